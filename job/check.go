@@ -1,0 +1,163 @@
+package job
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ore"
+)
+
+// Check says what about j as a whole cannot be: values out of range, parts
+// that exclude each other, host files that are not there. run says whether the
+// job is to be run, and so needs a command. Errors have the form what failed:
+// why: what to do.
+func Check(j ore.Job, run bool) error {
+	for _, check := range []func(ore.Job) error{checkMachines, checkFiles, checkNames} {
+		if err := check(j); err != nil {
+			return err
+		}
+	}
+	if run {
+		return checkRun(j.Run)
+	}
+	return nil
+}
+
+func checkMachines(j ore.Job) error {
+	m := j.Machines
+	switch {
+	case m.Count < 1 || m.Count > MaxMachines:
+		return fmt.Errorf("machines: count is %d: use 1 to %d", m.Count, MaxMachines)
+	case m.CPUs < 1 || m.CPUs > MaxCPUs:
+		return fmt.Errorf("machines: cpus is %d: use 1 to %d", m.CPUs, MaxCPUs)
+	case m.Memory < MinMemory || m.Memory > MaxMemory:
+		return fmt.Errorf("machines: memory is %s: use %s to %s", FormatSize(m.Memory), FormatSize(MinMemory), FormatSize(MaxMemory))
+	case m.Disk < MinDisk || m.Disk > MaxDisk:
+		return fmt.Errorf("machines: disk is %s: use %s to %s", FormatSize(m.Disk), FormatSize(MinDisk), FormatSize(MaxDisk))
+	case !slices.Contains(Hypervisors, m.Hypervisor):
+		return fmt.Errorf("machines: hypervisor is %q: use one of %s", m.Hypervisor, strings.Join(Hypervisors, ", "))
+	case m.Hypervisor == "uml" && m.CPUs > 1:
+		return fmt.Errorf("machines: %d CPUs: User Mode Linux has one: use cpus: 1, or hypervisor: qemu", m.CPUs)
+	}
+	for _, p := range j.Run.Publish {
+		if p.Rank >= m.Count {
+			return fmt.Errorf("publish %s: there is no rank %d among %d machines: use 0 to %d", p.Listen, p.Rank, m.Count, m.Count-1)
+		}
+	}
+	return nil
+}
+
+// checkFiles looks whether the host files that a job names are there, so that
+// a misspelt name costs no build.
+func checkFiles(j ore.Job) error {
+	look := func(what, path string) error {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("%s %s: %w: correct the path or make the file", what, path, err)
+		}
+		return nil
+	}
+	bases := map[string]string{}
+	for _, in := range j.Run.Inputs {
+		if err := look("input", in); err != nil {
+			return err
+		}
+		b := filepath.Base(in)
+		if other, twice := bases[b]; twice {
+			return fmt.Errorf("inputs %s and %s: both would be %s in the job's folder: rename one", other, in, b)
+		}
+		bases[b] = in
+	}
+	for _, f := range j.Wants.Files {
+		if f.Source != "" {
+			if err := look("file source", f.Source); err != nil {
+				return err
+			}
+		}
+	}
+	for name, s := range j.Run.Secrets {
+		if err := look("secret "+name, s.File); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkNames(j ore.Job) error {
+	if !plainName(j.Name) {
+		return fmt.Errorf("job name %q: malformed: use letters, digits, . _ -, at most %d", j.Name, MaxName)
+	}
+	for name := range j.Run.Env {
+		if _, both := j.Run.Secrets[name]; both {
+			return fmt.Errorf("variable %s: given by env and by secrets: use one", name)
+		}
+	}
+	for _, o := range j.Run.Outputs {
+		if !relativePattern(o) {
+			return fmt.Errorf("output %q: not relative to the job's folder: use a pattern such as *.tsv", o)
+		}
+	}
+	return nil
+}
+
+func checkRun(r ore.Run) error {
+	switch {
+	case len(r.Command) == 0 && r.Script == "":
+		return fmt.Errorf("run: no command: give one after --, or run.command or run.script in the job file")
+	case len(r.Command) > 0 && r.Script != "":
+		return fmt.Errorf("run: command and script: use one of them")
+	case len(r.Command) > 0 && r.Command[0] == "":
+		return fmt.Errorf("run: the command's name is empty: name a program")
+	case r.Mode == ore.Array && r.Tasks == (ore.Tasks{}):
+		return fmt.Errorf("run: mode array without tasks: give run.tasks with from or glob")
+	case r.Mode != ore.Array && r.Tasks != (ore.Tasks{}):
+		return fmt.Errorf("run: tasks with mode %s: use mode array", r.Mode)
+	}
+	return nil
+}
+
+// SortSteps returns the steps in the order of the graph: each after all that it
+// needs, and otherwise as they came. It refuses unknown names, names given
+// twice, and circles.
+func SortSteps(steps []ore.Step) ([]ore.Step, error) {
+	index := map[string]int{}
+	for i, s := range steps {
+		if _, twice := index[s.Name]; twice {
+			return nil, fmt.Errorf("step %s: there are two of this name: rename one", s.Name)
+		}
+		index[s.Name] = i
+	}
+	const unseen, open, done = 0, 1, 2
+	state := make([]int, len(steps))
+	var sorted []ore.Step
+	var visit func(i int) error
+	visit = func(i int) error {
+		switch state[i] {
+		case open:
+			return fmt.Errorf("step %s: it needs itself, through %s: remove one of these needs", steps[i].Name, strings.Join(steps[i].Needs, ", "))
+		case done:
+			return nil
+		}
+		state[i] = open
+		for _, need := range steps[i].Needs {
+			k, ok := index[need]
+			if !ok {
+				return fmt.Errorf("step %s: it needs %q, which is no step: name one of them", steps[i].Name, need)
+			}
+			if err := visit(k); err != nil {
+				return err
+			}
+		}
+		state[i] = done
+		sorted = append(sorted, steps[i])
+		return nil
+	}
+	for i := range steps {
+		if err := visit(i); err != nil {
+			return nil, err
+		}
+	}
+	return sorted, nil
+}

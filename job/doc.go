@@ -1,0 +1,37 @@
+// Package job reads job files.
+//
+// A job file is YAML 1.2, and read strictly: an unknown key, a wrong type or a
+// value out of its range is an error that says file:line:column, what was
+// wrong, and what is allowed. All errors of a file are reported at once. Every
+// key is optional but run.command or run.script:
+//
+//	name: blast                      # letters, digits, . _ -; at most 63
+//	environment:
+//	  base: debian/bookworm          # distribution/suite
+//	  packages: [ncbi-blast+, "hmmer=3.3.2+dfsg-1"]
+//	  repositories:
+//	    - {uri: "http://...", suite: stable, components: [main], key: ./repo.asc}
+//	  kernel: linux-image-amd64
+//	  files: {/etc/motd: {content: hello}, /opt/db: {source: ./db, mode: 0755}}
+//	  steps:
+//	    - {name: db, needs: [], run: "makeblastdb ...", network: false}
+//	machines: {count: 4, cpus: 1, memory: 256M, disk: 20G, hypervisor: auto}
+//	network: nat                     # or isolated
+//	run:
+//	  command: [blastp, -version]    # or script: |
+//	  mode: each                     # or first, or array
+//	  tasks: {from: tasks.txt}       # or {glob: "chunks/*.fa"}, for array
+//	  env: {A: b}
+//	  secrets: {TOKEN: {file: ./token}}
+//	  inputs: [query.fa]
+//	  outputs: ["*.tsv"]
+//	  timeout: 2h
+//	  retries: 1
+//	  publish: ["127.0.0.1:8080:0:80"] # listen address : rank : port
+//
+// Sizes are bytes with an optional K, M, G or T (powers of 1024); times are
+// Go's durations ("90s", "2h30m"). Paths are relative to the job file's folder.
+//
+// The format is this package's own affair: [Parse] gives an [ore.Job], which
+// carries no tags, and [Check] holds for jobs from flags as well.
+package job

@@ -1,0 +1,203 @@
+package job
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"ore"
+)
+
+const whole = `
+name: blast
+environment:
+  base: debian/bookworm
+  packages: [ncbi-blast+, "hmmer=3.3.2+dfsg-1"]
+  kernel: linux-image-amd64
+  files:
+    /etc/motd: {content: hello}
+    /opt/db: {source: ./db, mode: 0755}
+  steps:
+    - {name: index, needs: [db], run: "echo two"}
+    - {name: db, needs: [], run: "echo one", network: true}
+machines: {count: 4, cpus: 2, memory: 512M, disk: 10G, hypervisor: qemu}
+network: isolated
+run:
+  command: [blastp, -version]
+  mode: array
+  tasks: {glob: "chunks/*.fa"}
+  env: {A: b, N: 3}
+  secrets: {TOKEN: {file: token}}
+  inputs: [query.fa]
+  outputs: ["*.tsv"]
+  timeout: 2h
+  retries: 1
+  publish: ["8080:1:80"]
+`
+
+func TestParseReadsEveryKey(t *testing.T) {
+	got, err := Parse("job.yaml", "/home/u", []byte(whole), Default(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ore.Job{
+		Name: "blast",
+		Wants: ore.Wants{
+			Base:     ore.Base{Distribution: "debian", Suite: "bookworm"},
+			Packages: []ore.Wish{{Name: "ncbi-blast+"}, {Name: "hmmer", Version: "3.3.2+dfsg-1"}},
+			Kernel:   "linux-image-amd64",
+			Files: []ore.File{
+				{Path: "/etc/motd", Content: []byte("hello")},
+				{Path: "/opt/db", Source: "/home/u/db", Mode: 0o755},
+			},
+			Steps: []ore.Step{
+				{Name: "db", Run: "echo one", Network: true},
+				{Name: "index", Needs: []string{"db"}, Run: "echo two"},
+			},
+		},
+		Machines: ore.Machines{Count: 4, Hypervisor: "qemu", Resources: ore.Resources{CPUs: 2, Memory: 512 << 20, Disk: 10 << 30}},
+		Network:  ore.Isolated,
+		Run: ore.Run{
+			Command: []string{"blastp", "-version"},
+			Mode:    ore.Array,
+			Tasks:   ore.Tasks{Glob: "/home/u/chunks/*.fa"},
+			Env:     map[string]string{"A": "b", "N": "3"},
+			Secrets: map[string]ore.Secret{"TOKEN": {File: "/home/u/token"}},
+			Inputs:  []string{"/home/u/query.fa"},
+			Outputs: []string{"*.tsv"},
+			Timeout: 2 * time.Hour, Retries: 1,
+			Publish: []ore.Port{{Listen: "127.0.0.1:8080", Rank: 1, Port: 80}},
+		},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestParseFaults(t *testing.T) {
+	for _, c := range []struct{ summary, file, want string }{
+		{"unknown key", "nam: x\n", `job.yaml:1:1: unknown key "nam" in the job file: allowed are environment, machines, name, network, run`},
+		{"unknown nested key", "run:\n  comand: [a]\n", `job.yaml:2:3: unknown key "comand" in run`},
+		{"wrong type", "machines: 4\n", `job.yaml:1:11: machines is "4", not a mapping`},
+		{"list for string", "name: [a]\n", `job.yaml:1:7: name is a list, not a string`},
+		{"string for list", "run: {command: ls}\n", `job.yaml:1:16: run.command is "ls", not a list`},
+		{"number out of range", "machines:\n  count: 0\n", `job.yaml:2:10: machines.count is "0": allowed is a whole number from 1 to 4096`},
+		{"size", "machines: {memory: lots}\n", `job.yaml:1:20: machines.memory is "lots": allowed is a size from 48M to 4T`},
+		{"key twice", "name: a\nname: b\n", `job.yaml:2:1: key "name" of the job file stands in line 1 already`},
+		{"network", "network: open\n", `job.yaml:1:10: network is "open": allowed are nat, isolated`},
+		{"package", "environment: {packages: [\"Foo Bar\"]}\n", `job.yaml:1:26: package "Foo Bar": not a package name`},
+		{"output outside", "run: {outputs: [../x]}\n", `job.yaml:1:17: output "../x"`},
+		{"reserved variable", "run: {env: {ORE_RANK: 1}}\n", `job.yaml:1:13: run.env: "ORE_RANK" is not a variable's name`},
+		{"steps in a circle", "environment:\n  steps:\n    - {name: a, needs: [b], run: x}\n    - {name: b, needs: [a], run: x}\n", `job.yaml:3:5: step a: it needs itself`},
+		{"step needs nothing known", "environment: {steps: [{name: a, needs: [q], run: x}]}\n", `it needs "q", which is no step`},
+		{"content and source", "environment: {files: {/a: {content: x, source: y}}}\n", `file /a needs either content or source`},
+		{"relative file", "environment: {files: {a: {content: x}}}\n", `file "a": allowed is an absolute path`},
+		{"timeout", "run: {timeout: soon}\n", `run.timeout is "soon": allowed is a time such as`},
+		{"not yaml", "a: [\n", `job.yaml:`},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			_, err := Parse("job.yaml", "/d", []byte(c.file), Default(""))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestParseReportsAllFaultsInOrder(t *testing.T) {
+	_, err := Parse("j", "/d", []byte("machines: {count: x}\nnetwork: y\nnam: z\n"), Default(""))
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "j:1:") || !strings.HasPrefix(lines[1], "j:2:") || !strings.HasPrefix(lines[2], "j:3:") {
+		t.Errorf("got %q", lines)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	if err := os.WriteFile(in, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := Default("")
+	good.Run.Command = []string{"true"}
+	good.Run.Inputs = []string{in}
+	if err := Check(good, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		summary string
+		change  func(*ore.Job)
+		want    string
+	}{
+		{"no command", func(j *ore.Job) { j.Run.Command = nil }, "no command"},
+		{"both", func(j *ore.Job) { j.Run.Script = "x" }, "command and script"},
+		{"uml has one cpu", func(j *ore.Job) { j.Machines.Hypervisor = "uml"; j.Machines.CPUs = 4 }, "User Mode Linux has one"},
+		{"input missing", func(j *ore.Job) { j.Run.Inputs = []string{in + "x"} }, "no such file"},
+		{"inputs of one name", func(j *ore.Job) { j.Run.Inputs = []string{in, in} }, "both would be in"},
+		{"array without tasks", func(j *ore.Job) { j.Run.Mode = ore.Array }, "without tasks"},
+		{"tasks without array", func(j *ore.Job) { j.Run.Tasks.From = in }, "use mode array"},
+		{"rank to publish", func(j *ore.Job) { j.Run.Publish = []ore.Port{{Rank: 1}} }, "no rank 1"},
+		{"little memory", func(j *ore.Job) { j.Machines.Memory = 1 << 20 }, "use 48M to 4T"},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			j := good
+			c.change(&j)
+			if err := Check(j, true); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestParsePort(t *testing.T) {
+	for in, want := range map[string]ore.Port{
+		"8080:80":         {Listen: "127.0.0.1:8080", Port: 80},
+		"0:3:22":          {Listen: "127.0.0.1:0", Rank: 3, Port: 22},
+		"0.0.0.0:80:1:80": {Listen: "0.0.0.0:80", Rank: 1, Port: 80},
+		"10.0.0.1:80:81":  {Listen: "10.0.0.1:80", Port: 81},
+		"[::1]:80:81":     {Listen: "[::1]:80", Port: 81},
+	} {
+		if got, err := ParsePort(in); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", in, got, err)
+		}
+	}
+	for _, bad := range []string{"", "80", "a:b", "70000:80", "80:0", "host:80:0:80", "[::1:80:80"} {
+		if got, err := ParsePort(bad); err == nil {
+			t.Errorf("%q: accepted as %+v", bad, got)
+		}
+	}
+}
+
+func TestSizesRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int64Min(0).Draw(t, "n")
+		got, err := ParseSize(FormatSize(n))
+		if err != nil || got != n {
+			t.Fatalf("%d is written %s and read %d, %v", n, FormatSize(n), got, err)
+		}
+	})
+	for _, s := range []string{"", "-1", "1.5G", "9999999999T", "G", "iB"} {
+		if n, err := ParseSize(s); err == nil {
+			t.Errorf("%q: accepted as %d", s, n)
+		}
+	}
+}
+
+// FuzzParse looks for input that makes Parse panic, hang, or give a job that
+// Check itself cannot walk.
+func FuzzParse(f *testing.F) {
+	f.Add(whole)
+	f.Add("a: &a [*a]")
+	f.Add("run: {command: [ls]}")
+	f.Fuzz(func(t *testing.T, s string) {
+		j, err := Parse("f", "/nowhere", []byte(s), Default(""))
+		if err == nil {
+			_ = Check(j, true)
+		}
+	})
+}

@@ -1,0 +1,245 @@
+package job
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"ore"
+)
+
+// Load reads the job file at path over the values of base.
+func Load(path string, base ore.Job) (ore.Job, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ore.Job{}, fmt.Errorf("read job file: %w", err)
+	}
+	if info.Size() > MaxFile {
+		return ore.Job{}, fmt.Errorf("read job file %s: %d bytes: more than %d: put large contents beside it and name them with source", path, info.Size(), MaxFile)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ore.Job{}, fmt.Errorf("read job file: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return ore.Job{}, fmt.Errorf("read job file: %w", err)
+	}
+	return Parse(path, dir, data, base)
+}
+
+// Parse reads the job file data, called name in errors, over the values of
+// base. Relative paths are taken from dir. The error joins one *Error a fault.
+func Parse(name, dir string, data []byte, base ore.Job) (ore.Job, error) {
+	if len(data) > MaxFile {
+		return ore.Job{}, fmt.Errorf("%s: %d bytes: more than %d", name, len(data), MaxFile)
+	}
+	var doc yaml.Node
+	if err := yaml.Load(data, &doc); err != nil {
+		return ore.Job{}, fmt.Errorf("%s: %w", name, err)
+	}
+	r := &reader{file: name, dir: dir}
+	j := base
+	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
+		r.job(doc.Content[0], &j)
+	} else {
+		r.job(&doc, &j)
+	}
+	if len(r.faults) > 0 {
+		return ore.Job{}, r.err()
+	}
+	return j, nil
+}
+
+func (r *reader) job(n *yaml.Node, j *ore.Job) {
+	r.mapping("the job file", n, map[string]field{
+		"name": func(_, v *yaml.Node) {
+			if s, ok := r.str("name", v); ok {
+				if !plainName(s) {
+					r.fault(v, "name is %q: allowed are letters, digits, . _ -, at most %d", s, MaxName)
+				}
+				j.Name = s
+			}
+		},
+		"environment": func(_, v *yaml.Node) { r.environment(v, &j.Wants) },
+		"machines":    func(_, v *yaml.Node) { r.machines(v, &j.Machines) },
+		"network": func(_, v *yaml.Node) {
+			s, _ := r.word("network", v, string(ore.NAT), string(ore.Isolated))
+			j.Network = ore.Network(s)
+		},
+		"run": func(_, v *yaml.Node) { r.run(v, &j.Run) },
+	})
+}
+
+func (r *reader) environment(n *yaml.Node, w *ore.Wants) {
+	r.mapping("environment", n, map[string]field{
+		"base": func(_, v *yaml.Node) {
+			if s, ok := r.str("environment.base", v); ok {
+				b, err := ParseBase(s)
+				if err != nil {
+					r.fault(v, "%v", err)
+				}
+				w.Base = b
+			}
+		},
+		"packages": func(_, v *yaml.Node) { w.Packages = r.packages(v) },
+		"repositories": func(_, v *yaml.Node) {
+			w.Repositories = nil
+			r.list("environment.repositories", v, func(v *yaml.Node) {
+				w.Repositories = append(w.Repositories, r.repository(v))
+			})
+		},
+		"kernel": func(_, v *yaml.Node) {
+			if s, ok := r.str("environment.kernel", v); ok {
+				if !packageName(s) {
+					r.fault(v, "environment.kernel is %q: not a package name", s)
+				}
+				w.Kernel = s
+			}
+		},
+		"files": func(_, v *yaml.Node) { w.Files = r.files(v) },
+		"steps": func(_, v *yaml.Node) { w.Steps = r.steps(v) },
+	})
+}
+
+func (r *reader) packages(n *yaml.Node) []ore.Wish {
+	var all []ore.Wish
+	r.list("environment.packages", n, func(v *yaml.Node) {
+		s, ok := r.str("an item of environment.packages", v)
+		if !ok {
+			return
+		}
+		w, err := ParseWish(s)
+		if err != nil {
+			r.fault(v, "%v", err)
+			return
+		}
+		all = append(all, w)
+	})
+	return all
+}
+
+func (r *reader) repository(n *yaml.Node) ore.Repository {
+	rep := ore.Repository{Components: []string{"main"}}
+	r.mapping("a repository", n, map[string]field{
+		"uri":        func(_, v *yaml.Node) { rep.URI, _ = r.str("uri", v) },
+		"suite":      func(_, v *yaml.Node) { rep.Suite, _ = r.str("suite", v) },
+		"components": func(_, v *yaml.Node) { rep.Components = r.strs("components", v) },
+		"key": func(_, v *yaml.Node) {
+			p, ok := r.path("key", v)
+			if !ok {
+				return
+			}
+			b, err := os.ReadFile(p)
+			if err != nil {
+				r.fault(v, "key: %v", err)
+			}
+			rep.Key = b
+		},
+	})
+	if rep.URI == "" || rep.Suite == "" || len(rep.Key) == 0 {
+		r.fault(n, "a repository needs uri, suite and key: only signed repositories are used")
+	}
+	return rep
+}
+
+// path reads a host path and makes it absolute.
+func (r *reader) path(what string, n *yaml.Node) (string, bool) {
+	s, ok := r.str(what, n)
+	if !ok {
+		return "", false
+	}
+	if s == "" {
+		r.fault(n, "%s is empty: allowed is a path", what)
+		return "", false
+	}
+	if !filepath.IsAbs(s) {
+		s = filepath.Join(r.dir, s)
+	}
+	return filepath.Clean(s), true
+}
+
+func (r *reader) files(n *yaml.Node) []ore.File {
+	var all []ore.File
+	r.pairs("environment.files", n, func(k, v *yaml.Node) {
+		if !strings.HasPrefix(k.Value, "/") || filepath.Clean(k.Value) != k.Value || k.Value == "/" {
+			r.fault(k, "file %q: allowed is an absolute path without . or ..", k.Value)
+		}
+		f := ore.File{Path: k.Value}
+		given := 0
+		r.mapping("file "+k.Value, v, map[string]field{
+			"content": func(_, v *yaml.Node) {
+				s, _ := r.str("content", v)
+				f.Content = []byte(s)
+				given++
+			},
+			"source": func(_, v *yaml.Node) {
+				f.Source, _ = r.path("source", v)
+				given++
+			},
+			"mode": func(_, v *yaml.Node) { f.Mode = r.mode(v) },
+		})
+		if given != 1 {
+			r.fault(k, "file %s needs either content or source", k.Value)
+		}
+		all = append(all, f)
+	})
+	slices.SortFunc(all, func(a, b ore.File) int { return strings.Compare(a.Path, b.Path) })
+	return all
+}
+
+func (r *reader) mode(n *yaml.Node) uint32 {
+	s, ok := r.str("mode", n)
+	if !ok {
+		return 0
+	}
+	m, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
+	if err != nil || m > 0o7777 {
+		r.fault(n, "mode is %q: allowed are octal permission bits such as 0755", s)
+	}
+	return uint32(m)
+}
+
+func (r *reader) steps(n *yaml.Node) []ore.Step {
+	var all []ore.Step
+	r.list("environment.steps", n, func(v *yaml.Node) {
+		var s ore.Step
+		r.mapping("a step", v, map[string]field{
+			"name":    func(_, v *yaml.Node) { s.Name, _ = r.str("name", v) },
+			"needs":   func(_, v *yaml.Node) { s.Needs = r.strs("needs", v) },
+			"run":     func(_, v *yaml.Node) { s.Run, _ = r.str("run", v) },
+			"network": func(_, v *yaml.Node) { s.Network = r.boolean("network", v) },
+		})
+		if !plainName(s.Name) || strings.TrimSpace(s.Run) == "" {
+			r.fault(v, "a step needs a name (letters, digits, . _ -) and run")
+		}
+		all = append(all, s)
+	})
+	if len(r.faults) > 0 {
+		return all
+	}
+	sorted, err := SortSteps(all)
+	if err != nil {
+		r.fault(n, "%v", err)
+	}
+	return sorted
+}
+
+func (r *reader) machines(n *yaml.Node, m *ore.Machines) {
+	r.mapping("machines", n, map[string]field{
+		"count": func(_, v *yaml.Node) { m.Count, _ = r.integer("machines.count", v, 1, MaxMachines) },
+		"cpus":  func(_, v *yaml.Node) { m.CPUs, _ = r.integer("machines.cpus", v, 1, MaxCPUs) },
+		"memory": func(_, v *yaml.Node) {
+			m.Memory, _ = r.size("machines.memory", v, MinMemory, MaxMemory)
+		},
+		"disk": func(_, v *yaml.Node) { m.Disk, _ = r.size("machines.disk", v, MinDisk, MaxDisk) },
+		"hypervisor": func(_, v *yaml.Node) {
+			m.Hypervisor, _ = r.word("machines.hypervisor", v, Hypervisors...)
+		},
+	})
+}
