@@ -1,0 +1,81 @@
+package uml
+
+import (
+	"fmt"
+	"strings"
+
+	"ore/vm"
+)
+
+// firstFD is the number of the first file of exec.Cmd.ExtraFiles in the child.
+const firstFD = 3
+
+// maxDisks is the number of ubd devices (arch/um/drivers/ubd_kern.c).
+const maxDisks = 8
+
+// layout is what the command line names besides the machine's Config.
+type layout struct {
+	dir    string // for uml_dir
+	initrd string
+	home   int // file descriptor
+	net    int // file descriptor, 0 for no network
+}
+
+// skipped are the kernel's initialisation functions that are left out
+// (initcall_blacklist=), each for its reason.
+func skipped() []string {
+	return []string{
+		// Measures RAID6 algorithms for 0.8 s at each boot. Without it md's and
+		// btrfs's RAID5 and RAID6 do not work, which no guest has disks for.
+		"raid6_select_algo",
+		// The file system with which a guest's root reads and writes the host's
+		// files as the host's user. A guest has no business there.
+		"init_hostfs",
+	}
+}
+
+// arguments is the command line of the kernel.
+func arguments(c vm.Config, l layout) []string {
+	args := []string{
+		fmt.Sprintf("mem=%dK", c.Memory>>10),
+		"initrd=" + l.initrd,
+		"uml_dir=" + l.dir,
+		"umid=" + c.Name,
+		"con=null",
+		"con0=null,fd:1",
+		"ssl=null",
+		fmt.Sprintf("ssl1=fd:%d", l.home),
+		"quiet",
+		// A machine boots once: restart and panic end the process.
+		"noreboot",
+		"panic=-1",
+		"initcall_blacklist=" + strings.Join(skipped(), ","),
+		// 256 BSD pseudo terminals, each with its sysfs entries, take 0.3 s and
+		// nobody has used them since 1998 (Unix98 ones stay).
+		"pty.legacy_count=0",
+	}
+	for i, f := range c.Layers {
+		// r: read-only; c: shared with other kernels, no lock.
+		args = append(args, fmt.Sprintf("ubd%drc=%s", i, f))
+	}
+	if c.Disk != "" {
+		args = append(args, fmt.Sprintf("ubd%d=%s", len(c.Layers), c.Disk))
+	}
+	if l.net != 0 {
+		args = append(args, fmt.Sprintf("vec0:transport=fd,fd=%d,mac=%s", l.net, c.MAC))
+	}
+	return append(args, c.Append...)
+}
+
+// checkPaths refuses paths that the kernel's command line cannot hold: ubd
+// reads "," and ":" as separators, and spaces end a word for the guest's
+// kernel, which joins its arguments into one line.
+func checkPaths(c vm.Config) error {
+	const special = " ,:\"\t\n"
+	for _, f := range append([]string{c.Dir, c.Initrd, c.Disk}, c.Layers...) {
+		if strings.ContainsAny(f, special) {
+			return fmt.Errorf("machine %s: path %q: User Mode Linux takes no space, comma, colon or quote: use another folder", c.Name, f)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+// Package uml starts machines with User Mode Linux: a Linux kernel that is an
+// ordinary program. It needs no privilege, no hardware virtualisation and no
+// device, and its guest's code runs at native speed; a system call or page
+// fault costs a few microseconds (ptrace). A machine has one CPU.
+//
+// # How a machine is wired
+//
+// Home is the serial line /dev/ttyS1 over a socket pair that the kernel
+// inherits (ssl1=fd:N), the network a vector interface over the inherited end
+// of the caller's socket pair (vec0:transport=fd), the console its standard
+// output. Layers and disk are ubd devices; layers are opened read-only and
+// without a lock, so that machines share them.
+//
+// # What its guests must know
+//
+// The kernel is the program itself: Config.Kernel is not used. Its modules
+// come with it (squashfs and overlay are modules, ext4 is built in). File
+// systems of type hostfs are switched off, because a guest's root could mount
+// the host's files with them. The kernel is not a wall against a guest's root,
+// who can load modules into it: those would run as the host's user.
+package uml
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+
+	"ore/vm"
+	"ore/vm/process"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says where User Mode Linux is.
+type Config struct {
+	// Program is the path of the kernel, linux.uml. It is not needed when
+	// Command is set.
+	Program string
+
+	// Command, when set, makes the command that runs the kernel with args,
+	// for a kernel that needs an environment or working directory of its own.
+	// It must not set standard streams or ExtraFiles.
+	Command func(args ...string) *exec.Cmd
+
+	// MemoryDir is a folder on tmpfs for the machines' memory, which is an
+	// unlinked sparse file that only costs what is touched. "" chooses the
+	// first folder of /dev/shm, $TMPDIR, /tmp and the machine's own that allows
+	// files to be mapped executable.
+	MemoryDir string
+}
+
+// Host is the hypervisor. Make one with New.
+type Host struct {
+	config   Config
+	launcher process.Launcher
+	memory   func(dir string) (string, error)
+}
+
+var _ vm.Hypervisor = (*Host)(nil)
+
+// New returns a hypervisor that runs the kernel that c names. It does not
+// touch the host; Probe and Start do.
+func New(c Config) *Host {
+	h := &Host{config: c}
+	shared := sync.OnceValue(func() string { return sharedMemoryDir(c.MemoryDir) })
+	h.memory = func(dir string) (string, error) {
+		if d := shared(); d != "" {
+			return d, nil
+		}
+		return dir, mappable(dir)
+	}
+	return h
+}
+
+// Name returns "uml".
+func (h *Host) Name() string { return "uml" }
+
+// ability is what every User Mode Linux of Debian 12 can do.
+func ability() vm.Ability {
+	return vm.Ability{Works: true, MaxCPUs: 1, MaxDisks: maxDisks, OwnKernel: true}
+}
+
+// Start starts a machine.
+func (h *Host) Start(ctx context.Context, c vm.Config) (vm.Machine, error) {
+	if c.Net != nil {
+		defer c.Net.Close()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
+	}
+	if err := check(c); err != nil {
+		return nil, err
+	}
+	m, err := h.start(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
+	}
+	return m, nil
+}
+
+func check(c vm.Config) error {
+	err := c.Check(ability())
+	if errors.Is(err, vm.ErrTooManyCPUs) {
+		return fmt.Errorf("%w (User Mode Linux has one): use the hypervisor qemu", err)
+	}
+	if err != nil {
+		return err
+	}
+	return checkPaths(c)
+}
+
+func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
+	dir, err := os.MkdirTemp(c.Dir, "uml-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	memory, err := h.memory(dir)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := appendInitrd(dir, c.Initrd, c.Extra)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	l := layout{initrd: initrd, dir: dir, home: firstFD}
+	files := []*os.File{theirs}
+	if c.Net != nil {
+		l.net = firstFD + len(files)
+		files = append(files, c.Net)
+	}
+	cmd := h.command(arguments(c, l)...)
+	cmd.ExtraFiles = files
+	cmd.Env = append(environment(cmd.Env), "TMPDIR="+memory, "HOME="+dir)
+	m := &machine{name: c.Name, dir: dir, home: ours, tail: process.NewTail(c.Console), ended: make(chan struct{})}
+	m.process, err = h.launcher.Start(cmd, process.Options{Console: m.tail, FixedAddress: true})
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	go m.watch(ctx)
+	return m, nil
+}
+
+func (h *Host) command(args ...string) *exec.Cmd {
+	if h.config.Command != nil {
+		return h.config.Command(args...)
+	}
+	return exec.Command(h.config.Program, args...)
+}
+
+// environment is what the kernel needs of ours. Words that it does not know
+// on its command line become init's environment, but its own environment is
+// the host's affair and none of the guest's.
+func environment(set []string) []string {
+	if set != nil {
+		return set
+	}
+	return []string{"PATH=" + os.Getenv("PATH")}
+}
+
+// socketPair makes home's two ends: ours is a net.Conn, so that reads can be
+// interrupted by Close, theirs is for the child.
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	theirs = os.NewFile(uintptr(fds[1]), "home")
+	f := os.NewFile(uintptr(fds[0]), "home")
+	defer f.Close()
+	ours, err = net.FileConn(f)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	return ours, theirs, nil
+}
+
+// appendInitrd returns the path of an initramfs that is base and then extra.
+// The kernel unpacks one archive after another
+// (Documentation/driver-api/early-userspace/buffer-format.rst), each of which
+// starts at a multiple of four bytes.
+func appendInitrd(dir, base string, extra []byte) (string, error) {
+	if len(extra) == 0 {
+		return base, nil
+	}
+	in, err := os.Open(base)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	path := filepath.Join(dir, "initrd")
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer out.Close()
+	n, err := out.ReadFrom(in) // copy_file_range(2): no bytes pass through us, or none are copied at all
+	if err != nil {
+		return "", fmt.Errorf("copy %s: %w", base, err)
+	}
+	pad := make([]byte, (4-n%4)%4, 4+len(extra))
+	if _, err := out.Write(append(pad, extra...)); err != nil {
+		return "", err
+	}
+	return path, out.Close()
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// prepare mounts what the kernel shows and loads the modules that came along.
+func prepare() error {
+	for _, m := range [][2]string{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}} {
+		os.MkdirAll(m[0], 0o755)
+		if err := unix.Mount(m[1], m[0], m[1], 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m[0], err)
+		}
+	}
+	mods, _ := filepath.Glob("/modules/*.ko")
+	slices.Sort(mods)
+	for _, p := range mods {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if err := unix.InitModule(b, ""); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("load %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// portTime is how long the virtio port may take to appear after its driver.
+const portTime = 20 * time.Second
+
+// openHome finds the way to the host: a named virtio port or a serial line.
+func openHome() (io.ReadWriter, error) {
+	if !strings.Contains(content("/proc/cmdline"), "ssl1=") {
+		return openPort()
+	}
+	fd, err := unix.Open("/dev/ttyS1", unix.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	raw := unix.Termios{Cflag: unix.CS8 | unix.CREAD | unix.B38400}
+	raw.Cc[unix.VMIN] = 1
+	return stream(fd), unix.IoctlSetTermios(fd, unix.TCSETS, &raw)
+}
+
+func openPort() (io.ReadWriter, error) {
+	for end := time.Now().Add(portTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
+		for _, n := range names {
+			if word(n) == "ore.home" {
+				fd, err := unix.Open("/dev/"+filepath.Base(filepath.Dir(n)), unix.O_RDWR, 0)
+				return stream(fd), err
+			}
+		}
+	}
+	return nil, errors.New("no port ore.home")
+}
+
+// stream is a device read and written with plain blocking system calls.
+type stream int
+
+func (s stream) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(s), b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		return max(n, 0), err
+	}
+}
+
+func (s stream) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.Write(int(s), b[done:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// frames sends frames back to whoever sent them.
+func (m *machine) frames(args []string) error {
+	s, err := m.link()
+	if err != nil {
+		return err
+	}
+	if err := m.answer("ok"); err != nil {
+		return err
+	}
+	b := make([]byte, 64<<10)
+	for n := number(args, 0); n > 0; {
+		k, err := s.Read(b)
+		if err != nil {
+			return err
+		}
+		// EtherType 0x88b5 is for local experiments (IEEE 802); the kernel's own
+		// IPv6 chatter has others.
+		if k < 14 || b[12] != 0x88 || b[13] != 0xb5 {
+			continue
+		}
+		dst, src := slices.Clone(b[:6]), slices.Clone(b[6:12])
+		copy(b, src)
+		copy(b[6:], dst)
+		if _, err := s.Write(b[:k]); err != nil {
+			return err
+		}
+		n--
+	}
+	return nil
+}
+
+// link opens the interface, up, as a packet socket, or the Fake's file.
+func (m *machine) link() (io.ReadWriter, error) {
+	if !m.real {
+		return stream(4), nil
+	}
+	const all = 0x0300 // htons(ETH_P_ALL)
+	links, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if l.HardwareAddr == nil {
+			continue
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, all)
+		if err != nil {
+			return nil, err
+		}
+		r, err := unix.NewIfreq(l.Name)
+		if err != nil {
+			return nil, err
+		}
+		r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r); err != nil {
+			return nil, err
+		}
+		return stream(fd), unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: l.Index})
+	}
+	return nil, errors.New("no interface")
+}
