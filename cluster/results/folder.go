@@ -1,0 +1,106 @@
+// Package results writes what a job brings home, in the folder
+// ore-results/JOB:
+//
+//	result.json     the ore.Result
+//	timeline.svg    the stages as bars, for people
+//	trace.json      the same in Chrome's trace event format
+//	RANK/stdout     what the rank's command printed
+//	RANK/stderr
+//	RANK/...        its outputs
+//
+// In an array a folder stands for a task and is called task-N. Output files are
+// extracted below their own folder and nowhere else. result.json appears last
+// and whole: where it is, the results are complete.
+package results
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"ore"
+)
+
+// Folder is the results of one job. It is safe for concurrent use by ranks.
+type Folder struct {
+	dir string
+}
+
+// Create makes the folder of job below parent. A folder that exists already is
+// an error matching fs.ErrExist, since results are never overwritten.
+func Create(parent, job string) (*Folder, error) {
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, fmt.Errorf("make results folder: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Join(parent, job))
+	if err != nil {
+		return nil, fmt.Errorf("make results folder: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make results folder: %w", err)
+	}
+	return &Folder{dir: dir}, nil
+}
+
+// Dir returns the folder's path.
+func (f *Folder) Dir() string { return f.dir }
+
+// Part returns the folder of one rank or task, making it if need be.
+func (f *Folder) Part(name string) (string, error) {
+	dir := filepath.Join(f.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("make results folder: %w", err)
+	}
+	return dir, nil
+}
+
+// Finish writes the timeline and then the result.
+func (f *Folder) Finish(r ore.Result) error {
+	trace, err := Trace(r.Timeline)
+	if err != nil {
+		return fmt.Errorf("write trace: %w", err)
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{{"trace.json", trace}, {"timeline.svg", SVG(r)}, {"result.json", append(b, '\n')}} {
+		if err := whole(filepath.Join(f.dir, file.name), file.content); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+	}
+	return nil
+}
+
+// Load reads the result.json in dir.
+func Load(dir string) (ore.Result, error) {
+	var r ore.Result
+	b, err := os.ReadFile(filepath.Join(dir, "result.json"))
+	if err != nil {
+		return r, fmt.Errorf("read result: %w", err)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("read result %s: %w", dir, err)
+	}
+	return r, nil
+}
+
+// whole writes a file so that it appears complete or not at all.
+func whole(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
