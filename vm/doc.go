@@ -13,10 +13,9 @@
 //     first, read-only; then Config.Disk, if any, read-write. They are
 //     /dev/ubda, /dev/ubdb ... in User Mode Linux and /dev/vda, /dev/vdb ... in
 //     QEMU. A device's size may be that of the file rounded up to 512 bytes.
-//   - home, a byte stream to the host: /dev/ttyS1 in User Mode Linux (a serial
-//     line that the guest sets raw before it reads or writes), the virtio-serial
-//     port named [HomePort] in QEMU (found by name below
-//     /sys/class/virtio-ports).
+//   - home, a byte stream to the host, which the guest opens with home.Open
+//     (package vm/home): memory shared through /dev/mmapper with /dev/ttyS1 for
+//     a bell in User Mode Linux, the virtio-serial port "ore.home" in QEMU.
 //   - at most one network interface, with the address Config.MAC.
 //   - a console, whose bytes go to Config.Console.
 //   - the memory and the CPUs of Config.Resources, no less.
@@ -26,12 +25,10 @@
 // Home is a reliable, ordered stream of bytes in both directions: nothing is
 // lost, doubled or changed, whatever the bytes, also when one side stops
 // reading for a long time. A side that does not read makes the other side's
-// writes block (see [Window] for how much may be under way before that
-// happens); it never makes it lose data. There are two conditions. The host's
-// first byte must not come before the guest has opened home and made it raw:
-// the guest speaks first. And home has one reader and one writer in the guest,
-// which keeps it open as long as the machine lives: a stream that is closed
-// and opened again is not promised to be whole.
+// writes block, once at most [Window] bytes are under way; it never makes it
+// lose data. Either side may write first, also before the guest has opened
+// home. Home has one reader and one writer in the guest, which keeps it open
+// as long as the machine lives.
 //
 // # What is left behind
 //

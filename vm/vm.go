@@ -9,10 +9,6 @@ import (
 	"ore"
 )
 
-// HomePort is the name of the virtio-serial port that is home, in hypervisors
-// that have virtio.
-const HomePort = "ore.home"
-
 // Window is the most bytes that may be under way on home in one direction,
 // written by one side and not yet read by the other, before a write blocks:
 // the socket's buffers on the host, the hypervisor's and the guest's. Nothing
@@ -47,8 +43,8 @@ type Hypervisor interface {
 // Machine is a started machine. All methods may be called from any goroutine.
 type Machine interface {
 	// Home is the stream to the guest's init, always the same one. Reading
-	// gives io.EOF once the machine has ended; closing it is the guest's end of
-	// stream, if the hypervisor has such a thing, and does not end the machine.
+	// gives io.EOF once the machine has ended and all was read. Closing it does
+	// not end the machine; who uses it closes it, also after the machine's end.
 	Home() io.ReadWriteCloser
 
 	// Wait returns when the machine has ended and everything that the driver

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ore/vm"
+	"ore/vm/home"
 )
 
 // firstFD is the number of the first file of exec.Cmd.ExtraFiles in the child.
@@ -17,7 +18,8 @@ const maxDisks = 8
 type layout struct {
 	dir    string // for uml_dir
 	initrd string
-	home   int // file descriptor
+	bell   int // file descriptor of home's bell
+	memory int // file descriptor of home's memory
 	net    int // file descriptor, 0 for no network
 }
 
@@ -44,7 +46,8 @@ func arguments(c vm.Config, l layout) []string {
 		"con=null",
 		"con0=null,fd:1",
 		"ssl=null",
-		fmt.Sprintf("ssl1=fd:%d", l.home),
+		fmt.Sprintf("ssl1=fd:%d", l.bell),
+		"iomem=mmapper," + home.FilePath(l.memory),
 		"quiet",
 		// A machine boots once: restart and panic end the process.
 		"noreboot",

@@ -2,17 +2,14 @@ package uml
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"sync"
 
 	"ore/vm"
+	"ore/vm/home"
 	"ore/vm/process"
-
-	"golang.org/x/sys/unix"
 )
 
 // machine is one running kernel.
@@ -20,7 +17,7 @@ type machine struct {
 	name    string
 	dir     string // ours alone, removed at the end
 	process *process.Process
-	home    net.Conn
+	home    *home.Stream
 	tail    *process.Tail
 
 	ended chan struct{} // closed when nothing remains
@@ -74,8 +71,8 @@ func (m *machine) verdict(err error) error {
 	return &vm.ExitError{Machine: m.name, Console: console, Cause: err}
 }
 
-// Home returns the serial line.
-func (m *machine) Home() io.ReadWriteCloser { return line{m.home} }
+// Home returns the host's end of home.
+func (m *machine) Home() io.ReadWriteCloser { return m.home }
 
 // Wait waits for the machine's end.
 func (m *machine) Wait() error {
@@ -88,18 +85,4 @@ func (m *machine) Kill() error {
 	m.end(vm.ErrKilled)
 	<-m.ended
 	return m.left
-}
-
-// line is our end of home. The socket's other end dies with the kernel, which
-// may have bytes of ours unread: the host then says ECONNRESET for what is a
-// plain end of stream.
-type line struct{ net.Conn }
-
-// Read returns io.EOF once the machine has ended and all was read.
-func (l line) Read(b []byte) (int, error) {
-	n, err := l.Conn.Read(b)
-	if errors.Is(err, unix.ECONNRESET) {
-		err = io.EOF
-	}
-	return n, err
 }

@@ -5,11 +5,11 @@
 //
 // # How a machine is wired
 //
-// Home is the serial line /dev/ttyS1 over a socket pair that the kernel
-// inherits (ssl1=fd:N), the network a vector interface over the inherited end
-// of the caller's socket pair (vec0:transport=fd), the console its standard
-// output. Layers and disk are ubd devices; layers are opened read-only and
-// without a lock, so that machines share them.
+// Home is memory shared through /dev/mmapper with the serial line /dev/ttyS1
+// for its bell (package home says why), the network a vector interface over
+// the inherited end of the caller's socket pair (vec0:transport=fd), the
+// console its standard output. Layers and disk are ubd devices; layers are
+// opened read-only and without a lock, so that machines share them.
 //
 // # What its guests must know
 //
@@ -24,16 +24,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 
 	"ore/vm"
+	"ore/vm/home"
 	"ore/vm/process"
-
-	"golang.org/x/sys/unix"
 )
 
 // Config says where User Mode Linux is.
@@ -132,13 +130,13 @@ func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := socketPair()
+	wire, err := home.NewWire()
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
-	l := layout{initrd: initrd, dir: dir, home: firstFD}
-	files := []*os.File{theirs}
+	defer wire.Inherited()
+	l := layout{initrd: initrd, dir: dir, bell: firstFD, memory: firstFD + 1}
+	files := []*os.File{wire.Bell, wire.Memory}
 	if c.Net != nil {
 		l.net = firstFD + len(files)
 		files = append(files, c.Net)
@@ -146,10 +144,10 @@ func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
 	cmd := h.command(arguments(c, l)...)
 	cmd.ExtraFiles = files
 	cmd.Env = append(environment(cmd.Env), "TMPDIR="+memory, "HOME="+dir)
-	m := &machine{name: c.Name, dir: dir, home: ours, tail: process.NewTail(c.Console), ended: make(chan struct{})}
+	m := &machine{name: c.Name, dir: dir, home: wire.Stream, tail: process.NewTail(c.Console), ended: make(chan struct{})}
 	m.process, err = h.launcher.Start(cmd, process.Options{Console: m.tail, FixedAddress: true})
 	if err != nil {
-		ours.Close()
+		wire.Stream.Close()
 		return nil, err
 	}
 	go m.watch(ctx)
@@ -171,24 +169,6 @@ func environment(set []string) []string {
 		return set
 	}
 	return []string{"PATH=" + os.Getenv("PATH")}
-}
-
-// socketPair makes home's two ends: ours is a net.Conn, so that reads can be
-// interrupted by Close, theirs is for the child.
-func socketPair() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
-	}
-	theirs = os.NewFile(uintptr(fds[1]), "home")
-	f := os.NewFile(uintptr(fds[0]), "home")
-	defer f.Close()
-	ours, err = net.FileConn(f)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
-	}
-	return ours, theirs, nil
 }
 
 // appendInitrd returns the path of an initramfs that is base and then extra.

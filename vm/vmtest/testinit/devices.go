@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,36 +32,6 @@ func prepare() error {
 		}
 	}
 	return nil
-}
-
-// portTime is how long the virtio port may take to appear after its driver.
-const portTime = 20 * time.Second
-
-// openHome finds the way to the host: a named virtio port or a serial line.
-func openHome() (io.ReadWriter, error) {
-	if !strings.Contains(content("/proc/cmdline"), "ssl1=") {
-		return openPort()
-	}
-	fd, err := unix.Open("/dev/ttyS1", unix.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	raw := unix.Termios{Cflag: unix.CS8 | unix.CREAD | unix.B38400}
-	raw.Cc[unix.VMIN] = 1
-	return stream(fd), unix.IoctlSetTermios(fd, unix.TCSETS, &raw)
-}
-
-func openPort() (io.ReadWriter, error) {
-	for end := time.Now().Add(portTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
-		for _, n := range names {
-			if word(n) == "ore.home" {
-				fd, err := unix.Open("/dev/"+filepath.Base(filepath.Dir(n)), unix.O_RDWR, 0)
-				return stream(fd), err
-			}
-		}
-	}
-	return nil, errors.New("no port ore.home")
 }
 
 // stream is a device read and written with plain blocking system calls.

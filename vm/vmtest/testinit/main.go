@@ -15,6 +15,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"ore/vm/home"
 )
 
 func main() {
@@ -47,7 +49,7 @@ func open() (*machine, error) {
 	if !m.real {
 		m.home = os.NewFile(3, "home")
 	} else if err = prepare(); err == nil {
-		m.home, err = openHome()
+		m.home, err = home.Open()
 	}
 	if err != nil {
 		return m, err
