@@ -26,7 +26,7 @@
 //
 // A [Store] keeps blobs (layers and manifests) in files named by their digest.
 // A blob appears whole: it is written to a temporary file, hashed, and renamed.
-// Opening a blob for a machine goes through [Store.Verify] at least once after
-// it was written by somebody else. A Store may be used by several goroutines
+// Machines get blobs by [Store.Verified], which reads a blob again if its file
+// was touched since its bytes were last seen to match. A Store may be used by several goroutines
 // and several processes at once.
 package image

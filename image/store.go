@@ -33,7 +33,7 @@ type Store struct {
 
 // OpenStore opens the store in dir, making the folder if need be.
 func OpenStore(dir string) (*Store, error) {
-	for _, d := range []string{"blobs/sha256", "partial", "quarantine"} {
+	for _, d := range []string{"blobs/sha256", "partial", "quarantine", "stamps"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
@@ -84,7 +84,13 @@ func (s *Store) keep(f *os.File, d ore.Digest) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), s.blob(d))
+	if err := os.Rename(f.Name(), s.blob(d)); err != nil {
+		return err
+	}
+	if stamp, err := stampOf(s.blob(d)); err == nil {
+		s.note(d, stamp)
+	}
+	return nil
 }
 
 // PutBytes keeps b.
@@ -165,8 +171,10 @@ func (s *Store) Remove(d ore.Digest) error {
 	if d.Hex() == "" {
 		return fmt.Errorf("remove %q: malformed digest", d)
 	}
-	if err := os.Remove(s.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove %s: %w", d.Short(), err)
+	for _, p := range []string{s.blob(d), s.stamp(d)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", d.Short(), err)
+		}
 	}
 	return nil
 }
