@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -339,14 +337,4 @@ func TestSameBytes(t *testing.T) {
 			}
 		}
 	}
-}
-
-// saved writes an image to a file, for other programs.
-func saved(t testing.TB, image []byte) string {
-	t.Helper()
-	p := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(p, image, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
