@@ -10,7 +10,8 @@
 // An image is listed only after all its blobs are in the store. Requests for
 // one key at once, from any number of processes, lead to one build: the others
 // wait for it, and if the builder dies the next of them takes over
-// ([Cache.Once]). An image that somebody holds ([Cache.Hold]) is not removed.
+// ([Cache.Once]). An image that somebody holds ([image.Store.Hold]) is not
+// removed.
 // A process that dies leaves nothing locked, since all locks are flock(2).
 //
 // A Cache may be used concurrently.

@@ -95,7 +95,7 @@ func (c *Cache) Forget(ctx context.Context, key ore.Key) (freed int64, err error
 		return 0, err
 	}
 	for _, l := range m.Layers {
-		if used, err := c.held(l.Digest); err != nil || used {
+		if used, err := c.Held(l.Digest); err != nil || used {
 			if err == nil {
 				err = errors.New("a running job has it: end the job first (ore jobs ls)")
 			}

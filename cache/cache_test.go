@@ -1,0 +1,189 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/image"
+)
+
+func open(t *testing.T, dir string) *Cache {
+	t.Helper()
+	c, err := Open(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// made puts layers with the given contents into c and returns their manifest.
+func made(t *testing.T, c *Cache, name string, layers ...string) image.Manifest {
+	t.Helper()
+	env := ore.Environment{Version: 1, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Manual: []string{name}}
+	m := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte(name))}
+	for _, l := range layers {
+		d, err := c.PutBytes(context.Background(), []byte(l))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Layers = append(m.Layers, image.Layer{Digest: d, Size: int64(len(l)), Compression: "zstd"})
+	}
+	return m
+}
+
+func register(t *testing.T, c *Cache, m image.Manifest, took time.Duration) {
+	t.Helper()
+	if _, err := c.Register(context.Background(), m, took); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFindGivesWhatWasRegistered(t *testing.T) {
+	c := open(t, t.TempDir())
+	m := made(t, c, "a", "base", "delta")
+	if _, err := c.Find(context.Background(), m.Key); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("before: %v", err)
+	}
+	register(t, c, m, time.Second)
+	got, err := c.Find(context.Background(), m.Key)
+	if err != nil || got.Digest() != m.Digest() {
+		t.Errorf("got %s, %v", got.Digest(), err)
+	}
+}
+
+func TestFindForgetsAnImageWhoseLayerIsGone(t *testing.T) {
+	c := open(t, t.TempDir())
+	m := made(t, c, "a", "base")
+	register(t, c, m, 0)
+	p, err := c.Path(m.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Find(context.Background(), m.Key); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("got %v", err)
+	}
+	if all, err := c.List(context.Background()); err != nil || len(all) != 0 {
+		t.Errorf("still listed: %v, %v", all, err)
+	}
+}
+
+// TestOnceBuildsOnce asks for one key through two caches on one folder, as two
+// processes do, many times at once.
+func TestOnceBuildsOnce(t *testing.T) {
+	dir := t.TempDir()
+	caches := []*Cache{open(t, dir), open(t, dir)}
+	m := made(t, caches[0], "a", "base")
+	var builds atomic.Int32
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			c := caches[i%2]
+			_, err := c.Once(context.Background(), m.Key, func(ctx context.Context) (image.Manifest, error) {
+				builds.Add(1)
+				_, err := c.Register(ctx, m, 0)
+				return m, err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := builds.Load(); n != 1 {
+		t.Errorf("%d builds", n)
+	}
+}
+
+func TestOnceHandsOverWhenTheBuilderFails(t *testing.T) {
+	c := open(t, t.TempDir())
+	m := made(t, c, "a", "base")
+	stop := errors.New("stop")
+	if _, err := c.Once(context.Background(), m.Key, func(context.Context) (image.Manifest, error) { return m, stop }); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	got, err := c.Once(context.Background(), m.Key, func(ctx context.Context) (image.Manifest, error) {
+		_, err := c.Register(ctx, m, 0)
+		return m, err
+	})
+	if err != nil || got.Key != m.Key {
+		t.Errorf("second try: %v", err)
+	}
+}
+
+func TestOnceStopsWaitingWhenItsContextEnds(t *testing.T) {
+	c := open(t, t.TempDir())
+	m := made(t, c, "a", "base")
+	unlock, err := lock(context.Background(), filepath.Join(c.dir, "locks", string(m.Key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := c.Once(ctx, m.Key, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestForgetKeepsSharedLayersAndRefusesHeldOnes(t *testing.T) {
+	c, ctx := open(t, t.TempDir()), context.Background()
+	a, b := made(t, c, "a", "base", "aaa"), made(t, c, "b", "base", "bbb")
+	register(t, c, a, 0)
+	register(t, c, b, 0)
+	release, err := c.Hold(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Forget(ctx, a.Key); err == nil {
+		t.Error("an image in use was removed")
+	}
+	release()
+	freed, err := c.Forget(ctx, a.Key)
+	if err != nil || freed != 3 {
+		t.Errorf("freed %d, %v", freed, err)
+	}
+	if _, err := c.Find(ctx, b.Key); err != nil {
+		t.Errorf("the other image is damaged: %v", err)
+	}
+	if _, err := c.Path(a.Layers[1].Digest); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("the image's own layer is still there: %v", err)
+	}
+}
+
+func TestPruneTakesTheLeastValuableFirst(t *testing.T) {
+	all := []Entry{
+		{Key: "often", Own: 100 << 20, Uses: 50, BuildTime: time.Minute},
+		{Key: "once", Own: 100 << 20, Uses: 1, BuildTime: time.Minute},
+		{Key: "cheap", Own: 100 << 20, Uses: 1, BuildTime: time.Second},
+	}
+	got := Prune(all, 150<<20)
+	if len(got) != 2 || got[0].Key != "cheap" || got[1].Key != "once" {
+		t.Errorf("got %+v", got)
+	}
+	if got := Prune(all, 300<<20); len(got) != 0 {
+		t.Errorf("all fit, and yet %+v", got)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	c := open(t, t.TempDir())
+	m := made(t, c, "a", "base")
+	register(t, c, m, 0)
+	if e, err := c.Match(context.Background(), string(m.Key[:8])); err != nil || e.Key != m.Key {
+		t.Errorf("got %v, %v", e.Key, err)
+	}
+	if _, err := c.Match(context.Background(), "zzzz"); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("got %v", err)
+	}
+}
