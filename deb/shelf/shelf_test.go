@@ -1,6 +1,8 @@
 package shelf_test
 
 import (
+	"debug/elf"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +45,27 @@ func open(t *testing.T, dir string) *shelf.Shelf {
 	return s
 }
 
+// interp returns the path of the loader that the kernel takes for a program.
+func interp(t *testing.T, program string) string {
+	t.Helper()
+	f, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			b, err := io.ReadAll(p.Open())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+	}
+	t.Fatalf("%s has no loader", program)
+	return ""
+}
+
 // TestPrograms runs the programs that the project takes from the shelf, as an
 // ordinary user in a folder of no meaning, and sees that the loader takes
 // nothing from outside the shelf.
@@ -74,9 +97,13 @@ func TestPrograms(t *testing.T) {
 			t.Errorf("list of libraries of %s: %v: %s", c.path, err, out)
 		}
 		for line := range strings.Lines(string(out)) {
-			if at := strings.Index(line, "/"); at >= 0 && !strings.HasPrefix(line[at:], dir) {
-				t.Errorf("%s maps %s", c.path, line)
+			_, file, ok := strings.Cut(line, " => ")
+			if ok && !strings.HasPrefix(file, dir) {
+				t.Errorf("%s maps %s", c.path, file)
 			}
+		}
+		if loader := interp(t, p.Path); !strings.HasPrefix(loader, dir) {
+			t.Errorf("%s is loaded by %s", c.path, loader)
 		}
 	}
 }
