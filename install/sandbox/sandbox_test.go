@@ -6,101 +6,98 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // workers are what a test runs inside a sandbox, by name.
 var workers = map[string]func(s *Sandbox, dir string) error{
-	"run": workRun,
+	"run":   workRun,
+	"files": workFiles,
 }
 
-func TestMain(m *testing.M) {
-	Main()
-	if len(os.Args) == 4 && os.Args[1] == "worker" {
-		if err := work(os.Args[2], os.Args[3]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+// programs are the host's own, all of packages that every Debian has but
+// libcap2-bin.
+var programs = []string{
+	"/bin/sh", "/bin/cat", "/bin/chgrp", "/bin/chmod", "/bin/chown", "/bin/cp", "/usr/bin/cut",
+	"/usr/bin/find", "/bin/grep", "/bin/hostname", "/usr/bin/id", "/usr/bin/install", "/bin/ln",
+	"/bin/ls", "/bin/mkdir", "/bin/mkfifo", "/bin/mknod", "/bin/mv", "/bin/rm", "/bin/sleep",
+	"/usr/bin/sort", "/usr/bin/stat", "/bin/sync", "/bin/tar", "/usr/bin/test", "/bin/touch",
+	"/usr/bin/tr", "/sbin/setcap", "/sbin/getcap", "/usr/sbin/chroot", "/usr/bin/perl",
+}
+
+// tinyTree makes a tree with the host's programs and the libraries they need.
+func tinyTree(dir string) error {
+	files := map[string]bool{}
+	for _, p := range programs {
+		out, err := exec.Command("ldd", p).Output()
+		if err != nil {
+			return fmt.Errorf("%s: %w: install coreutils, findutils, tar, grep, hostname, perl-base, libc-bin and libcap2-bin", p, err)
 		}
-		os.Exit(0)
+		files[p] = true
+		for _, f := range strings.Fields(string(out)) {
+			if f[0] == '/' {
+				files[f] = true
+			}
+		}
 	}
-	os.Exit(m.Run())
-}
-
-func work(name, dir string) error {
-	s, err := Enter(Options{Owners: filepath.Join(dir, "owners")})
-	if err != nil {
-		return err
+	for f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, strings.TrimPrefix(f, "/usr"))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, b, 0o755); err != nil {
+			return err
+		}
 	}
-	if err := workers[name](s, dir); err != nil {
-		return err
-	}
-	return s.Close()
-}
-
-// inside runs a worker as the present user and returns what it wrote.
-func inside(t *testing.T, tier Tier, name, dir string) string {
-	t.Helper()
-	var out, said bytes.Buffer
-	err := Spawn(context.Background(), Options{
-		Tier: tier, Args: []string{"worker", name, dir}, Stdout: &out, Stderr: &said,
-	})
-	if err != nil {
-		t.Fatalf("worker %s in %s: %v\n%s%s", name, tier, err, out.String(), said.String())
-	}
-	return out.String()
-}
-
-// busyboxTree makes a tree whose programs are busybox, from Debian's package
-// busybox-static.
-func busyboxTree(dir string) error {
-	b, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		return fmt.Errorf("%w: install busybox-static", err)
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "bin/busybox"), b, 0o755); err != nil {
-		return err
-	}
-	return os.Symlink("busybox", filepath.Join(dir, "bin/sh"))
+	return nil
 }
 
 // sh runs a script in a tree and returns its output.
 func sh(s *Sandbox, root, script string) (string, error) {
 	var out bytes.Buffer
 	err := s.Run(context.Background(), Command{
-		Root: root, Args: []string{"sh", "-euc", "busybox --install -s /bin 2>/dev/null || :\n" + script},
-		Env: []string{"PATH=/bin"}, Stdout: &out, Stderr: &out,
+		Root: root, Args: []string{"sh", "-euc", script},
+		Env: []string{"PATH=/bin:/sbin", "LC_ALL=C"}, Stdout: &out, Stderr: &out,
 	})
 	return out.String(), err
 }
 
-func workRun(s *Sandbox, dir string) error {
+// overlaid makes a tiny tree and an overlay over it.
+func overlaid(s *Sandbox, dir string) (root string, err error) {
 	lower, upper, work, root := filepath.Join(dir, "lower"), filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "root")
 	for _, d := range []string{upper, work, root} {
 		if err := os.Mkdir(d, 0o755); err != nil {
-			return err
+			return "", err
 		}
 	}
-	if err := busyboxTree(lower); err != nil {
-		return err
+	if err := tinyTree(lower); err != nil {
+		return "", err
 	}
-	if err := s.Overlay([]string{lower}, upper, work, root); err != nil {
+	return root, s.Overlay([]string{lower}, upper, work, root)
+}
+
+func workRun(s *Sandbox, dir string) error {
+	root, err := overlaid(s, dir)
+	if err != nil {
 		return err
 	}
 	out, err := sh(s, root, `
 		echo pid=$$ uid=$(id -u) groups=$(id -G) host=$(hostname) umask=$(umask)
 		ls /dev | tr '\n' ' '; echo
 		ls / | tr '\n' ' '; echo
-		ip link | grep -c '^[0-9]'
+		grep -c : /proc/net/dev
 		sync; echo hello > /greeting; cat /greeting > /dev/null
-		(sleep 1000 &)
-		ps > /dev/null
-		mount | grep -v ' on /dev/' | cut -d' ' -f3,5 | tr '\n' ';'`)
+		cut -d' ' -f2,3 /proc/mounts | grep -v /dev/ | tr '\n' ';'`)
 	fmt.Print(out)
 	if err != nil {
 		return err
@@ -116,16 +113,112 @@ func workRun(s *Sandbox, dir string) error {
 	if err == nil || errors.As(err, &exit) {
 		return fmt.Errorf("a missing program came as %v", err)
 	}
-	fmt.Println("error:", err)
 	return nil
 }
 
 func TestRun(t *testing.T) {
-	out := inside(t, Root, "run", t.TempDir())
-	t.Log(out)
-	for _, want := range []string{"uid=0", "groups=0 ", "host=localhost", "umask=0022", "null ", "ptmx ", "\n1\n"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in output", want)
+	for _, tier := range tiers {
+		t.Run(string(tier), func(t *testing.T) {
+			out := inside(t, tier, "run", folder(t, tier))
+			for _, want := range []string{
+				"uid=0 groups=0 host=localhost umask=0022\n",
+				"fd full null ptmx pts random shm stderr stdin stdout tty urandom zero \n",
+				"bin dev lib lib64 proc sbin \n1\n", "/ overlay;/proc proc;/dev tmpfs;",
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in output:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+// filesScript does what maintainer scripts do to owners, with programs.
+const filesScript = `
+	cd /t
+	umask 027; echo a > plain; mkdir folder; umask 022
+	chown 12:34 plain; chmod 4750 plain
+	echo b > stripped; chmod 4755 stripped; chown 12:34 stripped
+	chown -h 5:6 link
+	ln plain hard; mv hard moved
+	echo secret > shadow; chown 0:42 shadow; chmod 640 shadow
+	cp -p shadow shadow-; mv shadow- shadow.old
+	install -o 7 -g 8 -m 2755 plain installed
+	install -d -o 7 -g 8 -m 2775 shared; echo c > shared/inherits; mkdir shared/sub; echo d > shared/sub/too
+	cp -a shared copied
+	mknod null c 1 3; chmod 666 null; mknod loop b 7 0; chown 0:6 loop; mkfifo pipe; chown 9:9 pipe
+	cp -a null null2; mv loop loop2
+	tar c plain shared pipe link | tar x -C folder
+	rm -f shadow.old; echo new > shadow.old
+	chgrp 50 lowered; mv lowerdir/kept lowerdir/renamed
+	stat -c '%n %u:%g %a' *
+	find . -user 7 | sort
+	rm -rf copied
+`
+
+func workFiles(s *Sandbox, dir string) error {
+	lower := filepath.Join(dir, "lower", "t")
+	if err := os.MkdirAll(filepath.Join(lower, "lowerdir"), 0o755); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name     string
+		uid, gid int
+		mode     uint32
+	}{{"lowered", 3, 4, 0o640}, {"lowerdir/kept", 5, 5, 0o600}, {"capable", 0, 0, 0o755}, {"suid", 1, 0, 0o4755}} {
+		p := filepath.Join(lower, f.name)
+		if err := os.WriteFile(p, []byte(f.name), 0o644); err != nil {
+			return err
 		}
+		if err := errors.Join(s.Chown(p, f.uid, f.gid), unix.Chmod(p, f.mode)); err != nil {
+			return err
+		}
+	}
+	link := filepath.Join(lower, "link")
+	if err := errors.Join(
+		s.Chown(filepath.Join(lower, "lowerdir"), 33, 33),
+		os.Symlink("plain", link), s.Chown(link, 8, 8),
+		os.Symlink("plain", link+"2"), s.Chown(link+"2", 8, 9),
+		s.Setxattr(filepath.Join(lower, "capable"), capabilityName, netRaw),
+		s.Mknod(filepath.Join(lower, "tty"), unix.S_IFCHR|0o620, 5, 0),
+		s.Chown(filepath.Join(lower, "tty"), 0, 5),
+	); err != nil {
+		return err
+	}
+	root, err := overlaid(s, dir)
+	if err != nil {
+		return err
+	}
+	out, err := sh(s, root, filesScript)
+	fmt.Print(out)
+	if err != nil {
+		return err
+	}
+	// A rename makes the overlay copy the link up.
+	if err := os.Rename(filepath.Join(root, "t/link2"), filepath.Join(root, "t/link3")); err != nil {
+		return err
+	}
+	list, err := listing(s, filepath.Join(root, "t"))
+	fmt.Print(list)
+	return err
+}
+
+// netRaw is security.capability, version 2, with cap_net_raw permitted and
+// effective (linux/capability.h).
+var netRaw = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+func TestFilesAreTheSameInAllTiers(t *testing.T) {
+	var want string
+	for _, tier := range tiers {
+		t.Run(string(tier), func(t *testing.T) {
+			got := inside(t, tier, "files", folder(t, tier))
+			switch {
+			case tier == Root:
+				want = got
+				t.Log(got)
+			case got != want:
+				t.Errorf("not as for root:\n%s", differences(want, got))
+			}
+		})
 	}
 }

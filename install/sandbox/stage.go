@@ -54,10 +54,9 @@ func (o order) perform() (outcome, error) {
 	ended := make(chan error, 1)
 	var state *os.ProcessState
 	go func() {
-		p, supervised, err := o.launch(program)
+		p, err := o.launch(program)
 		if err == nil {
 			state, err = p.Wait()
-			supervised()
 		}
 		ended <- err
 	}()
@@ -83,21 +82,24 @@ func (o order) find() (string, error) {
 			return "", err
 		}
 	}
-	return exec.LookPath(o.Args[0])
+	program, err := exec.LookPath(o.Args[0])
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(program)
 }
 
 // launch starts the program from a thread that has taken on the filter, which
 // a process inherits from the thread that forks it. The thread is never used
-// for anything else and ends with its goroutine. The function returned ends
-// the supervision.
-func (o order) launch(program string) (*os.Process, func(), error) {
+// for anything else and ends with its goroutine.
+func (o order) launch(program string) (*os.Process, error) {
 	runtime.LockOSThread()
 	if err := clearGroups(o.Tier); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	supervised, err := o.supervise()
+	begin, err := o.supervise()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	p, err := os.StartProcess(program, o.Args, &os.ProcAttr{
 		Env:   append([]string{}, o.Env...),
@@ -105,9 +107,9 @@ func (o order) launch(program string) (*os.Process, func(), error) {
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
-		supervised()
+		return nil, err
 	}
-	return p, supervised, err
+	return p, begin()
 }
 
 // clearGroups drops the supplementary groups of whoever started us: root in a
@@ -155,17 +157,12 @@ func enterTree(root string, network bool) error {
 }
 
 // fillDev mounts the few devices that programs may count on (FHS 3.0, 6.1.3).
-// The nodes are the host's own, since an ordinary user can make none.
 func fillDev(dev string) error {
 	if err := unix.Mount("dev", dev, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755,"+devSize); err != nil {
 		return err
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		p := filepath.Join(dev, name)
-		if err := os.WriteFile(p, nil, 0o666); err != nil {
-			return err
-		}
-		if err := unix.Mount("/dev/"+name, p, "", unix.MS_BIND, ""); err != nil {
+		if err := copyDevice("/dev/"+name, filepath.Join(dev, name)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -191,6 +188,22 @@ func fillDev(dev string) error {
 		}
 	}
 	return nil
+}
+
+// copyDevice makes another node for a device of the host or, for an ordinary
+// user, who can make none, binds the host's, which such a user can not change.
+func copyDevice(host, path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(host, &st); err != nil {
+		return err
+	}
+	if unix.Mknod(path, unix.S_IFCHR|0o666, int(st.Rdev)) == nil {
+		return unix.Chmod(path, 0o666)
+	}
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		return err
+	}
+	return unix.Mount(host, path, "", unix.MS_BIND, "")
 }
 
 // lendResolver shows the tree the host's name servers for the time of a Run. A
