@@ -2,10 +2,10 @@ package deb
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"ore"
+	"ore/deb/fetch"
 )
 
 // Arch is the one architecture that environments are made for; packages of
@@ -26,9 +26,30 @@ type Config struct {
 	Repositories []ore.Repository // further signed sources
 	MaxAge       time.Duration    // 0 means DefaultMaxAge; negative asks the mirror every time
 	Root         string           // where the host's configuration is read, "" for /
-	Client       *http.Client     // nil means one of our own
+	Client       *fetch.Client    // nil means one of our own
 	Watch        ore.Watcher      // hears of refreshes and of sources that are skipped
 	Now          func() time.Time // the clock; nil means time.Now
+}
+
+func (c Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+func (c Config) maxAge() time.Duration {
+	if c.MaxAge == 0 {
+		return DefaultMaxAge
+	}
+	return c.MaxAge
+}
+
+func (c Config) distribution() string {
+	if c.Base.Distribution == "" {
+		return "debian"
+	}
+	return c.Base.Distribution
 }
 
 // Fetcher brings exact packages home.

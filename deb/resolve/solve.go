@@ -13,6 +13,7 @@ import (
 type Request struct {
 	Wishes     []ore.Wish // in the order given
 	Recommends bool       // also take what packages recommend, where it can be had
+	Bare       bool       // leave out what the wishes do not need, even of the base set
 }
 
 // Choice is one chosen package.
@@ -45,6 +46,12 @@ func (u *Universe) Solve(ctx context.Context, r Request) (Solution, error) {
 	}
 	if s.err != nil {
 		return Solution{}, s.err
+	}
+	if r.Bare {
+		for _, p := range s.loaded {
+			p.current = nil // so that only what is reached from the wishes stays
+		}
+		s.sweep(wishes)
 	}
 	return s.solution(wishes), nil
 }
