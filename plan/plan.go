@@ -7,7 +7,7 @@
 // predicted as unknown, and the ways are compared by the work that they need.
 //
 // The ways are, from the least work to the most: an image with the same key
-// (exact); the base image and what is missing (delta); everything from packages
+// (exact); the base layer and what is missing (delta); everything from packages
 // (clean). Every way not chosen is listed with the reason.
 package plan
 
@@ -43,7 +43,7 @@ const (
 // Have is what exists on this site that the environment could use.
 type Have struct {
 	Exact *image.Manifest     // the image of the environment's key
-	Base  *image.Manifest     // the image of its base set
+	Base  bool                // the layer of its base set
 	Debs  map[ore.Digest]bool // packages whose .deb is on the host
 	Packs map[ore.Digest]bool // packages that were decoded before
 }
@@ -151,8 +151,8 @@ func exact(have Have) Option {
 }
 
 func delta(env ore.Environment, have Have, r Rates) Option {
-	if have.Base == nil {
-		return Option{Way: Delta, Why: "no image of the base set"}
+	if !have.Base {
+		return Option{Way: Delta, Why: "no layer of the base set"}
 	}
 	var rest []ore.Package
 	for _, p := range env.Packages {

@@ -27,11 +27,11 @@ func TestChoose(t *testing.T) {
 		took    time.Duration
 	}{
 		{"nothing there", Have{}, rates, Clean, 12 * time.Second},
-		{"base there", Have{Base: m}, rates, Delta, 3*time.Second + 3*time.Second + time.Second + 750*time.Millisecond + time.Second},
-		{"exact there", Have{Base: m, Exact: m}, rates, Exact, time.Second},
+		{"base there", Have{Base: true}, rates, Delta, 3*time.Second + 3*time.Second + time.Second + 750*time.Millisecond + time.Second},
+		{"exact there", Have{Base: true, Exact: m}, rates, Exact, time.Second},
 		{"debs at hand", Have{Debs: map[ore.Digest]bool{"sha256:a": true, "sha256:b": true}}, rates, Clean, 8 * time.Second},
-		{"nothing measured, base there", Have{Base: m}, Rates{}, Delta, 0},
-		{"nothing measured, exact there", Have{Base: m, Exact: m}, Rates{}, Exact, 0},
+		{"nothing measured, base there", Have{Base: true}, Rates{}, Delta, 0},
+		{"nothing measured, exact there", Have{Base: true, Exact: m}, Rates{}, Exact, 0},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
 			p := Choose(environment(), 4, c.have, c.rates)

@@ -1,0 +1,24 @@
+package deb
+
+import (
+	"fmt"
+	"strings"
+
+	"ore"
+)
+
+// Offer names what the archive offers now: it is the same as long as the
+// indexes are, so that what was resolved from them can be remembered by it.
+func (a *Archive) Offer() ore.Digest {
+	var b strings.Builder
+	for _, s := range a.sources {
+		fmt.Fprintf(&b, "%s %s %d\n", s.uri, s.suite, s.state.Pin)
+		for _, p := range s.state.Packed {
+			fmt.Fprintf(&b, "%s %s\n", p.Component, p.Digest)
+		}
+	}
+	return ore.DigestOf([]byte(b.String()))
+}
+
+// Kept says whether p's .deb is on this host already.
+func (a *Archive) Kept(p ore.Package) bool { return a.kept(p) }
