@@ -84,6 +84,7 @@ func inside(t *testing.T, tier Tier, name, dir string) string {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("worker %s in %s: %v\n%s%s", name, tier, err, out.String(), said.String())
 	}
+	t.Log(said.String())
 	return out.String()
 }
 
