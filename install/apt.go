@@ -1,0 +1,107 @@
+package install
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ore"
+	"ore/install/dpkg"
+	"ore/install/tree"
+)
+
+// extendedStates is where apt remembers which packages nobody asked for.
+const extendedStates = "var/lib/apt/extended_states"
+
+// markAutomatic adds packages to apt's list of those that were installed only
+// because others need them, so that "apt-get autoremove" knows them.
+func markAutomatic(v *tree.View, packages []*dpkg.Package) error {
+	if len(packages) == 0 {
+		return nil
+	}
+	old, err := v.ReadFile(extendedStates)
+	if err != nil {
+		return err
+	}
+	out := bytes.NewBuffer(old)
+	sorted := slices.SortedFunc(slices.Values(packages), func(a, b *dpkg.Package) int { return cmp.Compare(a.Name, b.Name) })
+	for _, p := range sorted {
+		arch := p.Arch
+		if arch == "all" {
+			arch = nativeArch
+		}
+		fmt.Fprintf(out, "Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n", p.Name, arch)
+	}
+	return v.WriteFile(extendedStates, 0o644, out.Bytes())
+}
+
+// automatic lists the packages of a phase that were not asked for. In the base
+// these are the ones that came along with apt and the required packages; the
+// essential ones and what those need are there in any case.
+func automatic(env ore.Environment, set []*dpkg.Package, base bool) []*dpkg.Package {
+	kept := map[*dpkg.Package]bool{}
+	if base {
+		kept = fixed(set)
+	}
+	var list []*dpkg.Package
+	for _, p := range set {
+		if _, manual := slices.BinarySearch(env.Manual, p.Name); !manual && !kept[p] {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// fixed returns the packages of the base that are there in their own right:
+// apt, the required ones, and the essential ones with all that they need.
+func fixed(set []*dpkg.Package) map[*dpkg.Package]bool {
+	known := providers(set)
+	unpacked := map[*dpkg.Package]bool{}
+	for _, p := range set {
+		unpacked[p] = true
+	}
+	kept := map[*dpkg.Package]bool{}
+	for _, p := range set {
+		switch {
+		case p.Paragraph.Get("Essential") == "yes":
+			for _, q := range closureOf(p, known, unpacked) {
+				kept[q] = true
+			}
+		case p.Name == "apt" || p.Paragraph.Get("Priority") == "required":
+			kept[p] = true
+		}
+	}
+	return kept
+}
+
+// sources writes the apt sources of further repositories in the deb822 form of
+// sources.list(5), each with its key. The base's mirror gets none.
+func (w *worker) sources(v *tree.View) error {
+	n := 0
+	for _, s := range w.Environment.Sources {
+		if s.URI == "" {
+			continue
+		}
+		n++
+		key, ok := w.Keys[s.Key]
+		if !ok {
+			return fmt.Errorf("source %s: its key %s was not given", s.URI, s.Key.Short())
+		}
+		ext := "gpg"
+		if bytes.HasPrefix(bytes.TrimSpace(key), []byte("-----BEGIN")) {
+			ext = "asc"
+		}
+		keyFile := fmt.Sprintf("etc/apt/keyrings/ore-%d.%s", n, ext)
+		if err := v.WriteFile(keyFile, 0o644, key); err != nil {
+			return err
+		}
+		text := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: /%s\n",
+			s.URI, s.Suite, strings.Join(s.Components, " "), keyFile)
+		if err := v.WriteFile(fmt.Sprintf("etc/apt/sources.list.d/ore-%d.sources", n), 0o644, []byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

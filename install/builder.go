@@ -1,0 +1,119 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/deb"
+	"ore/image"
+	"ore/install/pack"
+	"ore/install/sandbox"
+	"ore/squashfs"
+)
+
+// Builder makes images. It may be used by several goroutines and processes at
+// once: what they share appears whole.
+type Builder struct {
+	Dir     string           // packs, trees and unfinished builds; all of it may be deleted when no build runs
+	Store   *image.Store     // takes the layers
+	Debs    deb.Fetcher      // brings verified .debs
+	Tier    sandbox.Tier     // the way to be root in a tree
+	Args    []string         // arguments with which the own executable calls Worker
+	Options squashfs.Options // of the layers; Jobs is not used
+	Watch   ore.Watcher      // stages "fetch", "unpack", "configure", "seal", "files", "steps"
+}
+
+// Request is what one build is made from beside the packages.
+type Request struct {
+	Environment ore.Environment
+	Files       map[ore.Digest]string // host paths of the environment's files, by their content
+	Keys        map[ore.Digest][]byte // certificates of the further repositories
+}
+
+// ownersSuffix names the owner table beside a kept tree.
+const ownersSuffix = ".owners"
+
+// fetchLimit is how many .debs are asked for at once; a fetcher has limits of
+// its own towards mirrors.
+const fetchLimit = 8
+
+// Build makes the layers of an environment, puts them into the store and
+// returns the manifest. A base layer that an earlier build made is used again.
+func (b *Builder) Build(ctx context.Context, r Request) (image.Manifest, error) {
+	m, err := b.build(ctx, r)
+	if err != nil {
+		return image.Manifest{}, fmt.Errorf("build %s: %w", r.Environment.Key().Short(), err)
+	}
+	return m, nil
+}
+
+func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) {
+	p, err := b.places(r.Environment)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	known, err := b.findBase(p)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	debs, err := b.fetch(ctx, r.Environment, p, known != nil)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	work, err := b.newWork(ctx, p)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	defer work.remove()
+	o := order{
+		Environment: r.Environment, Debs: debs, Packs: p.packs, Work: work.dir, Tree: p.tree,
+		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys,
+	}
+	if known != nil {
+		if o.Base, err = b.Store.Path(known.Digest); err != nil {
+			return image.Manifest{}, err
+		}
+	}
+	if b.Tier == sandbox.Single {
+		o.Owners = filepath.Join(work.dir, "owners")
+		if err := copyFile(p.tree+ownersSuffix, o.Owners); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return image.Manifest{}, err
+		}
+	}
+	u := &run{builder: b, order: o, place: p, layers: map[int]image.Layer{}}
+	if known != nil {
+		u.layers[0] = *known
+	}
+	if err := u.do(ctx); err != nil {
+		return image.Manifest{}, err
+	}
+	return u.manifest(), nil
+}
+
+// fetch brings the .debs that have no pack. Those of a known base are not needed.
+func (b *Builder) fetch(ctx context.Context, env ore.Environment, p places, base bool) ([]string, error) {
+	packs, err := pack.Open(p.packs, b.Options, nil)
+	if err != nil {
+		return nil, err
+	}
+	debs := make([]string, len(env.Packages))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetchLimit)
+	for i, pkg := range env.Packages {
+		if pkg.Base && base || packs.Has(pkg.Digest) {
+			continue
+		}
+		g.Go(func() error {
+			var err error
+			debs[i], err = b.Debs.Fetch(ctx, pkg)
+			return err
+		})
+	}
+	return debs, g.Wait()
+}

@@ -1,0 +1,214 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"ore"
+	"ore/install/dpkg"
+	"ore/install/sandbox"
+)
+
+// scriptDir is where dpkg keeps the control member of a package while its
+// preinst runs; debconf looks for it there.
+const scriptDir = dpkg.Dir + "/tmp.ci"
+
+// tailLimit is how much of a program's output an error shows: enough for the
+// lines that say why.
+const tailLimit = 4 << 10
+
+// environment returns what scripts and steps find in their environment.
+func (w *worker) environment() []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "LC_ALL=C.UTF-8", "TERM=dumb",
+		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
+		"PYTHONHASHSEED=0", // Python's compiled files depend on it
+		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(w.epoch, 10),
+	}
+}
+
+// configure runs dpkg --configure for the packages, or for all that are
+// pending, and marks them as configured.
+func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
+	return p.guarded(func() error {
+		args := []string{"dpkg", "--configure"}
+		for _, q := range packages {
+			args = append(args, q.Spec())
+		}
+		if len(packages) == 0 {
+			args = append(args, "--pending")
+		}
+		out := &lines{watch: p.watch, stage: "configure", mark: "Setting up "}
+		err := p.sb.Run(ctx, sandbox.Command{
+			Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out,
+		})
+		if err != nil {
+			return fmt.Errorf("configure packages: %w: the output ends with:\n%s", err, out.tail())
+		}
+		for _, q := range packages {
+			p.configured[q.Spec()] = true
+		}
+		return nil
+	})
+}
+
+// preinst runs the preinst scripts of packages as dpkg does for a first
+// installation (Policy 6.5), in the given order.
+func (p *phase) preinst(ctx context.Context, packages []*dpkg.Package) error {
+	return p.guarded(func() error {
+		for _, q := range packages {
+			if err := p.preinstOf(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package) (err error) {
+	dir := filepath.Join(p.root, scriptDir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("preinst of %s: %w", q.Spec(), err)
+	}
+	for name, content := range q.Files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, fs.FileMode(dpkg.ScriptMode(name))); err != nil {
+			return fmt.Errorf("preinst of %s: %w", q.Spec(), err)
+		}
+	}
+	out := &lines{watch: p.watch, stage: "unpack"}
+	err = p.sb.Run(ctx, sandbox.Command{
+		Root: p.root,
+		Args: []string{"/" + scriptDir + "/preinst", "install"},
+		Env: append(p.environment(),
+			"DPKG_MAINTSCRIPT_PACKAGE="+q.Name, "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1",
+			"DPKG_MAINTSCRIPT_ARCH="+q.Arch, "DPKG_MAINTSCRIPT_NAME=preinst",
+			"DPKG_ADMINDIR=/"+dpkg.Dir, "DPKG_ROOT=", "DPKG_RUNNING_VERSION="+dpkgVersion),
+		Stdout: out, Stderr: out,
+	})
+	if err != nil {
+		return fmt.Errorf("preinst of %s: %w: the output ends with:\n%s", q.Spec(), err, out.tail())
+	}
+	return nil
+}
+
+// dpkgVersion is the version of dpkg's behaviour that we have when we unpack.
+const dpkgVersion = "1.21.22"
+
+// The guard's files. policy-rc.d is asked by invoke-rc.d and deb-systemd-invoke
+// before a service is started, and exit code 101 forbids it (invoke-rc.d(8));
+// start-stop-daemon is what scripts that ask nobody use.
+const (
+	policyFile   = "usr/sbin/policy-rc.d"
+	policyScript = "#!/bin/sh\nexit 101\n"
+	daemonFile   = "usr/sbin/start-stop-daemon"
+	daemonScript = "#!/bin/sh\nexit 0\n"
+	asideSuffix  = ".ore-aside"
+)
+
+// guarded runs f while no service can be started in the tree.
+func (p *phase) guarded(f func() error) (err error) {
+	root, err := os.OpenRoot(p.root)
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	defer root.Close()
+	for _, g := range [][2]string{{policyFile, policyScript}, {p.daemon(root), daemonScript}} {
+		undo, err2 := standIn(root, g[0], g[1])
+		if err2 != nil {
+			return fmt.Errorf("guard: %w", err2)
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
+	return f()
+}
+
+// daemon returns where start-stop-daemon is: suites before the merge of /usr
+// have it in /sbin.
+func (p *phase) daemon(root *os.Root) string {
+	const old = "sbin/start-stop-daemon"
+	if st, err := root.Lstat("sbin"); err == nil && st.IsDir() {
+		if _, err := root.Lstat(old); err == nil {
+			return old
+		}
+	}
+	return daemonFile
+}
+
+// standIn puts a script in the place of a file, which the returned function
+// puts back.
+func standIn(root *os.Root, name, script string) (undo func() error, err error) {
+	err = root.Rename(name, name+asideSuffix)
+	existed := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	if err := root.WriteFile(name, []byte(script), 0o755); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if existed {
+			return root.Rename(name+asideSuffix, name)
+		}
+		return root.Remove(name)
+	}, nil
+}
+
+// lines passes a program's output on as events, line by line, and keeps its end.
+type lines struct {
+	watch ore.Watcher
+	stage string
+	mark  string // only lines with this beginning become events; "" for all
+
+	mu   sync.Mutex // guards part and end: stdout and stderr may be two pipes
+	part []byte
+	end  []byte
+}
+
+// Write takes output.
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end = append(l.end, b...)
+	if n := len(l.end) - tailLimit; n > tailLimit {
+		l.end = append(l.end[:0], l.end[n:]...)
+	}
+	l.part = append(l.part, b...)
+	for {
+		i := bytes.IndexByte(l.part, '\n')
+		if i < 0 {
+			break
+		}
+		if line := string(l.part[:i]); strings.HasPrefix(line, l.mark) {
+			l.watch.Tell(ore.Event{Stage: l.stage, Text: strings.TrimPrefix(line, l.mark)})
+		}
+		l.part = l.part[i+1:]
+	}
+	if len(l.part) > tailLimit {
+		l.part = l.part[:0] // a line that nobody could read anyway
+	}
+	return len(b), nil
+}
+
+// tail returns the end of the output.
+func (l *lines) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.end
+	if n := len(b) - tailLimit; n > 0 {
+		b = b[n:]
+	}
+	return strings.TrimRight(string(b), "\n")
+}

@@ -1,0 +1,46 @@
+// Package install makes layers from a lock: it unpacks Debian packages, runs
+// their maintainer scripts in a sandbox, adds files, runs steps, and seals what
+// came of it.
+//
+// # The way of a build
+//
+// [Builder.Build] starts the own executable again as a worker inside a
+// [ore/install/sandbox], where it is root or believed to be, and [Worker] does
+// the work:
+//
+//	packs      every package is decoded once ever (package pack)     in parallel
+//	base       the base set is unpacked into a tree and configured
+//	layer 1    the tree is sealed                                    beside the next
+//	packages   the others are unpacked over it and configured
+//	layer 2    what differs from the base is sealed
+//	files      the files of the environment are added: layer 3
+//	steps      the steps run, one after the other:     layer 4
+//
+// It is always done in these two phases, so that a build that finds the base
+// layer in the store and one that makes it have the same result. The base's
+// tree is kept as a disposable cache. A phase lies over the one before by an
+// overlay mount; what it changed is found in the overlay's upper folder.
+//
+// Unpacking is ours and follows dpkg's rules (dpkg's src/main/archives.c);
+// configuring is dpkg's own: it finds its database (package dpkg) as its
+// --unpack leaves it. Scripts run without network and without services: the
+// tree has a policy-rc.d that forbids all and a start-stop-daemon that does
+// nothing while they run. Nothing is synced to the disk until the sealed layer
+// is: a build that is interrupted leaves a folder that the next one removes.
+//
+// # What a tree depends on
+//
+// The tree digest depends on the lock alone. What scripts make differ is
+// normalised (see normal.go): logs, caches with times in them, backups,
+// identities that each machine must make for itself. Scripts see
+// SOURCE_DATE_EPOCH, the newest time in the base's packages, which the
+// passwd tools and Python honour, and entries that packages did not bring get
+// that time.
+//
+// # What is left of apt
+//
+// A tree has no /etc/apt/sources.list for the base's mirror: which mirror was
+// used is no part of the lock. Further repositories are written to
+// sources.list.d with their keys. Packages that were not asked for are marked
+// in /var/lib/apt/extended_states as apt would.
+package install

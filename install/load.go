@@ -1,0 +1,123 @@
+package install
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/install/dpkg"
+	"ore/install/pack"
+	"ore/install/tree"
+)
+
+// loaded is a package that can be unpacked: its content lies in files named by
+// number in the folder stage.
+type loaded struct {
+	*dpkg.Package
+	pack  *pack.Pack
+	rank  int // in the order of the environment
+	stage string
+	ready chan struct{} // closed when all else is set
+}
+
+// loader decodes packages in the background, the base's first.
+type loader struct {
+	packs *pack.Store
+	all   []*loaded
+	base  []*loaded
+	rest  []*loaded
+}
+
+// startLoading begins to load the packages that this build must unpack.
+func (w *worker) startLoading(ctx context.Context, g *errgroup.Group) (*loader, error) {
+	packs, err := pack.Open(w.Packs, w.Options, nil)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{packs: packs}
+	for i, p := range w.Environment.Packages {
+		if p.Base && w.Base != "" {
+			continue
+		}
+		x := &loaded{rank: i, stage: w.path(filepath.Join("stage", strconv.Itoa(i))), ready: make(chan struct{})}
+		l.all = append(l.all, x)
+		if p.Base {
+			l.base = append(l.base, x)
+		} else {
+			l.rest = append(l.rest, x)
+		}
+		if err := os.MkdirAll(x.stage, 0o755); err != nil {
+			return nil, fmt.Errorf("load packages: %w", err)
+		}
+	}
+	g.Go(func() error { return w.loadAll(ctx, l) })
+	return l, nil
+}
+
+// loadAll loads the base's packages, then the others, each time the largest
+// first so that no core idles at the end.
+func (w *worker) loadAll(ctx context.Context, l *loader) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	for _, part := range [][]*loaded{l.base, l.rest} {
+		largest := slices.Clone(part)
+		slices.SortStableFunc(largest, func(a, b *loaded) int {
+			return cmp.Compare(w.Environment.Packages[b.rank].Size, w.Environment.Packages[a.rank].Size)
+		})
+		for _, x := range largest {
+			g.Go(func() error { return w.load(ctx, l.packs, x) })
+		}
+	}
+	return g.Wait()
+}
+
+// load decodes one package, or finds its pack, and stages its content.
+func (w *worker) load(ctx context.Context, packs *pack.Store, x *loaded) error {
+	p := w.Environment.Packages[x.rank]
+	stage := func(i int, n *tree.Node) (io.WriteCloser, error) {
+		return tree.Stage(x.stage+"/"+strconv.Itoa(i), n)
+	}
+	var err error
+	if x.pack, err = packs.Get(ctx, p.Digest, w.Debs[x.rank], stage); err != nil {
+		return err
+	}
+	if x.Package, err = dpkg.New(x.pack.Control, x.pack.Nodes, x.pack.Conffiles); err != nil {
+		return fmt.Errorf("unpack %s: %w", p, err)
+	}
+	if x.Name != p.Name || x.Version != p.Version {
+		return fmt.Errorf("unpack %s: the file holds %s=%s", p, x.Name, x.Version)
+	}
+	w.watch.Tell(ore.Event{Stage: "unpack", Text: p.Name})
+	close(x.ready)
+	return nil
+}
+
+// wait returns when all packages of part are loaded.
+func wait(ctx context.Context, part []*loaded) error {
+	for _, x := range part {
+		select {
+		case <-x.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// close frees the packs. Nothing loads any more.
+func (l *loader) close() {
+	for _, x := range l.all {
+		if x.pack != nil {
+			x.pack.Close() // it was only read
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// forgotten are the files that scripts leave and that no two builds would have
+// alike or that only remember the build: patterns of [path.Match], relative to
+// the tree. Each is taken away after configuring, in every phase.
+var forgotten = [...]string{
+	// Logs of the build.
+	"var/log/dpkg.log", "var/log/alternatives.log", "var/log/bootstrap.log",
+	"var/log/apt/*", "var/log/fontconfig.log",
+	// Backups that tools make before they write.
+	"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/info/*.ore-aside",
+	"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
+	// Locks.
+	"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "etc/.pwd.lock",
+	// Caches that hold times or inode numbers.
+	"var/cache/ldconfig/aux-cache", "var/cache/apt/*.bin",
+	// Identities: each machine makes its own (see Identities).
+	"var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "var/lib/urandom/random-seed",
+	"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub",
+	"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem",
+}
+
+// emptied are the folders whose content does not survive a boot anyway. The
+// value is a name in them that stays: base-files has /run/lock, to which
+// /var/lock leads (Policy 9.1.4).
+var emptied = [...]struct{ dir, keep string }{{"tmp", ""}, {"run", "lock"}, {"var/tmp", ""}}
+
+// machineID is emptied, not removed: an empty file makes systemd write a new
+// one at boot (machine-id(5)).
+const machineID = "etc/machine-id"
+
+// normalise takes away what makes one build differ from another.
+func (p *phase) normalise() error {
+	root, err := os.OpenRoot(p.root)
+	if err != nil {
+		return fmt.Errorf("normalise: %w", err)
+	}
+	defer root.Close()
+	for _, pattern := range forgotten {
+		if err := forget(root, pattern); err != nil {
+			return fmt.Errorf("normalise: %w", err)
+		}
+	}
+	for _, e := range emptied {
+		if err := empty(root, e.dir, e.keep); err != nil {
+			return fmt.Errorf("normalise: %w", err)
+		}
+	}
+	if _, err := root.Lstat(machineID); err == nil {
+		if err := root.WriteFile(machineID, nil, 0o644); err != nil {
+			return fmt.Errorf("normalise: %w", err)
+		}
+	}
+	return nil
+}
+
+// forget removes what matches the pattern, whose folder has no wildcards.
+func forget(root *os.Root, pattern string) error {
+	dir, name := path.Split(pattern)
+	dir = path.Clean(dir)
+	if !strings.ContainsAny(name, "*?[") {
+		return gone(root.Remove(pattern))
+	}
+	list, err := fs.ReadDir(root.FS(), dir)
+	if err != nil {
+		return gone(err)
+	}
+	for _, e := range list {
+		ok, err := path.Match(name, e.Name())
+		if err != nil {
+			return err
+		}
+		if ok {
+			if err := gone(root.RemoveAll(path.Join(dir, e.Name()))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func empty(root *os.Root, dir, keep string) error {
+	st, err := root.Lstat(dir)
+	if err != nil || !st.IsDir() {
+		return gone(err)
+	}
+	list, err := fs.ReadDir(root.FS(), dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.Name() != keep {
+			if err := root.RemoveAll(path.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// gone is err unless it says that there is nothing.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,175 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ore/install/dpkg"
+	"ore/install/pack"
+	"ore/install/tree"
+)
+
+// phase unpacks and configures a set of packages in a folder, over the folders
+// of the phases before.
+type phase struct {
+	*worker
+	set   []*loaded
+	lower []string // host folders, lowest first
+	upper string   // host folder that is written to
+	root  string   // where the whole tree appears: upper itself, or an overlay's mount
+	work  string   // the overlay's
+
+	placed     map[string]placed          // by place
+	owner      map[string]*dpkg.Package   // of the files of this phase, by diverted name
+	lost       map[string]map[string]bool // by package: files that went to one that replaces it
+	configured map[string]bool            // packages that are, by their specs
+	settled    unix.Timespec              // entries that changed later were touched by a script
+}
+
+// placed is an entry as its package brought it.
+type placed struct {
+	node  tree.Node
+	pack  *pack.Pack
+	index int
+	rank  int // the package's
+}
+
+// overlaid tells whether the phase has phases below it.
+func (p *phase) overlaid() bool { return len(p.lower) > 0 }
+
+// mount makes the whole tree appear at root.
+func (p *phase) mount() error {
+	if !p.overlaid() {
+		return nil
+	}
+	for _, d := range []string{p.upper, p.work, p.root} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("mount tree: %w", err)
+		}
+	}
+	return p.sb.Overlay(p.lower, p.upper, p.work, p.root)
+}
+
+// unmount ends mount.
+func (p *phase) unmount() error {
+	if !p.overlaid() {
+		return nil
+	}
+	if err := unix.Unmount(p.root, 0); err != nil {
+		return fmt.Errorf("unmount tree: %w", err)
+	}
+	return nil
+}
+
+// mounted runs f while the whole tree appears at root.
+func (p *phase) mounted(f func() error) error {
+	if err := p.mount(); err != nil {
+		return err
+	}
+	return errors.Join(f(), p.unmount())
+}
+
+// view returns the tree as seen without mounting.
+func (p *phase) view() *tree.View {
+	layers := []string{p.upper}
+	for _, l := range slices.Backward(p.lower) {
+		layers = append(layers, l)
+	}
+	return tree.NewView(p.sb, layers...)
+}
+
+// install unpacks and configures the set.
+func (p *phase) install(ctx context.Context) error {
+	packages := make([]*dpkg.Package, len(p.set))
+	byPackage := map[*dpkg.Package]*loaded{}
+	for i, x := range p.set {
+		packages[i], byPackage[x.Package] = x.Package, x
+	}
+	list := waves(packages)
+	if !p.overlaid() {
+		list = []wave{{Unpack: packages}} // nothing could run before all is there
+	}
+	for i, wv := range list {
+		members := make([]*loaded, len(wv.Unpack))
+		for j, q := range wv.Unpack {
+			members[j] = byPackage[q]
+		}
+		if err := p.unpack(ctx, wv, members); err != nil {
+			return err
+		}
+		if i == len(list)-1 || len(wv.First) == 0 {
+			continue
+		}
+		if err := p.mounted(func() error { return p.configure(ctx, wv.First) }); err != nil {
+			return err
+		}
+	}
+	return p.mounted(func() error {
+		if err := p.configure(ctx, nil); err != nil {
+			return err
+		}
+		return p.normalise()
+	})
+}
+
+// unpack runs the preinsts of a wave and puts its files. In the base's tree it
+// is the other way round: preinsts need programs, and nothing is there before
+// (what mmdebstrap and debootstrap do, too).
+func (p *phase) unpack(ctx context.Context, wv wave, members []*loaded) error {
+	scripts := preinsts(wv.Unpack)
+	run := func() error {
+		if len(scripts) == 0 {
+			return nil
+		}
+		return p.mounted(func() error { return p.preinst(ctx, scripts) })
+	}
+	if p.overlaid() {
+		if err := run(); err != nil {
+			return err
+		}
+	}
+	if err := p.put(members); err != nil {
+		return err
+	}
+	if !p.overlaid() {
+		if err := run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle notes the time after which entries were touched by scripts. It waits
+// for the file system's clock, which moves in ticks, to go beyond it.
+func (p *phase) settle() error {
+	name := p.path("settled")
+	var first unix.Timespec
+	for i := 0; ; i++ {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(name, &st); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		if i == 0 {
+			first = st.Ctim
+		} else if after(st.Ctim, first) {
+			p.settled = first
+			return nil
+		}
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+}
+
+func after(a, b unix.Timespec) bool {
+	return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec
+}

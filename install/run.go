@@ -1,0 +1,121 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore/image"
+	"ore/install/sandbox"
+)
+
+// run is one worker, seen from outside, and what came of it.
+type run struct {
+	builder *Builder
+	order   order
+	place   places
+	done    *outcome
+
+	mu     sync.Mutex // guards layers
+	layers map[int]image.Layer
+}
+
+// manifest describes the finished image.
+func (r *run) manifest() image.Manifest {
+	m := image.Manifest{
+		Version: image.ManifestVersion, Environment: r.order.Environment, Key: r.order.Environment.Key(),
+		Tree: r.done.Tree, Capabilities: r.done.Capabilities, Bytes: r.done.Bytes, Files: r.done.Files,
+	}
+	for i := range len(r.layers) {
+		m.Layers = append(m.Layers, r.layers[i])
+	}
+	return m
+}
+
+// do starts the worker and keeps its layers in the store.
+func (r *run) do(ctx context.Context) error {
+	in, err := json.Marshal(r.order)
+	if err != nil {
+		return fmt.Errorf("order: %w", err)
+	}
+	from, to := io.Pipe()
+	complaints := &lines{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := sandbox.Spawn(gctx, sandbox.Options{
+			Tier: r.builder.Tier, Args: r.builder.Args, Stdin: bytes.NewReader(in), Stdout: to, Stderr: complaints,
+			Owners: r.order.Owners,
+		})
+		to.Close() // the reader sees the end
+		if err != nil {
+			return fmt.Errorf("worker: %w: %s", err, complaints.tail())
+		}
+		return nil
+	})
+	g.Go(func() error {
+		err := r.listen(gctx, g, json.NewDecoder(from))
+		from.Close() // a worker that goes on talking is not waited for
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if r.done == nil {
+		return fmt.Errorf("worker: it ended without a result: %s", complaints.tail())
+	}
+	return nil
+}
+
+// listen reads the worker's messages to their end. Layers are kept meanwhile.
+func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) error {
+	for {
+		var m message
+		err := in.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("worker: read what it says: %w", err)
+		case m.Error != "":
+			return errors.New(m.Error)
+		case m.Event != nil:
+			r.builder.Watch.Tell(*m.Event)
+		case m.Done != nil:
+			r.done = m.Done
+		case m.Layer != nil:
+			g.Go(func() error { return r.keep(ctx, *m.Layer) })
+		}
+	}
+}
+
+// keep puts a finished layer into the store; the base's is also noted, so that
+// later builds find it.
+func (r *run) keep(ctx context.Context, l sealed) error {
+	d, size, err := r.builder.Store.Put(ctx, func(f *os.File) error {
+		in, err := os.Open(l.Path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		_, err = io.Copy(f, in)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	layer := image.Layer{Digest: d, Size: size, Compression: string(r.order.Options.Compression), Key: l.Key}
+	r.mu.Lock()
+	r.layers[l.Index] = layer
+	r.mu.Unlock()
+	if l.Index > 0 {
+		return nil
+	}
+	return r.builder.noteBase(r.place, r.order.Work, layer)
+}

@@ -1,0 +1,131 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/install/sandbox"
+	"ore/install/tree"
+)
+
+// Sandbox is what the worker needs of the place that it works in. The real one
+// is [sandbox.Sandbox]; its methods may be called concurrently.
+type Sandbox interface {
+	tree.Owners
+	// Overlay mounts the folders lower, lowest first, with upper over them, at
+	// target. Unmounting is unmount(2)'s.
+	Overlay(lower []string, upper, work, target string) error
+	// Run runs a program in a tree and returns when it and all that it left
+	// behind have ended. An error that matches *sandbox.ExitError means that
+	// the program did not succeed.
+	Run(ctx context.Context, c sandbox.Command) error
+}
+
+var _ Sandbox = (*sandbox.Sandbox)(nil)
+
+// worker is one build inside the sandbox.
+type worker struct {
+	order
+	sb    Sandbox
+	say   *speaker
+	watch ore.Watcher
+	epoch int64 // the newest time in the base's packages
+}
+
+// Worker does the work of a build inside a sandbox that a [Builder] spawned: it
+// reads the order from in and writes messages to out. The command line that
+// leads here is the Builder's Args.
+func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
+	say := newSpeaker(out)
+	done, err := work(ctx, in, say)
+	if err != nil {
+		return errors.Join(say.say(message{Error: err.Error()}))
+	}
+	return say.say(message{Done: done})
+}
+
+func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err error) {
+	w := &worker{say: say, watch: say.watch()}
+	if err := json.NewDecoder(in).Decode(&w.order); err != nil {
+		return nil, fmt.Errorf("read order: %w", err)
+	}
+	sb, err := sandbox.Enter(sandbox.Options{Owners: w.Owners})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	w.sb = sb
+	return w.build(ctx)
+}
+
+// build is the way of a build, as the package's documentation has it.
+func (w *worker) build(ctx context.Context) (*outcome, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	l, err := w.startLoading(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	var done *outcome
+	g.Go(func() error {
+		var err error
+		done, err = w.phases(ctx, g, l)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return done, w.keepTree()
+}
+
+// phases goes through the phases; sealing the base runs beside the others.
+func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*outcome, error) {
+	s := &stack{worker: w, merged: map[string]*tree.Node{}, baseReady: make(chan struct{})}
+	if err := w.base(ctx, g, l, s); err != nil {
+		return nil, err
+	}
+	if err := w.packages(ctx, l, s); err != nil {
+		return nil, err
+	}
+	if err := w.files(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := w.steps(ctx, s); err != nil {
+		return nil, err
+	}
+	return s.outcome(ctx)
+}
+
+// path names a file or folder of this build.
+func (w *worker) path(name string) string { return filepath.Join(w.Work, name) }
+
+// treePlace is where the base's tree lies in a build that makes it.
+const treePlace = "tree"
+
+// keepTree gives the base's tree its place in the cache, unless another build
+// was faster. The tree is whole: all that reads it is over.
+func (w *worker) keepTree() error {
+	if w.Base != "" {
+		if _, err := os.Lstat(w.Tree); err == nil {
+			return nil
+		}
+	}
+	if w.Owners != "" {
+		if err := copyFile(w.Owners, w.Tree+ownersSuffix); err != nil {
+			return err
+		}
+	}
+	err := os.Rename(w.path(treePlace), w.Tree)
+	if err != nil && !errors.Is(err, os.ErrExist) && !isNotEmpty(err) {
+		return fmt.Errorf("keep the base's tree: %w", err)
+	}
+	return nil
+}
