@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ore/guest"
+	"ore/vm/home"
 )
 
 // bootLimit is when a test gives up on a machine. A start takes a third of a
@@ -124,7 +125,7 @@ func start(t testing.TB, initrd string, id guest.Identity, memory string, layers
 	os.WriteFile(own, append(base, extra...), 0o600)
 	args := []string{
 		"mem=" + memory, "initrd=" + own, "con=null", "con0=null,fd:1", "quiet", "panic=-1", "noreboot",
-		"initcall_blacklist=raid6_select_algo", "pty.legacy_count=0", "ssl=null", "ssl1=fd:3",
+		"initcall_blacklist=raid6_select_algo", "pty.legacy_count=0", "ssl=null", "ssl1=fd:3", "iomem=mmapper," + home.FilePath(4),
 		"uml_dir=" + dir, "umid=" + id.Name,
 	}
 	for i, l := range layers {
@@ -132,21 +133,19 @@ func start(t testing.TB, initrd string, id guest.Identity, memory string, layers
 	}
 	args = append(args, fmt.Sprintf("ubd%d=%s", len(layers), disk(t, filepath.Join(dir, "disk"))))
 
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	line, err := home.NewWire()
 	if err != nil {
 		t.Fatal(err)
 	}
-	syscall.SetNonblock(pair[0], true)
-	home, theirs := os.NewFile(uintptr(pair[0]), "home"), os.NewFile(uintptr(pair[1]), "line")
 	m := &uml{console: new(console)}
 	cmd := exec.Command("linux.uml", args...)
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = m.console, m.console, []*os.File{theirs}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = m.console, m.console, []*os.File{line.Bell, line.Memory}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: install user-mode-linux", err)
 	}
-	theirs.Close()
+	line.Inherited()
 	t.Cleanup(func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		cmd.Wait()
@@ -158,7 +157,7 @@ func start(t testing.TB, initrd string, id guest.Identity, memory string, layers
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
-	c, err := guest.Accept(ctx, home, guest.Want{Token: id.Token})
+	c, err := guest.Accept(ctx, line.Stream, guest.Want{Token: id.Token})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"ore/guest"
 	"ore/guest/wire"
+	"ore/vm/home"
 )
 
 // boot is the way from the kernel's first process to a machine that serves.
@@ -79,7 +80,7 @@ func (b *boot) run() (string, error) {
 // serve greets the host, or tells it what went wrong, and does what it says
 // until home ends.
 func (b *boot) serve(failed string, cause error) error {
-	home, err := openHome()
+	stream, err := home.Open()
 	if err != nil {
 		return errors.Join(cause, err)
 	}
@@ -87,7 +88,7 @@ func (b *boot) serve(failed string, cause error) error {
 	if cause != nil {
 		hello.Stage, hello.Error = failed, cause.Error()
 	}
-	welcome, err := wire.SendHello(home, hello)
+	welcome, err := wire.SendHello(stream, hello)
 	if err != nil || cause != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (b *boot) serve(failed string, cause error) error {
 		identity: b.identity, layout: machineLayout(), cgroups: b.cgroups, reaper: newReaper(),
 		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff,
 	}
-	return s.serve(context.Background(), home)
+	return s.serve(context.Background(), stream)
 }
 
 // readIdentity reads who this machine is.

@@ -29,24 +29,27 @@ const (
 // exec serves one command from its request to its exit.
 func (s *server) exec(st *wire.Stream, q wire.Request) {
 	defer s.inputs.Drop(q.ID)
+	var controlling sync.WaitGroup
+	defer controlling.Wait()
 	out := &sender{st: st}
-	e, err := s.execute(st, q, out)
+	e, err := s.execute(st, q, out, &controlling)
 	var no *notRun
 	switch {
 	case err == nil:
+		wire.WriteExit(st, e)
+		st.CloseWrite() // and control reads to the end
+		return
 	case errors.As(err, &no):
 		out.frame(wire.Stderr, []byte("ore-init: "+no.text+"\n"))
-		e = wire.Exit{Code: no.code}
+		wire.WriteExit(st, wire.Exit{Code: no.code})
 	default:
 		wire.WriteFailure(st, err)
-		st.Finish()
-		return
 	}
-	wire.WriteExit(st, e)
 	st.Finish()
 }
 
-func (s *server) execute(st *wire.Stream, q wire.Request, out *sender) (wire.Exit, error) {
+// execute runs a command; without an error, control goes on reading the stream.
+func (s *server) execute(st *wire.Stream, q wire.Request, out *sender, controlling *sync.WaitGroup) (wire.Exit, error) {
 	p, clean, err := s.prepare(q)
 	if err != nil {
 		return wire.Exit{}, err
@@ -60,27 +63,27 @@ func (s *server) execute(st *wire.Stream, q wire.Request, out *sender) (wire.Exi
 	proc, err := s.spawn(p, f.theirs)
 	f.closeTheirs()
 	if err != nil {
+		f.closeOutputs()
 		return wire.Exit{}, err
 	}
 	defer proc.group.close()
 
 	run := &running{s: s, proc: proc, files: f, st: st, ended: make(chan struct{}), killed: make(chan struct{})}
-	var outputs sync.WaitGroup
+	var outputs, inputs sync.WaitGroup
 	for k, r := range f.outputs {
 		outputs.Go(func() { run.copyOutput(out, k, r) })
 	}
-	var others sync.WaitGroup
-	defer others.Wait()
 	if q.Input {
-		others.Go(func() { run.copyInput(s.inputs.Take(q.ID), q.TTY != nil) })
+		inputs.Go(func() { run.copyInput(s.inputs.Take(q.ID), q.TTY != nil) })
 	}
-	s.background.Go(run.control) // ends with the stream, which outlives this call
+	controlling.Go(run.control)
 
 	status := <-proc.status
 	run.finish(q.Sweep)
 	close(run.ended)
 	run.interruptOutputs()
 	outputs.Wait()
+	inputs.Wait()
 	return exitOf(status), nil
 }
 

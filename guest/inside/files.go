@@ -29,9 +29,7 @@ func openFiles(q wire.Request) (*files, error) {
 	if err != nil {
 		f.closeTheirs()
 		f.closeOurs()
-		for _, o := range f.outputs {
-			o.Close()
-		}
+		f.closeOutputs()
 		return nil, fmt.Errorf("open pipes: %w", err)
 	}
 	return f, nil
@@ -114,9 +112,16 @@ func (f *files) closeTheirs() {
 	f.theirs = [3]*os.File{}
 }
 
-// closeOurs closes the input. The outputs are closed by who reads them.
+// closeOurs closes the input.
 func (f *files) closeOurs() {
 	if f.input != nil && f.input != f.tty {
 		f.input.Close()
+	}
+}
+
+// closeOutputs is for a command that never ran; else who reads them does it.
+func (f *files) closeOutputs() {
+	for _, o := range f.outputs {
+		o.Close()
 	}
 }

@@ -43,6 +43,10 @@ type launchReply struct {
 	Error string
 }
 
+// launchVariable tells a launcher where ore-init listens; without it the
+// launcher looks where machines have it.
+const launchVariable = "ORE_LAUNCH"
+
 // socketPath is where launchers find ore-init.
 func (l Layout) socketPath() string { return filepath.Join(l.Run, "launch.sock") }
 

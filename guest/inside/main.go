@@ -29,7 +29,7 @@ func Main() {
 	case os.Getpid() == 1:
 		machine()
 	case slices.Contains(launcherNames(), name):
-		os.Exit(rsh(name, os.Args[1:], machineLayout()))
+		os.Exit(rsh(name, os.Args[1:]))
 	case len(os.Args) == 3 && os.Args[1] == "serve":
 		if err := serveFolder(os.Args[2]); err != nil {
 			fmt.Fprintf(os.Stderr, "ore-init: %v\n", err)

@@ -175,8 +175,14 @@ func (b *boot) keepProgram(bin string) error {
 	if err := unix.Mount(initProgram, program, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("keep %s: %w", initProgram, err)
 	}
+	return linkLaunchers(bin, "ore-init")
+}
+
+// linkLaunchers gives program the names of launchers in the folder bin.
+func linkLaunchers(bin, program string) error {
 	for _, name := range launcherNames() {
-		if err := os.Symlink("ore-init", filepath.Join(bin, name)); err != nil {
+		err := os.Symlink(program, filepath.Join(bin, name))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func (s *server) environment(who account, q wire.Request) []string {
 	env := []string{
 		"PATH=" + basePath + ":" + filepath.Join(s.layout.Run, "bin"),
 		"HOME=" + who.home, "USER=" + who.name, "LOGNAME=" + who.name, "SHELL=" + who.shell,
-		"LANG=C.UTF-8", "HOSTNAME=" + s.identity.Name,
+		"LANG=C.UTF-8", "HOSTNAME=" + s.identity.Name, launchVariable + "=" + s.layout.socketPath(),
 	}
 	if q.TTY != nil {
 		env = append(env, "TERM=linux")

@@ -72,11 +72,11 @@ func parseRsh(args []string) (launchRequest, error) {
 
 // rsh is the program ore-rsh. It hands its files to ore-init and waits for the
 // exit code; when it is killed, the remote command gets SIGTERM.
-func rsh(name string, args []string, layout Layout) int {
+func rsh(name string, args []string) int {
 	q, err := parseRsh(args)
 	var code int
 	if err == nil {
-		code, err = request(layout, q)
+		code, err = request(q)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -85,14 +85,18 @@ func rsh(name string, args []string, layout Layout) int {
 	return code
 }
 
-func request(layout Layout, q launchRequest) (int, error) {
+func request(q launchRequest) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
 	c := os.NewFile(uintptr(fd), "ore-init")
 	defer c.Close()
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: layout.socketPath()}); err != nil {
+	path := os.Getenv(launchVariable)
+	if path == "" {
+		path = machineLayout().socketPath()
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		return 0, fmt.Errorf("connect to ore-init: %w", err)
 	}
 	b, err := json.Marshal(q)

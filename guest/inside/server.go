@@ -30,10 +30,10 @@ func machineLayout() Layout { return Layout{Job: "/job", Run: "/run/ore"} }
 
 // resolve maps a folder as the host names it to where it is.
 func (l Layout) resolve(dir string) string {
-	dir = filepath.Clean("/" + dir)
-	if dir == "/" {
+	if dir == "" {
 		return l.Job
 	}
+	dir = filepath.Clean("/" + dir)
 	if rest, ok := strings.CutPrefix(dir, machineLayout().Job); ok && (rest == "" || rest[0] == '/') {
 		return filepath.Join(l.Job, rest)
 	}
@@ -83,10 +83,30 @@ func Serve(ctx context.Context, home io.ReadWriteCloser, id guest.Identity, layo
 	if err := s.writeHosts(); err != nil {
 		return err
 	}
+	if err := s.linkProgram(); err != nil {
+		return err
+	}
 	if _, err := wire.SendHello(home, wire.Hello{Token: id.Token, Name: id.Name, Kernel: release()}); err != nil {
 		return err
 	}
-	return s.serve(ctx, home)
+	err := s.serve(ctx, home)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrClosed) {
+		return nil // home ended, from the other side or from this one
+	}
+	return err
+}
+
+// linkProgram puts this program where commands find it as launcher.
+func (s *server) linkProgram() error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bin := filepath.Join(s.layout.Run, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	return linkLaunchers(bin, program)
 }
 
 // serve runs the session after the greeting. When it ends, nothing that was

@@ -105,6 +105,7 @@ func (st *Stream) tryRead(p []byte) (int, error) {
 		st.consume(n)
 		return n, nil
 	case st.ended:
+		st.wakeReader() // should there be another one, against the rules
 		return 0, io.EOF
 	case st.err != nil:
 		return 0, st.err
