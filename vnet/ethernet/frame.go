@@ -56,7 +56,7 @@ type Pool struct {
 
 // newPool returns a pool for frames of up to max bytes.
 func newPool(max int) *Pool {
-	p := &Pool{sizes: [3]int{smallBuffer, mediumBuffer, max}}
+	p := &Pool{sizes: [3]int{smallBuffer, min(mediumBuffer, max), max}}
 	for i := range p.classes {
 		class := &p.classes[i]
 		size := p.sizes[i]
