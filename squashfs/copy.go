@@ -1,6 +1,7 @@
 package squashfs
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -17,13 +18,17 @@ type sourceFrag struct {
 // anew. r's file must stay readable until Close.
 func (w *Writer) AddFrom(e Entry, r *Reader, path string) error {
 	src, err := r.file(path)
-	if err == nil && src.Size != e.Size {
+	switch {
+	case err != nil:
+	case e.Hardlink != "" || !e.Mode.IsRegular():
+		err = errors.New("not a regular file")
+	case src.Size != e.Size:
 		err = fmt.Errorf("size %d: the source has %d", e.Size, src.Size)
 	}
 	if err != nil {
 		return w.fail("add", e.Path, err)
 	}
-	if e.Hardlink != "" || !e.Mode.IsRegular() || !w.same(r) {
+	if !w.same(r) {
 		f, err := r.open(src)
 		if err != nil {
 			return w.fail("add", e.Path, err)
@@ -70,9 +75,9 @@ func (w *Writer) copyFragment(r *Reader, index uint32) *fragment {
 // extend makes the range part of the span that is being collected, or of a new
 // one if it does not follow it.
 func (w *Writer) extend(r *Reader, from, n int64) *span {
-	if w.span == nil || w.span.src != r.r || w.span.from+w.span.n != from {
+	if w.span == nil || w.span.r != r || w.span.from+w.span.n != from {
 		w.flushSpan()
-		w.span = &span{src: r.r, from: from}
+		w.span = &span{r: r, from: from}
 	}
 	w.span.n += n
 	return w.span

@@ -30,6 +30,10 @@ const (
 	maxIDs        = 1<<16 - 1 // the superblock counts them in 16 bits
 	emptyDirSize  = 3         // a directory's size counts "." and ".." as 3 bytes
 
+	// maxBlocks is how many blocks a file may have: 4 TiB with the default
+	// block size. It bounds the memory that the list of its blocks takes.
+	maxBlocks = 1 << 24
+
 	// padding makes the image fit for a loop or block device, as mksquashfs does.
 	padding = 4096
 )

@@ -100,7 +100,7 @@ func ofTree(t testing.TB, root string) listing {
 	}
 	slices.Sort(paths)
 	l := listing{}
-	first := map[uint64]string{}
+	first := map[[2]uint64]string{}
 	for _, p := range paths {
 		e, st, err := stat(root, p)
 		if err != nil {
@@ -112,10 +112,11 @@ func ofTree(t testing.TB, root string) listing {
 				t.Fatal(err)
 			}
 		}
-		if first[st.Ino] == "" || e.Mode.IsDir() {
-			first[st.Ino] = e.Path
+		id := [2]uint64{st.Dev, st.Ino}
+		if first[id] == "" || st.Nlink == 1 || e.Mode.IsDir() {
+			first[id] = e.Path
 		}
-		l.add(e, first[st.Ino], sum)
+		l.add(e, first[id], sum)
 	}
 	return l
 }

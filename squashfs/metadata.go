@@ -26,9 +26,9 @@ type metaContent struct {
 	next int64 // where the block that follows begins
 }
 
-// metaKept is how many metadata blocks a Reader keeps expanded: 1 MiB, enough
-// for a large folder's inodes.
-const metaKept = 128
+// metaKept is how many metadata blocks a Reader keeps expanded: 256 KiB. Few
+// are enough, since what belongs together is stored together.
+const metaKept = 32
 
 var errMetadata = errors.New("metadata outside of the image")
 
@@ -53,6 +53,13 @@ func (r *Reader) metaBlock(pos int64) ([]byte, int64, error) {
 	r.meta.order = append(r.meta.order, pos)
 	r.meta.blocks[pos] = c
 	return c.data, c.next, nil
+}
+
+// forget gives the cache's memory back.
+func (c *metaCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.blocks, c.order = nil, nil
 }
 
 func (r *Reader) expandMeta(pos int64) (metaContent, error) {

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
 // File is the content of a regular file. Its methods may be called
 // concurrently; Read and WriteTo share a position.
 type File struct {
-	r      *Reader
-	item   *item
-	words  []uint32
-	starts []int64 // of the stored blocks
+	r     *Reader
+	item  *item
+	words []uint32 // of the blocks, as stored
+	marks []int64  // where every markStep-th block is stored
 
 	mu   sync.Mutex
 	pos  int64  // of Read; guarded by mu
@@ -21,6 +22,10 @@ type File struct {
 	data []byte // content of block number last; guarded by mu
 	last int    // guarded by mu; -1 if there is none
 }
+
+// markStep is between which blocks the position is not kept but added up: the
+// list of a large file's blocks is most of what an open file costs.
+const markStep = 64
 
 var errClosedFile = errors.New("file is closed")
 
@@ -39,13 +44,19 @@ func (r *Reader) open(i *item) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read squashfs: %s: %w", i.Path, err)
 	}
-	f := &File{r: r, item: i, words: words, starts: make([]int64, len(words)), last: -1}
+	f := &File{r: r, item: i, words: words, last: -1}
 	at := i.start
-	for n, w := range words {
-		f.starts[n] = at
-		at += int64(w &^ blockRaw)
+	for part := range slices.Chunk(words, markStep) {
+		f.marks = append(f.marks, at)
+		at += storedSize(part)
 	}
 	return f, nil
+}
+
+// start returns where the n-th block is stored.
+func (f *File) start(n int) int64 {
+	mark := n / markStep
+	return f.marks[mark] + storedSize(f.words[mark*markStep:n])
 }
 
 // Size returns the number of bytes in the file.
@@ -159,7 +170,7 @@ func (f *File) block(n, size int) ([]byte, error) {
 		clear(out)
 		return out, nil
 	}
-	return out, f.r.expand(out, f.starts[n], f.words[n])
+	return out, f.r.expand(out, f.start(n), f.words[n])
 }
 
 // expand reads a stored block that has exactly len(out) bytes of content.

@@ -1,7 +1,6 @@
 package squashfs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -199,7 +198,7 @@ func allZero(b []byte) bool {
 // span is a range of another image that is copied as it is, and what lies in
 // it.
 type span struct {
-	src   io.ReaderAt
+	r     *Reader
 	from  int64
 	n     int64
 	files []placedFile
@@ -229,10 +228,7 @@ func (p *pipeline) storeSpan(s *span, buf []byte) error {
 	}
 	for off, end := s.from, s.from+s.n; off < end; {
 		b := buf[:min(int64(len(buf)), end-off)]
-		if n, err := s.src.ReadAt(b, off); n < len(b) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		if err := s.r.readAt(b, off); err != nil {
 			return fmt.Errorf("read source image: %w", err)
 		}
 		if err := p.write(b); err != nil {

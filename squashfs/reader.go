@@ -98,6 +98,7 @@ func open(f io.ReaderAt, size int64) (*Reader, error) {
 	if err := r.readTree(); err != nil {
 		return nil, err
 	}
+	r.meta.forget() // most of it is not needed again
 	return r, nil
 }
 

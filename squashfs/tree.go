@@ -7,16 +7,18 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strings"
 )
 
 // Limits of a walk through an image's tree, in relation to the image's size.
 // Metadata can be compressed by a factor of several hundred and can be referred
 // to again and again, so that without them a small hostile image could occupy
 // its reader for hours. An entry of a real image takes at least some 4 bytes
-// compressed; a block size at least 1/100 byte (all the same, in a sparse file).
+// compressed; of the block sizes of a sparse file, which are all the same, 2048
+// make a metadata block of 13 bytes.
 const (
 	entriesPerByte = 4
-	wordsPerByte   = 128
+	wordsPerByte   = metaSize/4/13 + 1
 	limitBase      = 1 << 14 // for images that are almost empty
 	maxDepth       = 4096    // of folders: PATH_MAX bytes of path hold fewer
 )
@@ -28,6 +30,7 @@ type walker struct {
 	seen    map[int64]bool  // beginnings of the data blocks seen
 	entries int64           // still allowed
 	words   int64           // still allowed
+	linked  map[uint64]int  // index of the first name of files with several, by position
 	stack   []folder
 }
 
@@ -49,7 +52,7 @@ var (
 func (r *Reader) readTree() error {
 	size := int64(r.super.BytesUsed)
 	w := &walker{
-		r: r, dirs: map[uint64]bool{}, seen: map[int64]bool{},
+		r: r, dirs: map[uint64]bool{}, seen: map[int64]bool{}, linked: map[uint64]int{},
 		entries: limitBase + entriesPerByte*size, words: limitBase + wordsPerByte*size,
 	}
 	if err := w.add(".", 0, r.super.Root); err != nil {
@@ -109,32 +112,20 @@ func (w *walker) list(d folder) error {
 		}
 		for range count + 1 {
 			name, offset, err := w.entry(&d.at)
-			left -= dirEntrySize + len(name)
-			if err != nil || left < 0 {
-				return cmpErr(err, errListing)
+			if err != nil {
+				return err
 			}
-			if name <= last {
-				return errListing // the kernel's search wants them sorted, too
+			// The kernel's search wants names sorted, too.
+			if left -= dirEntrySize + len(name); left < 0 || name <= last {
+				return errListing
 			}
 			last = name
-			p := name
-			if d.path != "." {
-				p = d.path + "/" + name
-			}
-			if err := w.add(p, d.depth+1, uint64(block)<<16|uint64(offset)); err != nil {
+			if err := w.add(path.Join(d.path, name), d.depth+1, uint64(block)<<16|uint64(offset)); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	return nil
-}
-
-// cmpErr returns err, or other if it is nil.
-func cmpErr(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }
 
 // entry reads an entry of a folder's listing.
@@ -152,7 +143,7 @@ func (w *walker) entry(c *cursor) (name string, offset uint16, err error) {
 		return "", 0, err
 	}
 	name = string(text[:n])
-	if checkPath(name) != nil || path.Base(name) != name {
+	if name == "." || strings.IndexByte(name, '/') >= 0 || checkPath(name) != nil {
 		return "", 0, errListing
 	}
 	return name, binary.LittleEndian.Uint16(b[:]), nil
@@ -163,13 +154,32 @@ func (w *walker) add(p string, depth int, ref uint64) error {
 	if w.entries--; w.entries < 0 {
 		return errTooMany
 	}
-	c, err := w.r.inodeCursor(ref)
+	if n, ok := w.linked[ref]; ok {
+		i := w.r.items[n]
+		i.Path = p
+		w.r.items = append(w.r.items, i)
+		return nil
+	}
+	i, err := w.inode(p, depth, ref)
 	if err != nil {
 		return err
 	}
+	if i.links > 1 && !i.Mode.IsDir() {
+		w.linked[ref] = len(w.r.items)
+	}
+	w.r.items = append(w.r.items, i)
+	return nil
+}
+
+// inode reads the inode at ref, which the path p names.
+func (w *walker) inode(p string, depth int, ref uint64) (item, error) {
+	c, err := w.r.inodeCursor(ref)
+	if err != nil {
+		return item{}, err
+	}
 	var head [16]byte
 	if err := w.r.read(head[:], &c); err != nil {
-		return err
+		return item{}, err
 	}
 	le := binary.LittleEndian
 	kind := le.Uint16(head[:])
@@ -179,7 +189,7 @@ func (w *walker) add(p string, depth int, ref uint64) error {
 	}
 	uid, gid := int(le.Uint16(head[4:])), int(le.Uint16(head[6:]))
 	if kind == 0 || basic > typeSocket || uid >= len(w.r.ids) || gid >= len(w.r.ids) {
-		return errInode
+		return item{}, errInode
 	}
 	i := item{ref: ref, frag: noFragment, links: 1, Entry: Entry{
 		Path: p, Mode: goMode(basic, le.Uint16(head[2:])),
@@ -193,8 +203,7 @@ func (w *walker) add(p string, depth int, ref uint64) error {
 	default:
 		err = w.special(&i, basic, &c)
 	}
-	w.r.items = append(w.r.items, i)
-	return err
+	return i, err
 }
 
 // inodeCursor returns the place of the inode at ref.
@@ -271,7 +280,7 @@ func (w *walker) file(i *item, ext bool, c *cursor) error {
 // scan checks a file's data blocks and records where they are.
 func (w *walker) scan(i *item) error {
 	n := w.r.blockCount(i)
-	if n > w.words {
+	if n > w.words || n > maxBlocks {
 		return errTooMany
 	}
 	w.words -= n

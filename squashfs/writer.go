@@ -89,7 +89,11 @@ func (w *Writer) begin(e Entry) (*inode, error) {
 		return nil, w.err
 	}
 	err := e.check()
-	if err == nil && w.inode[e.Path] != nil {
+	switch {
+	case err != nil:
+	case e.Mode.IsRegular() && e.Size/int64(w.o.BlockSize) >= maxBlocks:
+		err = fmt.Errorf("size %d: more than %d blocks of %d bytes", e.Size, maxBlocks, w.o.BlockSize)
+	case w.inode[e.Path] != nil:
 		err = errors.New("path was added before")
 	}
 	if err != nil {
