@@ -1,0 +1,42 @@
+// Package boot makes what a machine is started with: a kernel and its modules
+// from verified packages, an initramfs, and a formatted private disk.
+//
+// # Kernels
+//
+// [UML] takes the kernel that is a program, from Debian's user-mode-linux.
+// [QEMU] takes a kernel package by name, such as linux-image-cloud-amd64 or
+// one that a job asks for, and brings its vmlinux beside the bzImage: QEMU
+// enters that directly by the PVH protocol, which saves the kernel's own
+// decompression at each boot.
+//
+// # Initramfs
+//
+// A newc cpio archive that holds
+//
+//	/init              ore-init, given by the caller
+//	/ore/modules       the modules to load, one path a line, in the order of loading
+//	/ore/lib/*.ko      these modules, decompressed
+//	/dev/console       so that init has its standard streams
+//	/dev /proc /sys    empty
+//
+// and nothing else, so it is small and made in milliseconds. Identity and
+// token of a machine are a second archive, which its driver appends.
+// Which modules are needed is read from the modules themselves (the depends
+// and softdep entries of .modinfo), since a kernel package has no modules.dep:
+// that is made by its maintainer script.
+//
+// # The full set of modules
+//
+// [Boot.Modules] gives a squashfs of the kernel's whole /lib/modules, which is
+// mounted read-only in the machine, with the indexes that modprobe needs. It
+// is made when it is first asked for, once per kernel package.
+//
+// # Disks
+//
+// [Disk] copies a master, made once per size by the shelf's mke2fs with options
+// under which 20 GB of ext4 allocate 128 KiB in three pieces; a machine's disk
+// costs a fraction of a millisecond and nothing more until it is written.
+//
+// All that is kept is named by the digest of what it was made from, and
+// appears whole: files are written without a name (O_TMPFILE) and linked.
+package boot
