@@ -3,7 +3,10 @@ package install
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -101,6 +104,35 @@ func (w *worker) sources(v *tree.View) error {
 			s.URI, s.Suite, strings.Join(s.Components, " "), keyFile)
 		if err := v.WriteFile(fmt.Sprintf("etc/apt/sources.list.d/ore-%d.sources", n), 0o644, []byte(text)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// aptUser is the user that apt downloads as; its number is fixed (base-passwd).
+const aptUser = 42
+
+// asApt leaves the empty locks and the owners of folders that apt leaves when
+// it has run once.
+func asApt(v *tree.View, o tree.Owners) error {
+	for _, name := range []string{dpkg.Dir + "/lock-frontend", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"} {
+		if err := v.WriteFile(name, 0o640, nil); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"var/lib/apt/lists/partial", "var/cache/apt/archives/partial"} {
+		p, err := v.Resolve(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := o.Chown(v.Host(p), aptUser, 0); err != nil {
+			return err
+		}
+		if err := os.Chmod(v.Host(p), 0o700); err != nil {
+			return fmt.Errorf("as apt: %w", err)
 		}
 	}
 	return nil

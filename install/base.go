@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bufio"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -52,6 +53,9 @@ func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stac
 		return err
 	}
 	if err := p.install(ctx); err != nil {
+		return err
+	}
+	if err := asApt(p.view(), w.sb); err != nil {
 		return err
 	}
 	s.lower = []string{p.upper}
@@ -158,14 +162,9 @@ func devices(epoch int64) []tree.Node {
 // reuseBase takes the base's nodes from their file, and its tree from the cache
 // or out of the layer.
 func (w *worker) reuseBase(ctx context.Context, s *stack) error {
-	f, err := os.Open(w.Nodes)
+	b, err := readNodes(w.Nodes)
 	if err != nil {
-		return fmt.Errorf("read base: %w", err)
-	}
-	defer f.Close()
-	var b baseNodes
-	if err := gob.NewDecoder(f).Decode(&b); err != nil {
-		return fmt.Errorf("read base %s: %w", w.Nodes, err)
+		return err
 	}
 	w.epoch = b.Epoch
 	for i := range b.Nodes {
@@ -179,6 +178,19 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 	}
 	s.lower = []string{w.path(treePlace)}
 	return w.restore(ctx, b.Nodes)
+}
+
+// readNodes reads what is kept of a base beside its layer.
+func readNodes(name string) (b baseNodes, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return b, fmt.Errorf("read base: %w", err)
+	}
+	defer f.Close()
+	if err := gob.NewDecoder(bufio.NewReader(f)).Decode(&b); err != nil {
+		return b, fmt.Errorf("read base: %s: %w", name, err)
+	}
+	return b, nil
 }
 
 // restore unpacks the base's layer into a tree.

@@ -19,8 +19,6 @@ var forgotten = [...]string{
 	// Backups that tools make before they write.
 	"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/info/*.ore-aside",
 	"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
-	// Locks.
-	"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "etc/.pwd.lock",
 	// Caches that hold times or inode numbers.
 	"var/cache/ldconfig/aux-cache", "var/cache/apt/*.bin",
 	// Identities: each machine makes its own (see Identities).

@@ -1,0 +1,145 @@
+package install
+
+import (
+	"bytes"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// difference is one way in which our trees differ from mmdebstrap's on
+// purpose. One that no tested set shows fails the test.
+type difference struct {
+	name     string
+	why      string
+	patterns []string                       // of [path.Match]
+	alike    func(ours, theirs []byte) bool // nil: the file is only theirs
+}
+
+// differences is the whole list.
+func differences() []difference {
+	return []difference{
+		{
+			name:     "host",
+			why:      "mmdebstrap copies the host's name, name servers and mirrors; our tree depends on the lock alone, and a machine gets its own at boot",
+			patterns: []string{"etc/hostname", "etc/resolv.conf", "etc/apt/sources.list", "etc/apt/sources.list.d/*"},
+		},
+		{
+			name: "backups",
+			why:  "copies that tools made before they last wrote depend on the order in which packages were configured and are of no use",
+			patterns: []string{
+				"var/lib/dpkg/*-old", "var/cache/debconf/*-old",
+				"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
+			},
+		},
+		{
+			name:     "order of paragraphs",
+			why:      "apt writes them in the order of its hash table, we by name",
+			patterns: []string{"var/lib/apt/extended_states"},
+			alike:    func(a, b []byte) bool { return slices.Equal(sorted(a, "\n\n"), sorted(b, "\n\n")) },
+		},
+		{
+			name:     "order of lines",
+			why:      "programs append to them in the order in which packages are configured, and mmdebstrap merges /usr only half-way",
+			patterns: []string{"etc/shells"},
+			alike:    func(a, b []byte) bool { return slices.Equal(sorted(a, "\n"), sorted(b, "\n")) },
+		},
+	}
+}
+
+func sorted(b []byte, sep string) []string {
+	parts := strings.Split(strings.TrimSpace(string(b)), sep)
+	slices.Sort(parts)
+	return parts
+}
+
+// explains tells whether d is why the file differs.
+func (d *difference) explains(name string, ours, theirs listed) bool {
+	if !slices.ContainsFunc(d.patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok }) {
+		return false
+	}
+	if d.alike == nil {
+		return ours.nodes[name] == nil
+	}
+	a, b := ours.nodes[name], theirs.nodes[name]
+	if a == nil || b == nil || a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID {
+		return false
+	}
+	return d.alike(ours.content[name], theirs.content[name])
+}
+
+// testDir is the builder's folder: kept between runs if ORE_TEST_DIR says so.
+func testDir(t testing.TB) string {
+	if dir := os.Getenv("ORE_TEST_DIR"); dir != "" {
+		return dir
+	}
+	return t.TempDir()
+}
+
+// fidelity builds the packages, compares the tree with mmdebstrap's, and
+// returns the names of the differences that it needed.
+func fidelity(t *testing.T, dir string, packages ...string) map[string]bool {
+	env, a := lock(t, "bookworm", packages...)
+	b := builder(t, dir, a)
+	m, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := readImage(t, b.Store, m)
+	theirs := mmdebstrap(t, "bookworm", epochOf(t, b, env), packages)
+	used := map[string]bool{}
+	list := differences()
+	for _, name := range compare(ours, theirs) {
+		i := slices.IndexFunc(list, func(d difference) bool { return d.explains(name, ours, theirs) })
+		if i >= 0 {
+			used[list[i].name] = true
+			continue
+		}
+		t.Errorf("%s: ours %s, theirs %s", name, describe(ours.nodes[name]), describe(theirs.nodes[name]))
+		if d := os.Getenv("ORE_TEST_DIFF"); d != "" {
+			flat := filepath.Join(d, strings.ReplaceAll(name, "/", "_"))
+			os.WriteFile(flat+".ours", ours.content[name], 0o644)
+			os.WriteFile(flat+".theirs", theirs.content[name], 0o644)
+		}
+	}
+	if len(ours.nodes) < 5000 || bytes.Equal(nil, ours.content["etc/passwd"]) {
+		t.Errorf("our tree has only %d entries", len(ours.nodes))
+	}
+	return used
+}
+
+// sets are package sets that differ in kind.
+var sets = []struct {
+	name     string
+	packages string
+}{
+	{"program with libraries", "ncbi-blast+"},
+	{"libraries", "libopenblas0-pthread libhdf5-103-1 libxml2 libcurl4"},
+	{"perl and python modules", "libwww-perl libdbi-perl python3-numpy python3-requests"},
+	{"users and groups", "openssh-server postgresql-common"},
+	{"alternatives", "vim-tiny gawk netcat-openbsd nano"},
+	{"triggers", "man-db shared-mime-info fontconfig dbus"},
+}
+
+func TestFidelity(t *testing.T) {
+	dir := testDir(t)
+	used := map[string]bool{}
+	for _, s := range sets {
+		if only := os.Getenv("ORE_TEST_SET"); only != "" && only != s.name {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			for name := range fidelity(t, dir, strings.Fields(s.packages)...) {
+				used[name] = true
+			}
+		})
+	}
+	for _, d := range differences() {
+		if !used[d.name] {
+			t.Errorf("difference %q (%s): no set shows it: take it off the list", d.name, d.why)
+		}
+	}
+}
