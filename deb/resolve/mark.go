@@ -19,7 +19,7 @@ func (s *solver) markInstall(p *pkg, deep bool, depth int, user bool) bool {
 	if p.candidate == nil {
 		return false
 	}
-	if !p.protected && !s.broken(p) {
+	if !p.protected && !s.broken(p, s.important) {
 		if p.candidate == p.current {
 			return true
 		}
@@ -112,18 +112,20 @@ func (s *solver) any(owner *pkg, g group, of pick) bool {
 }
 
 // broken reports whether something that p, as marked, needs is not marked, or
-// something that it rejects is.
-func (s *solver) broken(p *pkg) bool {
+// something that it rejects is; only relationships that count are looked at.
+func (s *solver) broken(p *pkg, counts func(group) bool) bool {
 	if p.install == nil {
 		return false
 	}
 	for _, g := range s.groups(p.install) {
-		if s.important(g) && s.any(p, g, installed) == g.kind.negative() {
+		if counts(g) && s.any(p, g, installed) == g.kind.negative() {
 			return true
 		}
 	}
 	return false
 }
+
+func critical(g group) bool { return g.kind.critical() }
 
 func (s *solver) important(g group) bool { return g.kind.critical() || s.recommends }
 

@@ -191,7 +191,7 @@ func (s *solver) sound(wishes []*pkg) bool {
 		}
 	}
 	for i := 0; i < len(s.loaded); i++ { // broken may load more
-		if s.broken(s.loaded[i]) {
+		if s.broken(s.loaded[i], critical) {
 			return false
 		}
 	}
