@@ -45,7 +45,7 @@ var debian = sync.OnceValues(func() (string, error) {
 // administrators use to change users and owners.
 const configureScript = `
 	sed -i 's/^Status: install ok installed/Status: install ok unpacked/' /var/lib/dpkg/status
-	DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a >/dev/null
+	DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1
 	groupadd --gid 900 crew; useradd --uid 900 --gid 900 --create-home sailor; chage -M 90 sailor
 	dpkg-statoverride --update --add sailor crew 2750 /usr/bin/chage
 	mkdir /var/local/mine; echo > /var/local/mine/file

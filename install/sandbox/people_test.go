@@ -29,7 +29,7 @@ var tiers = []Tier{Root, SubIDs, Single}
 
 func TestMain(m *testing.M) {
 	Main()
-	if len(os.Args) == 5 && (os.Args[1] == "spawn" || os.Args[1] == "worker") {
+	if len(os.Args) == 5 && strings.Contains("spawn worker person", os.Args[1]) {
 		if err := playTest(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -48,7 +48,10 @@ func TestMain(m *testing.M) {
 // user's process that spawns a worker, and that worker.
 func playTest(args []string) error {
 	role, tier, name, dir := args[0], Tier(args[1]), args[2], args[3]
-	if role == "spawn" {
+	switch role {
+	case "person":
+		return asPerson(name, dir)
+	case "spawn":
 		return Spawn(context.Background(), Options{
 			Tier: tier, Args: []string{"worker", string(tier), name, dir},
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -65,9 +68,24 @@ func playTest(args []string) error {
 }
 
 // spawner returns the command that spawns a worker as the user of a tier.
-func spawner(t *testing.T, tier Tier, name, dir string) *exec.Cmd {
+func spawner(t testing.TB, tier Tier, name, dir string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(executable(t), "spawn", string(tier), name, dir)
+	return process(t, "spawn", tier, name, dir)
+}
+
+// personally does work as the user of a tier and returns what it wrote.
+func personally(t testing.TB, tier Tier, name, dir string) string {
+	t.Helper()
+	out, err := process(t, "person", tier, name, dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s as the user of %s: %v\n%s", name, tier, err, out)
+	}
+	return string(out)
+}
+
+func process(t testing.TB, role string, tier Tier, name, dir string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(executable(t), role, string(tier), name, dir)
 	cmd.Dir = "/"
 	if uid := person(t, tier); uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
@@ -76,7 +94,7 @@ func spawner(t *testing.T, tier Tier, name, dir string) *exec.Cmd {
 }
 
 // inside runs a worker as the user of a tier and returns what it wrote.
-func inside(t *testing.T, tier Tier, name, dir string) string {
+func inside(t testing.TB, tier Tier, name, dir string) string {
 	t.Helper()
 	cmd := spawner(t, tier, name, dir)
 	var out, said bytes.Buffer
@@ -89,12 +107,12 @@ func inside(t *testing.T, tier Tier, name, dir string) string {
 }
 
 // folder makes a folder that belongs to the user of a tier.
-func folder(t *testing.T, tier Tier) string {
+func folder(t testing.TB, tier Tier) string {
 	t.Helper()
 	return folderIn(t, tier, os.TempDir())
 }
 
-func folderIn(t *testing.T, tier Tier, parent string) string {
+func folderIn(t testing.TB, tier Tier, parent string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(parent, "ore-sandbox-")
 	if err != nil {
@@ -119,7 +137,7 @@ var (
 )
 
 // person returns the user that has a tier and none better.
-func person(t *testing.T, tier Tier) uint32 {
+func person(t testing.TB, tier Tier) uint32 {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("this test becomes several users: run it as root")
@@ -166,7 +184,7 @@ func makeUser() (uint32, error) {
 
 // executable returns a copy of the test's executable that every user may run;
 // the go command keeps its own where only root comes.
-func executable(t *testing.T) string {
+func executable(t testing.TB) string {
 	t.Helper()
 	path, err := copiedBinary()
 	if err != nil {
@@ -192,6 +210,8 @@ func copyBinary() (string, error) {
 	path := filepath.Join(dir, "test")
 	return path, os.WriteFile(path, b, 0o755)
 }
+
+func ownerNumber(st os.FileInfo) uint32 { return st.Sys().(*syscall.Stat_t).Uid }
 
 // listing tells what every file of a tree is meant to be, one line each.
 func listing(s *Sandbox, root string) (string, error) {

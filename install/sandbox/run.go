@@ -106,7 +106,7 @@ func (s *Sandbox) converse(ctx context.Context, c Command) (outcome, error) {
 	defer theirs.Close()
 	o := namespace.Options{
 		Kinds: namespace.PID | namespace.Mount | namespace.IPC,
-		Env:   []string{roleVariable + "=" + roleStage},
+		Env:   append(stageRuntime(), roleVariable+"="+roleStage),
 		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr,
 		Files: []*os.File{theirs},
 	}

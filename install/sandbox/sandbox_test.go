@@ -19,6 +19,9 @@ import (
 var workers = map[string]func(s *Sandbox, dir string) error{
 	"run":   workRun,
 	"files": workFiles,
+	"bench": workBench,
+	"owned": workOwned,
+	"hang":  workHang,
 }
 
 // programs are the host's own, all of packages that every Debian has but
@@ -32,7 +35,7 @@ var programs = []string{
 }
 
 // tinyTree makes a tree with the host's programs and the libraries they need.
-func tinyTree(dir string) error {
+func tinyTree(dir string, programs []string) error {
 	files := map[string]bool{}
 	for _, p := range programs {
 		out, err := exec.Command("ldd", p).Output()
@@ -73,21 +76,21 @@ func sh(s *Sandbox, root, script string) (string, error) {
 }
 
 // overlaid makes a tiny tree and an overlay over it.
-func overlaid(s *Sandbox, dir string) (root string, err error) {
+func overlaid(s *Sandbox, dir string, programs ...string) (root string, err error) {
 	lower, upper, work, root := filepath.Join(dir, "lower"), filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "root")
 	for _, d := range []string{upper, work, root} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return "", err
 		}
 	}
-	if err := tinyTree(lower); err != nil {
+	if err := tinyTree(lower, programs); err != nil {
 		return "", err
 	}
 	return root, s.Overlay([]string{lower}, upper, work, root)
 }
 
 func workRun(s *Sandbox, dir string) error {
-	root, err := overlaid(s, dir)
+	root, err := overlaid(s, dir, programs...)
 	if err != nil {
 		return err
 	}
@@ -185,7 +188,7 @@ func workFiles(s *Sandbox, dir string) error {
 	); err != nil {
 		return err
 	}
-	root, err := overlaid(s, dir)
+	root, err := overlaid(s, dir, programs...)
 	if err != nil {
 		return err
 	}

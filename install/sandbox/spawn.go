@@ -78,6 +78,7 @@ const (
 	roleStage  = "stage"  // the first process of a Run
 	roleRemove = "remove" // deletes a tree
 	roleProbe  = "probe"  // tries what a tier needs
+	roleProbed = "probed" // a program in the tree of a probe
 )
 
 // play does the work of a role and returns the exit code.
@@ -90,6 +91,8 @@ func play(role string) int {
 		err = removeInside()
 	case roleProbe:
 		err = probeInside()
+	case roleProbed:
+		err = probed()
 	default:
 		err = fmt.Errorf("sandbox: %s=%q: unknown", roleVariable, role)
 	}
