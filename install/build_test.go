@@ -47,6 +47,9 @@ func lock(t testing.TB, suite string, packages ...string) (ore.Environment, *deb
 	return env, a
 }
 
+// testOptions are those of ordinary layers.
+var testOptions = squashfs.Options{BlockSize: 128 << 10, Compression: "zstd", Level: 3}
+
 func builder(t testing.TB, dir string, debs deb.Fetcher) *Builder {
 	t.Helper()
 	store, err := image.OpenStore(filepath.Join(dir, "store"))
@@ -55,7 +58,7 @@ func builder(t testing.TB, dir string, debs deb.Fetcher) *Builder {
 	}
 	return &Builder{
 		Dir: dir, Store: store, Debs: debs, Tier: sandbox.Root, Args: []string{workerWord},
-		Options: squashfs.Options{BlockSize: 128 << 10, Compression: "zstd", Level: 3},
+		Options: testOptions,
 		Watch: func(e ore.Event) {
 			if testing.Verbose() {
 				t.Logf("%s %s: %s", time.Now().Format("05.000"), e.Stage, e.Text)
@@ -69,10 +72,7 @@ func TestBuild(t *testing.T) {
 	if err := a.FetchAll(t.Context(), env.Packages, nil); err != nil {
 		t.Fatal(err)
 	}
-	dir := os.Getenv("ORE_TEST_DIR")
-	if dir == "" {
-		dir = t.TempDir()
-	}
+	dir := testDir(t)
 	b := builder(t, dir, a)
 	start := time.Now()
 	m, err := b.Build(t.Context(), Request{Environment: env})

@@ -76,7 +76,7 @@ func waves(set []*dpkg.Package) []wave {
 			w.First = append(w.First, closureOf(p, known, unpacked)...)
 		}
 		slices.SortFunc(w.First, func(a, b *dpkg.Package) int { return strings.Compare(a.Spec(), b.Spec()) })
-		w.First = slices.Compact(w.First)
+		w.First = slices.DeleteFunc(slices.Compact(w.First), func(p *dpkg.Package) bool { return configured[p] })
 		for _, p := range w.First {
 			configured[p] = true
 		}

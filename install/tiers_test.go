@@ -1,0 +1,179 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"ore"
+	"ore/image"
+	"ore/install/sandbox"
+)
+
+// asWord makes this test's executable an ordinary user's process that builds.
+const asWord = "build-as"
+
+// The ordinary users that the test becomes. newuidmap asks for the name of the
+// one with subordinate ids, so that one is made.
+const (
+	withSubIDs    = "ore-install-test"
+	withoutSubIDs = 54322
+)
+
+// errand is what such a process is told.
+type errand struct {
+	Dir     string
+	Tier    sandbox.Tier
+	Request Request
+}
+
+// noDebs is a fetcher for builds all of whose packages have been decoded.
+type noDebs struct{}
+
+func (noDebs) Fetch(_ context.Context, p ore.Package) (string, error) {
+	return "", errors.New(p.String() + ": its pack should be there")
+}
+
+// runErrand builds and writes the manifest.
+func runErrand(in io.Reader, out io.Writer) error {
+	var e errand
+	if err := json.NewDecoder(in).Decode(&e); err != nil {
+		return err
+	}
+	store, err := image.OpenStore(filepath.Join(e.Dir, "store"))
+	if err != nil {
+		return err
+	}
+	b := &Builder{Dir: e.Dir, Store: store, Debs: noDebs{}, Tier: e.Tier, Args: []string{workerWord}, Options: testOptions}
+	m, err := b.Build(context.Background(), e.Request)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(m.Encode())
+	return err
+}
+
+// buildAs builds as another user, with the packs of the builder's folder from.
+func buildAs(t *testing.T, uid int, e errand, from string) image.Manifest {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ore-install-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self := filepath.Join(dir, "self")
+	e.Dir = filepath.Join(dir, "build")
+	sh(t, "cp", exePath(t), self)
+	sh(t, "mkdir", e.Dir)
+	sh(t, "cp", "-r", filepath.Join(from, "packs"), e.Dir)
+	sh(t, "chown", "-R", fmt.Sprintf("%d:%d", uid, uid), dir)
+	in, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, asWord)
+	cmd.Dir, cmd.Stdin = "/", bytes.NewReader(in)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	}
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("build as %d in tier %s: %v\n%s", uid, e.Tier, err, said.String())
+	}
+	m, err := image.DecodeManifest(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(e.Dir, "work", "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("tier %s left %v, %v", e.Tier, left, err)
+	}
+	return m
+}
+
+func exePath(t *testing.T) string {
+	t.Helper()
+	p, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func sh(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// subIDUser returns the uid of the user with subordinate ids.
+func subIDUser(t *testing.T) int {
+	t.Helper()
+	if _, err := user.Lookup(withSubIDs); err != nil {
+		sh(t, "useradd", "--no-create-home", "--user-group", withSubIDs)
+		t.Cleanup(func() { sh(t, "userdel", withSubIDs) })
+	}
+	for _, f := range []string{"/etc/subuid", "/etc/subgid"} {
+		b, err := os.ReadFile(f)
+		if err != nil || !bytes.Contains(b, []byte(withSubIDs+":")) {
+			sh(t, "sh", "-c", "echo "+withSubIDs+":700000:65536 >> "+f)
+		}
+	}
+	u, err := user.Lookup(withSubIDs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uid
+}
+
+// One lock has one tree, whoever builds it: root, a user with subordinate ids,
+// and a user with nothing.
+func TestOneTree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("this test becomes several users: run it as root")
+	}
+	dir := testDir(t)
+	packages := "openssh-server"
+	if p := os.Getenv("ORE_TEST_PACKAGES"); p != "" {
+		packages = p
+	}
+	env, a := lock(t, "bookworm", strings.Fields(packages)...)
+	b := builder(t, dir, a)
+	want, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		tier sandbox.Tier
+		uid  int
+	}{{sandbox.Root, 0}, {sandbox.SubIDs, subIDUser(t)}, {sandbox.Single, withoutSubIDs}} {
+		t.Run(string(c.tier), func(t *testing.T) {
+			got := buildAs(t, c.uid, errand{Tier: c.tier, Request: Request{Environment: env}}, dir)
+			if got.Tree != want.Tree {
+				t.Errorf("tree %s, as root %s", got.Tree.Short(), want.Tree.Short())
+			}
+			for i := range want.Layers {
+				if got.Layers[i].Digest != want.Layers[i].Digest {
+					t.Errorf("layer %d: %s, as root %s", i+1, got.Layers[i].Digest.Short(), want.Layers[i].Digest.Short())
+				}
+			}
+		})
+	}
+}
