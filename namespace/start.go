@@ -43,9 +43,16 @@ const firstFile = 3
 // lifeline before it is ready: one line with an error in it.
 const reportLimit = 4096
 
-// ErrRefused is wrapped by errors that mean: this host does not let this user
+// ErrRefused is what errors.Is finds in errors that mean: this host does not let this user
 // make these namespaces. Starting again can not help, other Kinds can.
 var ErrRefused = errors.New("namespaces refused")
+
+// refusal is an error of which errors.Is says ErrRefused, and whose text, which
+// ends with what to do, stays as it is.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error       { return r.error }
+func (r refusal) Is(other error) bool { return other == ErrRefused }
 
 // Options says what Start runs and where.
 type Options struct {
@@ -89,13 +96,13 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	}
 	if err := o.IDs.prepare(p.cmd.SysProcAttr); err != nil {
 		ours.Close()
-		return nil, fmt.Errorf("start in namespaces: %w", err)
+		return nil, refusal{fmt.Errorf("start in namespaces: %w", err)}
 	}
 	started := make(chan error, 1)
 	go p.hold(started)
 	if err := <-started; err != nil {
 		ours.Close()
-		return nil, fmt.Errorf("start in namespaces: %w: %w", explain(err), ErrRefused)
+		return nil, refusal{fmt.Errorf("start in namespaces: %w", explain(err))}
 	}
 	theirs.Close()
 	if err := p.greet(ctx, o); err != nil {
@@ -123,7 +130,7 @@ func (p *Process) hold(started chan<- error) {
 func (p *Process) greet(ctx context.Context, o Options) error {
 	if o.Kinds&User != 0 && o.IDs == Ranges {
 		if err := writeRanges(ctx, p.Pid()); err != nil {
-			return fmt.Errorf("%w: %w", err, ErrRefused)
+			return refusal{err}
 		}
 	}
 	if _, err := p.lifeline.Write([]byte{'\n'}); err != nil {
@@ -137,7 +144,7 @@ func (p *Process) greet(ctx context.Context, o Options) error {
 	case err != nil:
 		return errors.New("the new process ended before it called namespace.Enter")
 	case line != "":
-		return fmt.Errorf("%s: %w", line, ErrRefused)
+		return refusal{errors.New(line)}
 	}
 	return nil
 }
