@@ -279,7 +279,7 @@ func (m *machine) testForkBomb(t *testing.T) {
 	var bad upTo
 	bad.text, bad.end = "fork", cancel // the kernel's refusal, as the shell tells it
 	_, err := m.Exec(ctx, guest.Command{
-		Script: "b() { b | b & }; b; while :; do sleep 1 || :; done", Stderr: &bad, Grace: time.Millisecond, Processes: 200,
+		Script: "b() { b | b & }; b; while :; do sleep 1 || :; done", Stderr: &bad, Grace: time.Millisecond, Processes: 50,
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

@@ -25,8 +25,8 @@
 //	end     none                no more data from this side
 //	reset   none                the stream is over in both directions
 //
-// Every stream starts with a window of [Window] bytes in each direction. A
-// sender never has more than that unread, so neither a slow consumer nor a
+// Every stream starts with a window of [HostWindow] or [MachineWindow] bytes in
+// each direction, by who opened it. A sender never has more than that unread, so neither a slow consumer nor a
 // hostile peer makes the other side buffer without bound, and one stream that
 // nobody reads does not hold up the others. There are no keep-alives and no
 // timeouts: sixteen machines on two cores are slow without being dead, and

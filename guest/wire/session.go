@@ -10,10 +10,13 @@ import (
 
 // Limits of a session. All are part of the protocol: both sides know them.
 const (
-	// Window is how many bytes of one stream may be unread in one direction.
-	// Home has a round trip below a millisecond, so that this is far more
-	// than is needed to keep it busy, and little enough to have many.
-	Window = 128 << 10
+	// HostWindow is how many bytes may be unread in one direction of a stream
+	// that the host opened. The host opens few, and on a busy machine a round
+	// trip takes tens of milliseconds: this much keeps home busy meanwhile.
+	HostWindow = 1 << 20
+	// MachineWindow is the same for streams that the machine opened. A hostile
+	// one may open all of [MaxStreams] and fill them.
+	MachineWindow = 64 << 10
 	// maxPayload bounds a data frame, so that small frames of other streams
 	// wait for at most this much.
 	maxPayload = 32 << 10

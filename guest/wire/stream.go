@@ -21,7 +21,9 @@ type Stream struct {
 	writing  sync.Mutex    // held by the one who writes, so that writes stay whole
 
 	// The session's mutex guards all below.
-	buf    []byte // received and not yet read
+	buf    []byte // received; what is before start has been read
+	start  int
+	size   int    // the whole window of this stream
 	window int    // what may still be sent
 	taken  int    // read, but not yet given back to the sender
 	ended  bool   // the other side sends no more
@@ -30,9 +32,16 @@ type Stream struct {
 	late   bool   // a read deadline has passed
 }
 
+// keptBuffer is how large a buffer an idle stream keeps.
+const keptBuffer = 2 * maxPayload
+
 func newStream(s *Session, id uint32) *Stream {
+	size := MachineWindow
+	if id%2 == 1 {
+		size = HostWindow
+	}
 	return &Stream{
-		s: s, id: id, window: Window,
+		s: s, id: id, size: size, window: size,
 		canRead:  make(chan struct{}, 1),
 		canWrite: make(chan struct{}, 1),
 		dead:     make(chan struct{}),
@@ -58,8 +67,12 @@ func (st *Stream) takeData(p []byte) error {
 	if st.ended {
 		return fmt.Errorf("stream %d: data after its end", st.id)
 	}
-	if len(st.buf)+st.taken+len(p) > Window {
+	if len(st.buf)-st.start+st.taken+len(p) > st.size {
 		return fmt.Errorf("stream %d: more data than the window allows", st.id)
+	}
+	if st.start > 0 && len(st.buf)+len(p) > cap(st.buf) {
+		st.buf = st.buf[:copy(st.buf, st.buf[st.start:])]
+		st.start = 0
 	}
 	st.buf = append(st.buf, p...)
 	st.wakeReader()
@@ -67,7 +80,7 @@ func (st *Stream) takeData(p []byte) error {
 }
 
 func (st *Stream) takeWindow(n uint32) error {
-	if n == 0 || n > Window || st.window+int(n) > Window {
+	if n == 0 || n > uint32(st.size) || st.window+int(n) > st.size {
 		return fmt.Errorf("stream %d: window grows by %d beyond what was sent", st.id, n)
 	}
 	st.window += int(n)
@@ -99,7 +112,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 func (st *Stream) tryRead(p []byte) (int, error) {
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
-	n := copy(p, st.buf)
+	n := copy(p, st.buf[st.start:])
 	switch {
 	case n > 0:
 		st.consume(n)
@@ -129,13 +142,14 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 // byte but when it is worth a frame.
 func (st *Stream) consume(n int) {
 	st.taken += n
-	rest := copy(st.buf, st.buf[n:])
-	if rest == 0 {
-		st.buf = nil
-	} else {
-		st.buf = st.buf[:rest]
+	st.start += n
+	if st.start == len(st.buf) {
+		st.buf, st.start = st.buf[:0], 0
+		if cap(st.buf) > keptBuffer {
+			st.buf = nil
+		}
 	}
-	if st.ended || st.err != nil || st.taken < Window/4 {
+	if st.ended || st.err != nil || st.taken < st.size/4 {
 		return
 	}
 	var b [4]byte
@@ -224,7 +238,7 @@ func (st *Stream) Reset() {
 		st.s.dropLocked(st)
 	}
 	st.fail(ErrClosed)
-	st.buf = nil
+	st.buf, st.start = nil, 0
 	st.s.mu.Unlock()
 	st.s.wakeWriter()
 }

@@ -100,8 +100,8 @@ func TestAStreamThatNobodyReadsHoldsUpOnlyItself(t *testing.T) {
 		}
 		deaf.Reset()
 		<-done
-		if sent > Window {
-			t.Errorf("%d bytes were sent to one who reads nothing, the window is %d", sent, Window)
+		if sent > HostWindow {
+			t.Errorf("%d bytes were sent to one who reads nothing, the window is %d", sent, HostWindow)
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestResetEndsWriterAndReader(t *testing.T) {
 	host, machine := pair(t)
 	a, b := connect(t, host, machine)
 	errs := make(chan error, 2)
-	go func() { _, err := a.Write(make([]byte, 2*Window)); errs <- err }()
+	go func() { _, err := a.Write(make([]byte, 2*HostWindow)); errs <- err }()
 	c, d := connect(t, host, machine)
 	go func() { _, err := c.Read(make([]byte, 1)); errs <- err }()
 	b.Reset()
@@ -174,7 +174,7 @@ func TestHostilePeerIsCutOff(t *testing.T) {
 	f := func(k kind, id uint32, payload []byte) []byte { return appendFrame(nil, k, id, payload) }
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	flood := f(kindOpen, 2, nil)
-	for range Window/maxPayload + 1 {
+	for range MachineWindow/maxPayload + 1 {
 		flood = append(flood, f(kindData, 2, make([]byte, maxPayload))...)
 	}
 	var opens []byte
