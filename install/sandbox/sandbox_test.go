@@ -157,6 +157,15 @@ const filesScript = `
 	stat -c '%n %u:%g %a' *
 	find . -user 7 | sort
 	rm -rf copied
+	touch capable; getcap capable; ln capable capable2
+	echo p > given; chown 1:1 given; setcap cap_chown=ei given; getcap given; chmod 750 given
+	echo p > taken; setcap cap_chown=ei taken; chown 1:1 taken; getcap taken
+	mkdir -p jail/in; cp -a /bin /lib /lib64 jail/; ln -s /in/file jail/in/link; echo f > jail/in/file
+	chroot jail /bin/chown 15:16 /in/link; chroot jail /bin/stat -c '%u:%g' /in/file; chroot jail /bin/sh -c 'cd /in; chown -h 17:18 link; stat -c %u:%g link'
+	rm -rf jail/bin jail/lib jail/lib64
+	chown 1:2 /proc/self/fd/9 9>opened; stat -L -c %u:%g /proc/self/fd/9 9<opened
+	perl -e '$) = "40 40"; $> = 40; chdir "/tmp"; open F, ">effective"; mkdir "effdir"; symlink "a", "efflink"; chown 0, 0, "effective" or print "refused\n"; $> = 0; open F, ">again"'
+	perl -e '$( = $) = "41 41"; $< = $> = 41; exec "sh", "-c", "id -u; id -g; touch /tmp/dropped; (umask 077; echo > /tmp/private); mkdir -m 2770 /tmp/dir; touch /tmp/dir/in; install -m 640 /tmp/private /tmp/copy"'
 `
 
 func workFiles(s *Sandbox, dir string) error {
@@ -185,6 +194,8 @@ func workFiles(s *Sandbox, dir string) error {
 		s.Setxattr(filepath.Join(lower, "capable"), capabilityName, netRaw),
 		s.Mknod(filepath.Join(lower, "tty"), unix.S_IFCHR|0o620, 5, 0),
 		s.Chown(filepath.Join(lower, "tty"), 0, 5),
+		os.Mkdir(filepath.Join(dir, "lower", "tmp"), 0o777),
+		os.Chmod(filepath.Join(dir, "lower", "tmp"), 0o777|os.ModeSticky),
 	); err != nil {
 		return err
 	}
@@ -201,27 +212,36 @@ func workFiles(s *Sandbox, dir string) error {
 	if err := os.Rename(filepath.Join(root, "t/link2"), filepath.Join(root, "t/link3")); err != nil {
 		return err
 	}
-	list, err := listing(s, filepath.Join(root, "t"))
-	fmt.Print(list)
-	return err
+	for _, part := range []string{"t", "tmp"} {
+		list, err := listing(s, filepath.Join(root, part))
+		fmt.Print(list)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // netRaw is security.capability, version 2, with cap_net_raw permitted and
 // effective (linux/capability.h).
 var netRaw = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
+// TestFilesAreTheSameInAllTiers also compares file systems: that of the
+// temporary folder, and one in memory.
 func TestFilesAreTheSameInAllTiers(t *testing.T) {
 	var want string
-	for _, tier := range tiers {
-		t.Run(string(tier), func(t *testing.T) {
-			got := inside(t, tier, "files", folder(t, tier))
-			switch {
-			case tier == Root:
-				want = got
-				t.Log(got)
-			case got != want:
-				t.Errorf("not as for root:\n%s", differences(want, got))
-			}
-		})
+	for _, parent := range []string{os.TempDir(), "/dev/shm"} {
+		for _, tier := range tiers {
+			t.Run(string(tier)+" in "+parent, func(t *testing.T) {
+				got := inside(t, tier, "files", folderIn(t, tier, parent))
+				switch {
+				case want == "":
+					want = got
+					t.Log(got)
+				case got != want:
+					t.Errorf("not as for root in %s:\n%s", os.TempDir(), differences(want, got))
+				}
+			})
+		}
 	}
 }
