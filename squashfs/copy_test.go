@@ -3,6 +3,7 @@ package squashfs
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"runtime"
 	"slices"
@@ -124,7 +125,7 @@ func checkCopied(t *testing.T, image []byte, r *Reader, sources []*Reader) {
 }
 
 func TestAddFromOtherOptions(t *testing.T) {
-	all := everything(128 << 10)
+	all := everything(16 << 10)
 	want := ofSamples(all)
 	plain := write(t, Options{Compression: None}, all...)
 	for _, from := range variants() {
@@ -205,11 +206,9 @@ func TestAddFromTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	src.Reader = bytes.NewReader(image[:1000])
-	if err := w.AddFrom(e, r, "big"); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err == nil {
-		t.Error("no error although the source is gone")
+	_ = w.AddFrom(e, r, "big") // finds it perhaps, Close surely
+	if err := w.Close(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("error %v although the source is gone", err)
 	}
 }
 

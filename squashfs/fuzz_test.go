@@ -93,25 +93,26 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// TestDamage changes each byte of a small image in turn. Nothing but an error
-// or a tree may come of it.
+// TestDamage changes bytes of a small image's superblock and tables in turn, and cuts the image short. Nothing but an error or a tree may come of it.
 func TestDamage(t *testing.T) {
 	for _, o := range []Options{{Compression: None, BlockSize: 4096}, {BlockSize: 4096}} {
 		image := write(t, o, tiny()...)
+		r := openImage(t, image)
 		refused := 0
 		for i := range image {
+			if i >= superblockSize && (i < int(r.super.InodeTable) || i%3 > 0) {
+				continue // content can be anything, and a third of the tables takes long enough
+			}
 			b := bytes.Clone(image)
-			for _, x := range []byte{0xff, 0x80, 1} {
-				b[i] = image[i] ^ x
-				if visit(b) != nil {
-					refused++
-				}
+			b[i] ^= 1 << (i % 8)
+			if visit(b) != nil {
+				refused++
 			}
 		}
 		if refused == 0 {
 			t.Errorf("%+v: no damage was ever seen", o)
 		}
-		for n := range image[:len(image)-padding] {
+		for n := 0; n < int(r.super.BytesUsed); n += 41 {
 			if visit(image[:n]) == nil {
 				t.Errorf("%+v: %d of %d bytes were accepted", o, n, len(image))
 			}

@@ -21,7 +21,7 @@ type Reader struct {
 	d           decompressor
 	ids         []uint32
 	frags       []fragment
-	items       []item // sorted by path, the root first
+	items       []*item // sorted by path, the root first
 	blocks      []Range
 	meta        metaCache
 
@@ -131,11 +131,11 @@ func (r *Reader) table(list uint64, n int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if want := min(metaSize, n-len(out)); len(b) < want {
+		want := min(metaSize, n-len(out))
+		if len(b) < want {
 			return nil, io.ErrUnexpectedEOF
-		} else {
-			out = append(out, b[:want]...)
 		}
+		out = append(out, b[:want]...)
 	}
 	return out, nil
 }
@@ -207,11 +207,11 @@ func (r *Reader) Lookup(path string) (Entry, error) {
 }
 
 func (r *Reader) find(path string) (*item, error) {
-	i, ok := slices.BinarySearchFunc(r.items, path, func(i item, p string) int { return comparePaths(i.Path, p) })
+	i, ok := slices.BinarySearchFunc(r.items, path, func(i *item, p string) int { return comparePaths(i.Path, p) })
 	if !ok {
 		return nil, fmt.Errorf("read squashfs: %s: %w", path, fs.ErrNotExist)
 	}
-	return &r.items[i], nil
+	return r.items[i], nil
 }
 
 // comparePaths orders paths by their bytes, but the root before all.

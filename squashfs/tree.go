@@ -26,11 +26,11 @@ const (
 // walker reads an image's tree.
 type walker struct {
 	r       *Reader
-	dirs    map[uint64]bool // positions of the folders seen
-	seen    map[int64]bool  // beginnings of the data blocks seen
-	entries int64           // still allowed
-	words   int64           // still allowed
-	linked  map[uint64]int  // index of the first name of files with several, by position
+	dirs    map[uint64]bool  // positions of the folders seen
+	seen    map[int64]bool   // beginnings of the data blocks seen
+	entries int64            // still allowed
+	words   int64            // still allowed
+	linked  map[uint64]*item // files with several names, by position
 	stack   []folder
 }
 
@@ -52,7 +52,7 @@ var (
 func (r *Reader) readTree() error {
 	size := int64(r.super.BytesUsed)
 	w := &walker{
-		r: r, dirs: map[uint64]bool{}, seen: map[int64]bool{}, linked: map[uint64]int{},
+		r: r, dirs: map[uint64]bool{}, seen: map[int64]bool{}, linked: map[uint64]*item{},
 		entries: limitBase + entriesPerByte*size, words: limitBase + wordsPerByte*size,
 	}
 	if err := w.add(".", 0, r.super.Root); err != nil {
@@ -71,7 +71,7 @@ func (r *Reader) readTree() error {
 	for i := range r.frags {
 		w.block(r.frags[i].start, r.frags[i].word)
 	}
-	slices.SortFunc(r.items, func(a, b item) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(r.items, func(a, b *item) int { return comparePaths(a.Path, b.Path) })
 	slices.SortFunc(r.blocks, func(a, b Range) int { return int(a.Offset - b.Offset) })
 	r.link()
 	return nil
@@ -80,8 +80,7 @@ func (r *Reader) readTree() error {
 // link makes hard links of all names of a file but the first.
 func (r *Reader) link() {
 	first := map[uint64]*item{}
-	for n := range r.items {
-		i := &r.items[n]
+	for _, i := range r.items {
 		if i.links < 2 || i.Mode.IsDir() {
 			continue
 		}
@@ -154,10 +153,10 @@ func (w *walker) add(p string, depth int, ref uint64) error {
 	if w.entries--; w.entries < 0 {
 		return errTooMany
 	}
-	if n, ok := w.linked[ref]; ok {
-		i := w.r.items[n]
+	if old := w.linked[ref]; old != nil {
+		i := *old
 		i.Path = p
-		w.r.items = append(w.r.items, i)
+		w.r.items = append(w.r.items, &i)
 		return nil
 	}
 	i, err := w.inode(p, depth, ref)
@@ -165,21 +164,21 @@ func (w *walker) add(p string, depth int, ref uint64) error {
 		return err
 	}
 	if i.links > 1 && !i.Mode.IsDir() {
-		w.linked[ref] = len(w.r.items)
+		w.linked[ref] = i
 	}
 	w.r.items = append(w.r.items, i)
 	return nil
 }
 
 // inode reads the inode at ref, which the path p names.
-func (w *walker) inode(p string, depth int, ref uint64) (item, error) {
+func (w *walker) inode(p string, depth int, ref uint64) (*item, error) {
 	c, err := w.r.inodeCursor(ref)
 	if err != nil {
-		return item{}, err
+		return nil, err
 	}
 	var head [16]byte
 	if err := w.r.read(head[:], &c); err != nil {
-		return item{}, err
+		return nil, err
 	}
 	le := binary.LittleEndian
 	kind := le.Uint16(head[:])
@@ -189,19 +188,19 @@ func (w *walker) inode(p string, depth int, ref uint64) (item, error) {
 	}
 	uid, gid := int(le.Uint16(head[4:])), int(le.Uint16(head[6:]))
 	if kind == 0 || basic > typeSocket || uid >= len(w.r.ids) || gid >= len(w.r.ids) {
-		return item{}, errInode
+		return nil, errInode
 	}
-	i := item{ref: ref, frag: noFragment, links: 1, Entry: Entry{
+	i := &item{ref: ref, frag: noFragment, links: 1, Entry: Entry{
 		Path: p, Mode: goMode(basic, le.Uint16(head[2:])),
 		UID: w.r.ids[uid], GID: w.r.ids[gid], ModTime: int64(le.Uint32(head[8:])),
 	}}
 	switch basic {
 	case typeDir:
-		err = w.dir(&i, kind != basic, depth, &c)
+		err = w.dir(i, kind != basic, depth, &c)
 	case typeFile:
-		err = w.file(&i, kind != basic, &c)
+		err = w.file(i, kind != basic, &c)
 	default:
-		err = w.special(&i, basic, &c)
+		err = w.special(i, basic, &c)
 	}
 	return i, err
 }
@@ -318,9 +317,9 @@ func (r *Reader) blockCount(i *item) int64 {
 
 // eachWord calls f with the n block sizes at c.
 func (r *Reader) eachWord(n int64, c *cursor, f func(uint32) error) error {
-	var b [metaSize]byte
+	var b [1024]byte
 	for n > 0 {
-		part := b[:4*min(n, metaSize/4)]
+		part := b[:4*min(n, int64(len(b)/4))]
 		if err := r.read(part, c); err != nil {
 			return err
 		}

@@ -44,11 +44,12 @@ func noise(seed uint64, n int) []byte {
 
 func text(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
-	var b bytes.Buffer
-	for b.Len() < n {
-		fmt.Fprintf(&b, "line %d of a text with some %x\n", r.IntN(1000), r.IntN(100))
+	words := strings.Fields("a text of some words that come again and again like those of people")
+	b := make([]byte, 0, n+100)
+	for len(b) < n {
+		b = append(append(b, words[r.IntN(len(words))]...), " \n"[r.IntN(2)], byte('a'+r.IntN(26)))
 	}
-	return b.Bytes()[:n]
+	return b[:n]
 }
 
 // write makes an image of the samples.
@@ -176,8 +177,8 @@ func checkImage(t *testing.T, r *Reader, all []sample) {
 
 func variants() []Options {
 	return []Options{
-		{}, {BlockSize: 4096}, {BlockSize: 1 << 20, Level: 3}, {BlockSize: 8192, Level: 19}, {Compression: LZ4},
-		{Compression: LZ4, Level: 9, BlockSize: 131072}, {Compression: None, BlockSize: 65536},
+		{BlockSize: 4096}, {BlockSize: 64 << 10, Level: 3}, {BlockSize: 8192, Level: 19}, {Compression: LZ4, BlockSize: 16 << 10},
+		{Compression: LZ4, Level: 9, BlockSize: 32 << 10}, {Compression: None, BlockSize: 16 << 10},
 	}
 }
 
