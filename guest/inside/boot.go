@@ -2,7 +2,6 @@ package inside
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,38 +11,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ore/guest"
+	"ore/guest/inside/system"
 	"ore/guest/wire"
 	"ore/vm/home"
 )
-
-// boot is the way from the kernel's first process to a machine that serves.
-type boot struct {
-	identity guest.Identity
-	devices  []string // block devices in order
-	cgroups  *cgroups
-	timings  []wire.Timing
-	last     time.Time
-}
-
-// stage is one step of the start; its name is what people see.
-type stage struct {
-	name string
-	do   func() error
-}
 
 // machine is process 1. It does not return.
 func machine() {
 	// Collecting garbage is for the long run; during the start it only costs.
 	debug.SetGCPercent(gcPercent)
 	catchSignals()
-	b := &boot{last: time.Now(), cgroups: &cgroups{}}
-	b.timings = append(b.timings, wire.Timing{Stage: "kernel", Micros: sinceKernel().Microseconds()})
-	failed, err := b.run()
+	m := system.Begin(launcherNames()...)
+	s := &server{
+		layout: machineLayout(), reaper: newReaper(), cgroups: &cgroups{},
+		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff,
+	}
+	failed, err := m.Boot()
+	if err == nil {
+		s.identity = m.Identity
+		failed, err = m.Through(system.Stage{Name: "service", Do: s.setUp})
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ore-init: %s: %v\n", failed, err)
 	}
-	if e := b.serve(failed, err); e != nil {
+	if e := s.goHome(m, failed, err); e != nil {
 		fmt.Fprintf(os.Stderr, "ore-init: %v\n", e)
 	}
 	switchOff()
@@ -53,38 +44,29 @@ func machine() {
 // between collections.
 const gcPercent = 400
 
-func (b *boot) run() (string, error) {
-	for _, s := range []stage{
-		{"early", mountEarly},
-		{"identity", b.readIdentity},
-		{"entropy", b.seed},
-		{"modules", loadModules},
-		{"devices", b.findDevices},
-		{"layers", b.mountLayers},
-		{"disk", b.mountDisk},
-		{"overlay", b.mountOverlay},
-		{"root", b.switchRoot},
-		{"system", b.setUpSystem},
-		{"network", b.setUpNetwork},
-	} {
-		if err := s.do(); err != nil {
-			return s.name, err
-		}
-		now := time.Now()
-		b.timings = append(b.timings, wire.Timing{Stage: s.name, Micros: now.Sub(b.last).Microseconds()})
-		b.last = now
+// setUp makes ready what commands need.
+func (s *server) setUp() (err error) {
+	if s.cgroups, err = newCgroups(); err != nil {
+		// A kernel without them still runs jobs; what is lost is said.
+		fmt.Fprintf(os.Stderr, "ore-init: control groups: %v: processes of jobs are not bounded\n", err)
 	}
-	return "", nil
+	if err := spareFromKiller(); err != nil {
+		return err
+	}
+	if err := s.layout.makeJob(); err != nil {
+		return err
+	}
+	return s.writeHosts()
 }
 
-// serve greets the host, or tells it what went wrong, and does what it says
+// goHome greets the host, or tells it what went wrong, and does what it says
 // until home ends.
-func (b *boot) serve(failed string, cause error) error {
+func (s *server) goHome(m *system.Machine, failed string, cause error) error {
 	stream, err := home.Open()
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	hello := wire.Hello{Token: b.identity.Token, Name: b.identity.Name, Kernel: release(), Timings: b.timings}
+	hello := wire.Hello{Token: m.Identity.Token, Name: m.Identity.Name, Kernel: release(), Timings: m.Timings}
 	if cause != nil {
 		hello.Stage, hello.Error = failed, cause.Error()
 	}
@@ -93,32 +75,7 @@ func (b *boot) serve(failed string, cause error) error {
 		return err
 	}
 	setTime(welcome.UnixNanos)
-	s := &server{
-		identity: b.identity, layout: machineLayout(), cgroups: b.cgroups, reaper: newReaper(),
-		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff,
-	}
 	return s.serve(context.Background(), stream)
-}
-
-// readIdentity reads who this machine is.
-func (b *boot) readIdentity() error {
-	j, err := os.ReadFile(guest.IdentityPath)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(j, &b.identity); err != nil {
-		return fmt.Errorf("%s: %w", guest.IdentityPath, err)
-	}
-	return nil
-}
-
-// sinceKernel is how long ago the kernel began.
-func sinceKernel() time.Duration {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
 }
 
 // clockSlack is how far the machine's clock may be off before it is set: the

@@ -3,7 +3,9 @@ package inside
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -15,6 +17,17 @@ import (
 
 // launcherNames are the names under which this program launches.
 func launcherNames() []string { return []string{"ore-rsh", "ssh", "rsh"} }
+
+// linkLaunchers gives program the names of launchers in the folder bin.
+func linkLaunchers(bin, program string) error {
+	for _, name := range launcherNames() {
+		err := os.Symlink(program, filepath.Join(bin, name))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // Main is the program ore-init. What it is depends on how it was started:
 //

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore/guest"
+	"ore/guest/inside/system"
 	"ore/guest/wire"
 )
 
@@ -26,7 +27,7 @@ type Layout struct {
 }
 
 // machineLayout is what machines have.
-func machineLayout() Layout { return Layout{Job: "/job", Run: "/run/ore"} }
+func machineLayout() Layout { return Layout{Job: "/job", Run: system.Run} }
 
 // resolve maps a folder as the host names it to where it is.
 func (l Layout) resolve(dir string) string {

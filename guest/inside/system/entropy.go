@@ -1,4 +1,4 @@
-package inside
+package system
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ const seedSize = 64
 
 // seed fills the random pool, so that nothing waits for it and no two machines
 // draw the same: from the hypervisor's generator, from the identity, or both.
-func (b *boot) seed() error {
-	seeds := [][]byte{b.identity.Seed}
+func (b *Machine) seed() error {
+	seeds := [][]byte{b.Identity.Seed}
 	if f, err := os.Open("/dev/hwrng"); err == nil {
 		buf := make([]byte, seedSize)
 		if _, err := io.ReadFull(f, buf); err == nil {

@@ -1,4 +1,4 @@
-package inside
+package system
 
 import (
 	"errors"
@@ -69,8 +69,8 @@ const (
 
 func layerPath(i int) string { return layerDir + strconv.Itoa(i) }
 
-func (b *boot) mountLayers() error {
-	for i := range b.identity.Layers {
+func (b *Machine) mountLayers() error {
+	for i := range b.Identity.Layers {
 		m := mount{source: b.devices[i], target: layerPath(i), kind: "squashfs", flags: unix.MS_RDONLY | noatime}
 		if err := m.do(); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
@@ -83,7 +83,7 @@ func (b *boot) mountLayers() error {
 // so is spared all that would keep it whole through a power cut. Without
 // noinit_itable a kernel thread would fill the whole sparse file with empty
 // inode tables, hundreds of megabytes in each machine (ext4(5)).
-func (b *boot) mountDisk() error {
+func (b *Machine) mountDisk() error {
 	m := mount{
 		source: b.devices[len(b.devices)-1], target: diskDir, kind: "ext4",
 		flags: noatime, options: "noinit_itable,nobarrier,noauto_da_alloc",
@@ -104,9 +104,9 @@ func (b *boot) mountDisk() error {
 // for it stands on the private disk only, never in a layer. volatile spares
 // every fsync of the job its way to a disk that is thrown away (the kernel's
 // Documentation/filesystems/overlayfs.rst).
-func (b *boot) mountOverlay() error {
+func (b *Machine) mountOverlay() error {
 	var lower []string
-	for i := b.identity.Layers - 1; i >= 0; i-- {
+	for i := b.Identity.Layers - 1; i >= 0; i-- {
 		lower = append(lower, layerPath(i))
 	}
 	if len(lower) == 0 {
@@ -121,7 +121,7 @@ func (b *boot) mountOverlay() error {
 
 // switchRoot makes the overlay the root of all, with the file systems that
 // Debian expects, and leaves of the initramfs only this program.
-func (b *boot) switchRoot() error {
+func (b *Machine) switchRoot() error {
 	err := mountAll([]mount{
 		{source: "/dev", target: newRoot + "/dev", flags: unix.MS_MOVE},
 		{source: "/proc", target: newRoot + "/proc", flags: unix.MS_MOVE},
@@ -131,15 +131,15 @@ func (b *boot) switchRoot() error {
 	if err != nil {
 		return err
 	}
-	if err := b.keepProgram(newRoot + machineLayout().Run + "/bin"); err != nil {
+	if err := b.keepProgram(newRoot + Run + "/bin"); err != nil {
 		return err
 	}
-	if b.identity.Modules {
+	if b.Identity.Modules {
 		dir := newRoot + "/lib/modules"
 		if real, err := os.Readlink(newRoot + "/lib"); err == nil { // merged /usr
 			dir = filepath.Join(newRoot, filepath.Join("/", real), "modules")
 		}
-		m := mount{source: inRoot(b.devices[b.identity.Layers]), target: dir, kind: "squashfs", flags: unix.MS_RDONLY | noatime | nosuid | nodev}
+		m := mount{source: inRoot(b.devices[b.Identity.Layers]), target: dir, kind: "squashfs", flags: unix.MS_RDONLY | noatime | nosuid | nodev}
 		if err := m.do(); err != nil {
 			return fmt.Errorf("modules: %w", err)
 		}
@@ -162,7 +162,7 @@ func inRoot(device string) string { return newRoot + device }
 
 // keepProgram makes this program known under the names that jobs use. It is
 // not copied: a mount of the file in the initramfs costs no memory.
-func (b *boot) keepProgram(bin string) error {
+func (b *Machine) keepProgram(bin string) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
@@ -175,14 +175,9 @@ func (b *boot) keepProgram(bin string) error {
 	if err := unix.Mount(initProgram, program, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("keep %s: %w", initProgram, err)
 	}
-	return linkLaunchers(bin, "ore-init")
-}
-
-// linkLaunchers gives program the names of launchers in the folder bin.
-func linkLaunchers(bin, program string) error {
-	for _, name := range launcherNames() {
-		err := os.Symlink(program, filepath.Join(bin, name))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+	for _, name := range b.names {
+		err := os.Symlink(filepath.Base(program), filepath.Join(bin, name))
+		if err != nil {
 			return err
 		}
 	}

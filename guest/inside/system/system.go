@@ -1,4 +1,4 @@
-package inside
+package system
 
 import (
 	"crypto/rand"
@@ -14,13 +14,13 @@ import (
 
 // setUpSystem makes what Debian's programs expect of a running system, as far
 // as it differs from machine to machine or lives in memory.
-func (b *boot) setUpSystem() error {
+func (b *Machine) setUpSystem() error {
 	err := mountAll([]mount{
 		{source: "devpts", target: "/dev/pts", kind: "devpts", flags: nosuid | noexec, options: "gid=5,mode=620,ptmxmode=666"},
 		{source: "tmpfs", target: "/dev/shm", kind: "tmpfs", flags: nosuid | nodev, options: "mode=1777"},
 		{source: "mqueue", target: "/dev/mqueue", kind: "mqueue", flags: nosuid | noexec | nodev, optional: true},
 		{source: "tmpfs", target: "/run/lock", kind: "tmpfs", flags: nosuid | noexec | nodev, options: "mode=1777,size=5m"},
-		{source: "cgroup2", target: cgroupRoot, kind: "cgroup2", flags: nosuid | noexec | nodev, optional: true},
+		{source: "cgroup2", target: "/sys/fs/cgroup", kind: "cgroup2", flags: nosuid | noexec | nodev, optional: true},
 	})
 	if err != nil {
 		return err
@@ -33,24 +33,11 @@ func (b *boot) setUpSystem() error {
 			return err
 		}
 	}
-	if b.cgroups, err = newCgroups(); err != nil {
-		// A kernel without them still runs jobs; what is lost is said.
-		fmt.Fprintf(os.Stderr, "ore-init: control groups: %v: processes of jobs are not bounded\n", err)
-	}
-	if err := spareFromKiller(); err != nil {
-		return err
-	}
 	setFileLimit()
 	if err := b.writeNames(); err != nil {
 		return err
 	}
-	if err := b.restoreCapabilities(); err != nil {
-		return err
-	}
-	if err := machineLayout().makeJob(); err != nil {
-		return err
-	}
-	return (&server{identity: b.identity, layout: machineLayout()}).writeHosts()
+	return b.restoreCapabilities()
 }
 
 // Limits of open files: the soft one is what programs that use select(2) can
@@ -66,8 +53,8 @@ func setFileLimit() {
 
 // writeNames writes the files in which machines differ. They are written to
 // the private disk only.
-func (b *boot) writeNames() error {
-	id := b.identity
+func (b *Machine) writeNames() error {
+	id := b.Identity
 	if err := unix.Sethostname([]byte(id.Name)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
@@ -95,16 +82,16 @@ func (b *boot) writeNames() error {
 
 // hosts is hosts(5): the machine itself by its address in the job's network,
 // so that what it tells others about itself is true for them.
-func (b *boot) hosts() string {
+func (b *Machine) hosts() string {
 	var t strings.Builder
 	t.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	domain := ""
-	if n := b.identity.Network; n != nil {
+	if n := b.Identity.Network; n != nil {
 		domain = n.Search
 	}
 	known := false
-	for _, h := range b.identity.Hosts {
-		known = known || h.Name == b.identity.Name
+	for _, h := range b.Identity.Hosts {
+		known = known || h.Name == b.Identity.Name
 		t.WriteString(h.IP + "\t")
 		if domain != "" {
 			t.WriteString(h.Name + "." + domain + " ")
@@ -112,15 +99,15 @@ func (b *boot) hosts() string {
 		t.WriteString(h.Name + "\n")
 	}
 	if !known {
-		t.WriteString("127.0.1.1\t" + b.identity.Name + "\n")
+		t.WriteString("127.0.1.1\t" + b.Identity.Name + "\n")
 	}
 	return t.String()
 }
 
 // resolver is resolv.conf(5).
-func (b *boot) resolver() string {
+func (b *Machine) resolver() string {
 	var t strings.Builder
-	if n := b.identity.Network; n != nil {
+	if n := b.Identity.Network; n != nil {
 		if n.Search != "" {
 			t.WriteString("search " + n.Search + "\n")
 		}
@@ -133,8 +120,8 @@ func (b *boot) resolver() string {
 
 // restoreCapabilities sets the attributes that layers cannot carry, on the
 // private disk. Each one copies its file there, so that they should be few.
-func (b *boot) restoreCapabilities() error {
-	for _, c := range b.identity.Capabilities {
+func (b *Machine) restoreCapabilities() error {
+	for _, c := range b.Identity.Capabilities {
 		err := unix.Lsetxattr(c.Path, "security.capability", c.Value, 0)
 		if err != nil && !errors.Is(err, unix.ENOENT) { // a job's layer may have removed it
 			return fmt.Errorf("capability of %s: %w", c.Path, err)

@@ -1,4 +1,4 @@
-package inside
+package system
 
 import (
 	"bufio"
@@ -72,9 +72,9 @@ func loadModule(path string) error {
 }
 
 // findDevices finds the block devices that the driver gave the machine.
-func (b *boot) findDevices() error {
-	n := b.identity.Layers + 1
-	if b.identity.Modules {
+func (b *Machine) findDevices() error {
+	n := b.Identity.Layers + 1
+	if b.Identity.Modules {
 		n++
 	}
 	return await(fmt.Sprintf("%d block devices", n), func() bool {

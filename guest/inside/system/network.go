@@ -1,4 +1,4 @@
-package inside
+package system
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // setUpNetwork gives the machine its address. It is done with the old ioctls
 // of netdevice(7) and route in rt(7): netlink would say no more and make this
 // program twice as large.
-func (b *boot) setUpNetwork() error {
+func (b *Machine) setUpNetwork() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (b *boot) setUpNetwork() error {
 	}
 	// Ordinary users may ping, as systemd has it on Debian.
 	os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0o644)
-	n := b.identity.Network
+	n := b.Identity.Network
 	if n == nil {
 		return nil
 	}
