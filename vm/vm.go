@@ -79,6 +79,7 @@ type Config struct {
 	Append  []string         // further words of the kernel command line, in order; no spaces within
 	Net     *os.File         // one end of an AF_UNIX SOCK_SEQPACKET pair, one Ethernet frame a packet; nil for none
 	MAC     net.HardwareAddr // of the interface; needed with Net
+	MTU     int              // of the interface, in bytes; 0 means 1500
 	Console io.Writer        // gets what the console says, from one goroutine; nil for nobody
 
 	ore.Resources // Disk's size here is what the caller made Config.Disk; drivers do not use it

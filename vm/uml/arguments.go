@@ -88,7 +88,12 @@ func arguments(c vm.Config, l layout) []string {
 		args = append(args, fmt.Sprintf("ubd%d=%s", len(c.Layers), c.Disk))
 	}
 	if l.net != 0 {
-		args = append(args, fmt.Sprintf("vec0:transport=fd,fd=%d,mac=%s", l.net, c.MAC))
+		nic := fmt.Sprintf("vec0:transport=fd,fd=%d,mac=%s", l.net, c.MAC)
+		if c.MTU > 0 {
+			// The driver has no larger MTU set later than what it starts with.
+			nic += fmt.Sprintf(",mtu=%d", c.MTU)
+		}
+		args = append(args, nic)
 	}
 	return append(args, c.Append...)
 }

@@ -1,0 +1,198 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"ore"
+	"ore/cluster/results"
+	"ore/guest"
+	"ore/image"
+	"ore/node"
+	"ore/plan"
+)
+
+// Images makes environments and images. It is safe for concurrent use.
+type Images interface {
+	// Lock resolves a wish to exact packages, files and steps.
+	Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error)
+	// Have says what exists that env could use.
+	Have(ctx context.Context, env ore.Environment) (plan.Have, error)
+	// Make gives the image of env by the plan's way, and keeps it. The files'
+	// sources on the host are those of w.
+	Make(ctx context.Context, m Make, watch ore.Watcher) (image.Manifest, error)
+}
+
+// Make asks for an image.
+type Make struct {
+	Wants       ore.Wants
+	Environment ore.Environment
+	Plan        plan.Plan
+	Have        plan.Have
+}
+
+// Engine gives hosts. It is safe for concurrent use.
+type Engine interface {
+	// Reserve returns the hosts for r, ready to start machines. They are the
+	// caller's until each one's Release.
+	Reserve(ctx context.Context, r Reservation) ([]Host, error)
+}
+
+// Reservation is what a job needs of an engine.
+type Reservation struct {
+	Job      string // unique on this site
+	Machines ore.Machines
+	Kernel   string   // the package asked for, "" for the hypervisor's usual one
+	Base     ore.Base // the suite whose archive has the kernel
+}
+
+// Host is a reserved host: what to start there, with what.
+type Host struct {
+	Node
+	Boot     node.Boot
+	Machines []node.Machine
+}
+
+// Node is one host of a job. Its methods may be called concurrently.
+type Node interface {
+	Start(ctx context.Context, s node.Start, w ore.Watcher) ([]node.Started, error)
+	Exec(ctx context.Context, machine string, c guest.Command) (guest.Exit, error)
+	Put(ctx context.Context, machine, dir string, tar io.Reader) error
+	Get(ctx context.Context, machine, dir string, patterns []string, w io.Writer) error
+	// Release ends all machines of the job on this host. It is called once.
+	Release(ctx context.Context) error
+}
+
+// Output is where a part's output goes as it comes; nil writers throw it away.
+type Output struct {
+	Stdout, Stderr io.Writer
+}
+
+// Publisher is the ability of a node to make machines' ports reachable.
+type Publisher interface {
+	Publish(ctx context.Context, p ore.Port) (ore.Port, error)
+}
+
+// Config is what a run of a job needs from its site.
+type Config struct {
+	ID      string // the job's name on this site, unique
+	Images  Images
+	Engine  Engine
+	Rates   plan.Rates
+	Watch   ore.Watcher
+	Live    func(Part) Output             // where output is shown; nil for nowhere
+	Results *results.Folder               // where results are kept
+	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
+}
+
+// releaseDeadline bounds the end of a job's machines, after which their
+// supervisor is killed.
+const releaseDeadline = 20 * time.Second
+
+// Run runs the job j to its end and returns what came of it. When ctx ends, the
+// job is cancelled: its processes get SIGTERM, and the machines end. The result
+// is complete in every case.
+func Run(ctx context.Context, c Config, j ore.Job) ore.Result {
+	r := &run{Config: c, job: j, begun: time.Now()}
+	r.result = ore.Result{Job: c.ID}
+	err := r.steps(ctx)
+	r.conclude(ctx, err)
+	return r.result
+}
+
+// steps is one job from end to end.
+func (r *run) steps(ctx context.Context) (err error) {
+	reserved := r.reserve(ctx) // beside the image, since neither needs the other
+	defer func() { err = errors.Join(err, r.release(ctx, reserved)) }()
+	img, err := r.makeImage(ctx)
+	if err != nil {
+		return err
+	}
+	hosts, err := step(r, "reserve", func() ([]Host, error) { return reserved.wait() })
+	if err != nil {
+		return err
+	}
+	machines, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) })
+	if err != nil {
+		return err
+	}
+	work, err := r.parts(hosts)
+	if err != nil {
+		return err
+	}
+	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, work, machines) })
+	return err
+}
+
+// makeImage resolves, finds, chooses, and makes or finds the image.
+func (r *run) makeImage(ctx context.Context) (image.Manifest, error) {
+	env, err := step(r, "resolve", func() (ore.Environment, error) { return r.Images.Lock(ctx, r.job.Wants, r.Watch) })
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	have, err := step(r, "find", func() (plan.Have, error) { return r.Images.Have(ctx, env) })
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	r.plan = plan.Choose(env, r.job.Machines.Count, have, r.Rates)
+	img, err := step(r, "image", func() (image.Manifest, error) {
+		return r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
+	})
+	if err == nil {
+		r.result.Key, r.result.Image = img.Key, img.Digest()
+	}
+	return img, err
+}
+
+// conclude fills in the result's kind and exit code.
+func (r *run) conclude(ctx context.Context, err error) {
+	res := &r.result
+	res.Kind = ore.Finished
+	for _, p := range res.Ranks {
+		if worse(p.Kind, res.Kind) {
+			res.Kind = p.Kind
+		}
+		res.ExitCode = max(res.ExitCode, p.ExitCode)
+	}
+	if err != nil {
+		res.Kind, res.Error = ore.Failed, err.Error()
+	}
+	if ctx.Err() != nil {
+		res.Kind, res.Error = ore.Cancelled, "cancelled"
+	}
+	switch res.Kind {
+	case ore.Failed:
+		res.ExitCode = ore.ExitFailed
+		if res.Error == "" {
+			res.Error = r.firstError()
+		}
+	case ore.TimedOut:
+		res.ExitCode = ore.ExitTimeout
+		res.Error = fmt.Sprintf("time limit of %v reached: raise run.timeout or give the job less to do", r.job.Run.Timeout)
+	case ore.Cancelled:
+		res.ExitCode = ore.ExitCancelled
+	}
+	res.Timeline = r.timeline()
+	if r.Learn != nil && res.Kind == ore.Finished {
+		r.Learn(res.Timeline, r.plan)
+	}
+}
+
+// worse orders kinds: what the system lost stands before a time limit, and that
+// before a job that finished.
+func worse(a, b ore.Kind) bool {
+	order := map[ore.Kind]int{ore.Finished: 0, ore.TimedOut: 1, ore.Cancelled: 2, ore.Failed: 3}
+	return order[a] > order[b]
+}
+
+func (r *run) firstError() string {
+	for _, p := range r.result.Ranks {
+		if p.Error != "" {
+			return p.Error
+		}
+	}
+	return ""
+}

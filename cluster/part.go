@@ -1,0 +1,220 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ore"
+	"ore/guest"
+)
+
+// errTimeout is why a command ends when the job's time is up.
+var errTimeout = errors.New("time limit")
+
+// part does one part: the command, then its outputs are brought home. The error
+// is the system's.
+func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) {
+	res := ore.RankResult{Rank: p.Rank, Task: p.Task, Machine: p.Machine, Kind: ore.Finished}
+	out, closeFiles, err := r.open(p)
+	if err != nil {
+		return fail(res, err)
+	}
+	defer closeFiles()
+	begun := time.Now()
+	exit, err := r.attempts(ctx, p, n, out)
+	res.ExitCode, res.Signal = exit.Code, exit.Signal
+	res.Elapsed = time.Since(begun)
+	name := "run"
+	if p.array {
+		name = p.Name
+	}
+	r.add(ore.Stage{Name: name, Machine: p.Machine, Start: begun, End: time.Now(), Note: p.Task})
+	switch {
+	case errors.Is(err, errTimeout):
+		res.Kind, res.ExitCode = ore.TimedOut, ore.ExitTimeout
+	case ctx.Err() != nil:
+		res.Kind, res.ExitCode = ore.Cancelled, ore.ExitCancelled
+		return res, nil
+	case err != nil:
+		return fail(res, err)
+	}
+	if len(r.job.Run.Outputs) > 0 {
+		res.Outputs, err = r.bring(ctx, p, n)
+		if err != nil {
+			return fail(res, err)
+		}
+	}
+	return res, nil
+}
+
+func fail(res ore.RankResult, err error) (ore.RankResult, error) {
+	res.Kind, res.ExitCode, res.Error = ore.Failed, ore.ExitFailed, err.Error()
+	return res, err
+}
+
+// open makes the part's folder with its files stdout and stderr, and returns
+// writers that also show the output live.
+func (r *run) open(p Part) (Output, func(), error) {
+	dir, err := r.Results.Part(p.Name)
+	if err != nil {
+		return Output{}, nil, err
+	}
+	var files []*os.File
+	closeFiles := func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	live := Output{}
+	if r.Live != nil {
+		live = r.Live(p)
+	}
+	join := func(name string, w io.Writer) (io.Writer, error) {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("write results: %w", err)
+		}
+		files = append(files, f)
+		if w == nil {
+			return f, nil
+		}
+		return io.MultiWriter(f, w), nil
+	}
+	var out Output
+	if out.Stdout, err = join("stdout", live.Stdout); err == nil {
+		out.Stderr, err = join("stderr", live.Stderr)
+	}
+	if err != nil {
+		closeFiles()
+		return out, nil, err
+	}
+	return out, closeFiles, nil
+}
+
+// attempts runs the part's command, again on a fresh machine if the system lost
+// the one it was on.
+func (r *run) attempts(ctx context.Context, p Part, n Node, out Output) (guest.Exit, error) {
+	for try := 0; ; try++ {
+		exit, err := r.command(ctx, p, n, out)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errTimeout) || try >= r.job.Run.Retries {
+			return exit, err
+		}
+		r.Watch.Tell(ore.Event{Stage: "retry", Machine: p.Machine, Text: err.Error()})
+		if again := r.again(ctx, p.Machine); again != nil {
+			return exit, errors.Join(err, again)
+		}
+	}
+}
+
+func (r *run) command(ctx context.Context, p Part, n Node, out Output) (guest.Exit, error) {
+	secrets, err := r.secrets()
+	if err != nil {
+		return guest.Exit{}, err
+	}
+	dir, err := r.enter(ctx, p, n)
+	if err != nil {
+		return guest.Exit{}, err
+	}
+	if r.job.Run.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, r.runBegun.Add(r.job.Run.Timeout), errTimeout)
+		defer cancel()
+	}
+	c := guest.Command{
+		Args: r.job.Run.Command, Script: r.job.Run.Script, Env: r.env(p), Dir: dir,
+		Stdout: out.Stdout, Stderr: out.Stderr, Secrets: secrets, Sweep: true,
+	}
+	exit, err := n.Exec(ctx, p.Machine, c)
+	if cause := context.Cause(ctx); cause != nil {
+		return exit, cause
+	}
+	return exit, err
+}
+
+// enter makes the part's folder in the machine. A rank works in the job's
+// folder; each task has one of its own with the inputs linked in, so that tasks
+// on one machine do not find each other's outputs.
+func (r *run) enter(ctx context.Context, p Part, n Node) (string, error) {
+	if !p.array {
+		return JobDir, nil
+	}
+	dir := path.Join(JobDir, p.Name)
+	var links []string
+	for _, in := range r.job.Run.Inputs {
+		links = append(links, filepath.Base(in))
+	}
+	var own []string
+	if p.File != "" {
+		own = append(own, p.File)
+	}
+	return dir, r.put(ctx, n, p.Machine, staged{dir: dir, files: own, links: links})
+}
+
+// env is what every process of the job sees.
+func (r *run) env(p Part) []string {
+	size := r.job.Machines.Count
+	hosts := make([]string, size)
+	for i := range hosts {
+		hosts[i] = MachineName(i)
+	}
+	env := []string{
+		"ORE_JOB=" + r.ID, "ORE_RANK=" + strconv.Itoa(p.Rank), "ORE_SIZE=" + strconv.Itoa(size),
+		"ORE_HOSTS=" + strings.Join(hosts, ","), "ORE_TASK=" + p.Task,
+	}
+	var own []string
+	for k, v := range r.job.Run.Env {
+		own = append(own, k+"="+v)
+	}
+	slices.Sort(own)
+	return append(env, own...)
+}
+
+func (r *run) secrets() (map[string][]byte, error) {
+	if len(r.job.Run.Secrets) == 0 {
+		return nil, nil
+	}
+	all := map[string][]byte{}
+	for name, s := range r.job.Run.Secrets {
+		b, err := os.ReadFile(s.File)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", name, err)
+		}
+		all[name] = b
+	}
+	return all, nil
+}
+
+// bring fetches the part's outputs into its folder of the results.
+func (r *run) bring(ctx context.Context, p Part, n Node) ([]string, error) {
+	dir, err := r.Results.Part(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("write results: %w", err)
+	}
+	defer root.Close()
+	from := JobDir
+	if p.array {
+		from = path.Join(JobDir, p.Name)
+	}
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(n.Get(ctx, p.Machine, from, r.job.Run.Outputs, pw)) }()
+	names, err := guest.Extract(root, pr, guest.Limits{})
+	pr.CloseWithError(err)
+	if err != nil {
+		return names, fmt.Errorf("outputs of %s: %w", p.Machine, err)
+	}
+	slices.Sort(names)
+	return names, nil
+}

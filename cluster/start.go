@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/image"
+	"ore/node"
+	"ore/plan"
+)
+
+// run is the state of one job's way.
+type run struct {
+	Config
+	job    ore.Job
+	begun  time.Time
+	plan   plan.Plan
+	result ore.Result
+
+	runBegun time.Time       // when the job's time began to count
+	image    image.Manifest  // what the machines were started with
+	hosts    map[string]Host // by machine, to start one again
+	names    []string        // of all machines, by rank
+
+	published []ore.Port
+
+	mu      sync.Mutex // guards stages and the result's ranks
+	stages  ore.Timeline
+	started []node.Started
+}
+
+// step times f under name and tells the watcher.
+func step[T any](r *run, name string, f func() (T, error)) (T, error) {
+	s := ore.Stage{Name: name, Start: time.Now()}
+	r.Watch.Tell(ore.Event{Stage: name})
+	v, err := f()
+	s.End = time.Now()
+	if err != nil {
+		s.Note = "failed"
+	}
+	r.add(s)
+	r.Watch.Tell(ore.Event{Stage: name, Final: true})
+	return v, err
+}
+
+func (r *run) add(s ...ore.Stage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stages = append(r.stages, s...)
+}
+
+func (r *run) timeline() ore.Timeline {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return sortStages(r.stages)
+}
+
+// reserved is a reservation under way.
+type reserved struct {
+	done  chan struct{}
+	hosts []Host
+	err   error
+}
+
+func (v *reserved) wait() ([]Host, error) {
+	<-v.done
+	return v.hosts, v.err
+}
+
+func (r *run) reserve(ctx context.Context) *reserved {
+	v := &reserved{done: make(chan struct{})}
+	go func() {
+		defer close(v.done)
+		v.hosts, v.err = r.Engine.Reserve(ctx, Reservation{
+			Job: r.ID, Machines: r.job.Machines, Kernel: r.job.Wants.Kernel, Base: r.job.Wants.Base,
+		})
+	}()
+	return v
+}
+
+// release ends the machines on all hosts, also when ctx has ended.
+func (r *run) release(ctx context.Context, v *reserved) error {
+	hosts, err := v.wait()
+	if err != nil {
+		return nil // there is nothing to release, and the reserve step has said why
+	}
+	_, err = step(r, "release", func() (struct{}, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseDeadline)
+		defer cancel()
+		var g errgroup.Group
+		for _, h := range hosts {
+			g.Go(func() error { return h.Release(ctx) })
+		}
+		return struct{}{}, g.Wait()
+	})
+	return err
+}
+
+// start starts all machines, or none.
+func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[string]Node, error) {
+	var names []string
+	for _, h := range hosts {
+		for _, m := range h.Machines {
+			names = append(names, m.Name)
+		}
+	}
+	all := map[string]Node{}
+	r.image, r.hosts, r.names = img, map[string]Host{}, names
+	g, gctx := errgroup.WithContext(ctx)
+	for _, h := range hosts {
+		for _, m := range h.Machines {
+			all[m.Name] = h.Node
+			r.hosts[m.Name] = h
+		}
+		g.Go(func() error { return r.startOn(gctx, h, h.Machines) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := r.publish(ctx); err != nil {
+		return nil, err
+	}
+	return all, r.stageIn(ctx, all)
+}
+
+// again starts one machine afresh in the place of the one that was lost.
+func (r *run) again(ctx context.Context, machine string) error {
+	h := r.hosts[machine]
+	if err := r.startOn(ctx, h, []node.Machine{{Name: machine, Rank: rankOf(machine)}}); err != nil {
+		return err
+	}
+	return r.put(ctx, h.Node, machine, staged{dir: JobDir, files: r.job.Run.Inputs})
+}
+
+func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {
+	begun := time.Now()
+	started, err := h.Start(ctx, r.startOf(h, machines), r.Watch)
+	if err != nil {
+		return fmt.Errorf("start machines: %w", err)
+	}
+	for _, s := range started {
+		from := s.Begun
+		if from.IsZero() {
+			from = begun
+		}
+		r.add(ore.Stage{Name: "boot", Machine: s.Name, Start: from, End: from.Add(s.Boot), Note: "kernel " + s.Kernel})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started = append(r.started, started...)
+	return nil
+}
+
+// startOf asks host h for machines.
+func (r *run) startOf(h Host, machines []node.Machine) node.Start {
+	return node.Start{
+		Job: r.ID, Network: r.job.Network, Image: r.image, Boot: h.Boot, Machines: machines,
+		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names,
+	}
+}
+
+// publish makes the ports of the job reachable on the hosts of their machines.
+func (r *run) publish(ctx context.Context) error {
+	for _, p := range r.job.Run.Publish {
+		h, ok := r.hosts[MachineName(p.Rank)]
+		if !ok {
+			return fmt.Errorf("publish %s: there is no rank %d", p.Listen, p.Rank)
+		}
+		pub, ok := h.Node.(Publisher)
+		if !ok {
+			return fmt.Errorf("publish %s: this engine cannot do that", p.Listen)
+		}
+		got, err := pub.Publish(ctx, p)
+		if err != nil {
+			return err
+		}
+		r.published = append(r.published, got)
+		r.Watch.Tell(ore.Event{Stage: "publish", Text: fmt.Sprintf("%s -> %s:%d", got.Listen, MachineName(got.Rank), got.Port), Final: true})
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"ore"
+	"ore/node"
+)
+
+// Bed is machines that are kept after their start.
+type Bed struct {
+	Machines  []node.Started
+	Published []ore.Port
+	hosts     []Host
+	start     node.Start
+}
+
+// Up starts the machines of j and leaves them running.
+func Up(ctx context.Context, c Config, j ore.Job) (*Bed, error) {
+	r := &run{Config: c, job: j, begun: time.Now()}
+	reserved := r.reserve(ctx)
+	bed, err := r.up(ctx, reserved)
+	if err != nil {
+		return nil, errors.Join(err, r.release(ctx, reserved))
+	}
+	return bed, nil
+}
+
+func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
+	img, err := r.makeImage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := step(r, "reserve", func() ([]Host, error) { return reserved.wait() })
+	if err != nil {
+		return nil, err
+	}
+	if _, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) }); err != nil {
+		return nil, err
+	}
+	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, start: r.startOf(hosts[0], nil)}
+	return bed, nil
+}
+
+// Encode returns what Grow needs to add machines of the same kind.
+func (b *Bed) Encode() (json.RawMessage, error) { return json.Marshal(b.start) }
+
+// Release ends the machines.
+func (b *Bed) Release(ctx context.Context) error {
+	var errs []error
+	for _, h := range b.hosts {
+		errs = append(errs, h.Release(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Grow adds machines to those of a bed until there are count. encoded is what
+// the bed's Encode gave. Machines that are there stay as they are.
+func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count int, watch ore.Watcher) ([]node.Started, error) {
+	var s node.Start
+	if err := json.Unmarshal(encoded, &s); err != nil {
+		return nil, fmt.Errorf("grow: %w", err)
+	}
+	there, err := n.Machines(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("grow: %w", err)
+	}
+	have := map[int]bool{}
+	for _, m := range there {
+		have[m.Rank] = true
+	}
+	s.Size, s.Hosts, s.Machines = count, nil, nil
+	for i := range count {
+		s.Hosts = append(s.Hosts, MachineName(i))
+		if !have[i] {
+			s.Machines = append(s.Machines, node.Machine{Name: MachineName(i), Rank: i})
+		}
+	}
+	if len(s.Machines) == 0 {
+		return nil, fmt.Errorf("grow: there are %d machines already: say a larger number", len(there))
+	}
+	started, err := n.Start(ctx, s, watch)
+	if err != nil {
+		return nil, fmt.Errorf("grow: %w", err)
+	}
+	return started, nil
+}
+
+// PutFiles puts host files into a folder of a machine, each under its base name.
+func PutFiles(ctx context.Context, n *node.Client, machine, dir string, files []string) error {
+	r := &run{}
+	return r.put(ctx, n, machine, staged{dir: dir, files: files})
+}

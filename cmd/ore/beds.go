@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/cluster"
+	"ore/guest"
+	"ore/job"
+	"ore/node"
+	"ore/site"
+)
+
+func newUp(a *app) *cobra.Command {
+	var flags jobFlags
+	c := &cobra.Command{
+		Use:   "up [flags]",
+		Short: "Start machines and keep them, as a test bed",
+		Long: `Start machines with an environment and keep them until 'ore down'. Commands are
+run on them with 'ore exec' and 'ore shell', files copied with 'ore cp', and
+further machines added with 'ore grow'.`,
+		Example: "  ore up --name bed -n 3 -p postgresql --publish 5432:5432\n  ore exec bed -- hostname\n  ore down bed",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			j, err := flags.job(nil)
+			if err != nil {
+				return err
+			}
+			if err := job.Check(j, false); err != nil {
+				return usageError{err}
+			}
+			return a.up(c.Context(), j)
+		},
+	}
+	flags.environment(c)
+	flags.machines(c)
+	c.Flags().StringArrayVarP(&flags.inputs, "input", "i", nil, "`file` or folder put into /job of every machine; repeat")
+	return c
+}
+
+func (a *app) up(ctx context.Context, j ore.Job) error {
+	s, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	id := j.Name
+	if r, err := s.Job(id); err == nil && s.State(r) == site.Running {
+		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
+	}
+	v := a.view(j)
+	bed, err := cluster.Up(ctx, s.KeptConfig(id, v.watch), j)
+	v.close()
+	if err != nil {
+		return err
+	}
+	r := site.Record{ID: id, Name: id, Command: []string{"(kept machines)"}, Begun: time.Now(), Machines: j.Machines.Count, Kept: true}
+	if r.Start, err = bed.Encode(); err == nil {
+		err = s.Keep(r)
+	}
+	if err != nil {
+		return errors.Join(err, bed.Release(context.WithoutCancel(ctx)))
+	}
+	if a.json {
+		return a.print(bed.Machines)
+	}
+	a.tellMachines(bed.Machines)
+	for _, p := range bed.Published {
+		a.say("port     %s -> %s:%d", p.Listen, cluster.MachineName(p.Rank), p.Port)
+	}
+	a.say("use      ore exec %s -- COMMAND, ore shell %s, ore down %s", id, id, id)
+	return nil
+}
+
+func (a *app) tellMachines(all []node.Started) {
+	for _, m := range all {
+		a.say("machine  %-4s %-12s booted in %s", m.Name, m.IP, m.Boot.Round(time.Millisecond))
+	}
+}
+
+// bed is what a command on kept machines works with.
+type bed struct {
+	*node.Client
+	record site.Record
+}
+
+// onBed opens kept machines for one command.
+func (a *app) onBed(f func(ctx context.Context, s *site.Site, b bed, args []string) error) func(*cobra.Command, []string) error {
+	return a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+		r, err := s.Job(args[0])
+		if err != nil {
+			return err
+		}
+		n, err := s.Attach(r)
+		if err != nil {
+			return err
+		}
+		defer n.Close()
+		return f(ctx, s, bed{n, r}, args[1:])
+	})
+}
+
+func newExec(a *app) *cobra.Command {
+	var ranks, user, dir string
+	var env []string
+	c := &cobra.Command{
+		Use:   "exec NAME [flags] -- command [argument...]",
+		Short: "Run a command on kept machines",
+		Long: `Run a command on all kept machines, or on those of --rank. Standard input goes to
+the command if it runs on one machine. The exit code is the largest of all.`,
+		Example:           "  ore exec bed -- uptime\n  ore exec bed --rank 0 -- psql <query.sql",
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: a.completeJobs,
+		RunE: a.onBed(func(ctx context.Context, s *site.Site, b bed, args []string) error {
+			machines, err := b.choose(ctx, ranks)
+			if err != nil {
+				return err
+			}
+			return a.exec(ctx, b, machines, guest.Command{Args: args, User: user, Dir: dir, Env: env})
+		}),
+	}
+	f := c.Flags()
+	f.SetInterspersed(true)
+	f.StringVar(&ranks, "rank", "", "`ranks` such as 0 or 0,2-4; default: all")
+	f.StringVarP(&user, "user", "u", "", "`user` in the machine; default root")
+	f.StringVar(&dir, "dir", "", "working `folder` in the machine; default /job")
+	f.StringArrayVarP(&env, "env", "e", nil, "variable for the command, `NAME=value`; repeat")
+	return c
+}
+
+// exec runs c on machines beside each other.
+func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Command) error {
+	v := &view{err: a.io.err, out: a.io.out, quiet: true, many: len(machines) > 1}
+	if len(machines) == 1 {
+		c.Stdin = a.io.in
+	}
+	var mu sync.Mutex
+	worst := 0
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range machines {
+		g.Go(func() error {
+			out := v.output(cluster.Part{Rank: rankOf(m)})
+			one := c
+			one.Stdout, one.Stderr = out.Stdout, out.Stderr
+			exit, err := b.Exec(ctx, m, one)
+			mu.Lock()
+			defer mu.Unlock()
+			worst = max(worst, exit.Code)
+			return err
+		})
+	}
+	err := g.Wait()
+	v.close()
+	if err == nil && worst != 0 {
+		return exitCode(worst)
+	}
+	return err
+}
+
+func rankOf(machine string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(machine, "m"))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// choose turns ranks into machines that run.
+func (b bed) choose(ctx context.Context, ranks string) ([]string, error) {
+	all, err := b.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := parseRanks(ranks)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	var names []string
+	for _, m := range all {
+		if wanted == nil || slices.Contains(wanted, m.Rank) {
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) == 0 || wanted != nil && len(names) < len(wanted) {
+		return nil, fmt.Errorf("machines of %s: not all of rank %s are there: see 'ore jobs show %s'", b.record.ID, ranks, b.record.ID)
+	}
+	return names, nil
+}
+
+// parseRanks reads "0,2-4"; "" gives nil, which means all.
+func parseRanks(s string) ([]int, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var all []int
+	for _, f := range strings.Split(s, ",") {
+		from, to, span := strings.Cut(strings.TrimPrefix(f, "m"), "-")
+		if !span {
+			to = from
+		}
+		a, err1 := strconv.Atoi(from)
+		b, err2 := strconv.Atoi(to)
+		if err1 != nil || err2 != nil || a < 0 || b < a || b > job.MaxMachines {
+			return nil, fmt.Errorf("ranks %q: use numbers and spans such as 0 or 0,2-4", s)
+		}
+		for r := a; r <= b; r++ {
+			if !slices.Contains(all, r) {
+				all = append(all, r)
+			}
+		}
+	}
+	return all, nil
+}
+
+func newGrow(a *app) *cobra.Command {
+	var count int
+	c := &cobra.Command{
+		Use: "grow NAME -n NUMBER", Short: "Add machines to kept ones, up to a number", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
+		RunE: a.onBed(func(ctx context.Context, s *site.Site, b bed, _ []string) error {
+			if count < 1 || count > job.MaxMachines {
+				return usageError{fmt.Errorf("-n %d: use 1 to %d", count, job.MaxMachines)}
+			}
+			v := a.view(ore.Job{})
+			started, err := cluster.Grow(ctx, b.Client, b.record.Start, count, v.watch)
+			v.close()
+			if err != nil {
+				return err
+			}
+			b.record.Machines = count
+			if err := s.Keep(b.record); err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(started)
+			}
+			a.tellMachines(started)
+			return nil
+		}),
+	}
+	c.Flags().IntVarP(&count, "machines", "n", 0, "`number` of machines there are to be")
+	return c
+}
+
+func newDown(a *app) *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use: "down NAME...", Short: "End kept machines and remove every trace of them", ValidArgsFunction: a.completeJobs,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			if all {
+				every, err := s.Jobs()
+				if err != nil {
+					return err
+				}
+				for _, r := range every {
+					if r.Kept && s.State(r) == site.Running {
+						args = append(args, r.ID)
+					}
+				}
+			}
+			for _, name := range args {
+				r, err := s.Job(name)
+				if err != nil {
+					return err
+				}
+				if err := s.Down(ctx, r); err != nil {
+					return err
+				}
+				a.say("ended %s", r.ID)
+			}
+			if len(args) == 0 && !all {
+				return usageError{errors.New("down: no machines named: name some, or use --all")}
+			}
+			return nil
+		}),
+	}
+	c.Flags().BoolVar(&all, "all", false, "all machines that are kept")
+	return c
+}
+
+// isTerminal says whether the command talks to a person.
+func isTerminal(f any) (*os.File, bool) {
+	file, ok := f.(*os.File)
+	if !ok {
+		return nil, false
+	}
+	info, err := file.Stat()
+	return file, err == nil && info.Mode()&os.ModeCharDevice != 0
+}

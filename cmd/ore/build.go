@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ore"
+	"ore/image"
+	"ore/job"
+)
+
+func newBuild(a *app) *cobra.Command {
+	var flags jobFlags
+	var lock string
+	c := &cobra.Command{
+		Use:     "build [flags]",
+		Short:   "Make the image of an environment, or find it made",
+		Example: "  ore build -p ncbi-blast+\n  ore build --lock job.lock",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			j, err := flags.job(nil)
+			if err != nil {
+				return err
+			}
+			if err := job.Check(j, false); err != nil {
+				return usageError{err}
+			}
+			s, err := a.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			v := a.view(ore.Job{})
+			begun := time.Now()
+			var img image.Manifest
+			if lock == "" {
+				img, err = s.Build(c.Context(), j.Wants, v.watch)
+			} else {
+				var env ore.Environment
+				if env, err = readLock(lock); err == nil {
+					img, err = s.BuildLocked(c.Context(), j.Wants, env, v.watch)
+				}
+			}
+			v.close()
+			if err != nil {
+				return err
+			}
+			return a.tellImage(img, time.Since(begun))
+		},
+	}
+	flags.environment(c)
+	c.Flags().StringVar(&lock, "lock", "", "build exactly what this lock `file` says")
+	return c
+}
+
+func (a *app) tellImage(m image.Manifest, took time.Duration) error {
+	if a.json {
+		return a.print(m)
+	}
+	a.say("image   %s", m.Digest())
+	a.say("key     %s", m.Key)
+	a.say("tree    %s", m.Tree)
+	a.say("holds   %d packages, %d files, %s unpacked", len(m.Environment.Packages), m.Files, human(m.Bytes))
+	a.say("layers  %d, %s", len(m.Layers), human(m.Size()))
+	a.say("took    %.2f s", took.Seconds())
+	return nil
+}
+
+func newLock(a *app) *cobra.Command {
+	var flags jobFlags
+	var out string
+	c := &cobra.Command{
+		Use:   "lock [flags]",
+		Short: "Write down every version and hash of an environment",
+		Long: `Resolve an environment and write the lock: every package with its version and
+hash, the files and steps, and the kernel that each hypervisor would start. The
+packages of a lock are kept on this host; 'ore build --lock' and 'ore run --lock'
+use them, and refuse a lock whose packages can be had no more, with their names.`,
+		Example: "  ore lock -f job.yaml -o job.lock\n  ore build --lock job.lock",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			j, err := flags.job(nil)
+			if err != nil {
+				return err
+			}
+			if err := job.Check(j, false); err != nil {
+				return usageError{err}
+			}
+			s, err := a.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			v := a.view(ore.Job{})
+			l, err := s.Lock(c.Context(), j.Wants, v.watch)
+			v.close()
+			if err != nil {
+				return err
+			}
+			b, err := json.MarshalIndent(l, "", " ")
+			if err != nil {
+				return err
+			}
+			b = append(b, '\n')
+			if out == "" || out == "-" {
+				_, err = a.io.out.Write(b)
+				return err
+			}
+			return os.WriteFile(out, b, 0o644)
+		},
+	}
+	flags.environment(c)
+	c.Flags().StringVarP(&out, "write", "o", "", "write the lock to this `file` instead of standard output")
+	return c
+}
+
+// readLock reads the environment of a lock file.
+func readLock(path string) (ore.Environment, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ore.Environment{}, fmt.Errorf("read lock: %w", err)
+	}
+	var l struct{ Environment ore.Environment }
+	if err := json.Unmarshal(b, &l); err != nil {
+		return ore.Environment{}, fmt.Errorf("read lock %s: %w: make it again with 'ore lock'", path, err)
+	}
+	if l.Environment.Version != ore.EnvironmentVersion || len(l.Environment.Packages) == 0 {
+		return ore.Environment{}, fmt.Errorf("read lock %s: not a lock of this version of ore: make it again with 'ore lock'", path)
+	}
+	return l.Environment, nil
+}
+
+// human gives a number of bytes as people read it.
+func human(n int64) string {
+	const units = "kMGT"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, u := float64(n)/1000, 0
+	for f >= 1000 && u < len(units)-1 {
+		f, u = f/1000, u+1
+	}
+	return fmt.Sprintf("%.1f %cB", f, units[u])
+}

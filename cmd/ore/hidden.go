@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"ore/install"
+	"ore/site"
+)
+
+// newSupervise is what a job's supervisor runs; see package node.
+func newSupervise(*app) *cobra.Command {
+	var keep bool
+	c := &cobra.Command{
+		Use: site.SuperviseCommand + " IMAGES DIR", Hidden: true, Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if keep {
+				return site.Keep(c.Context(), args[0], args[1])
+			}
+			return site.Supervise(c.Context(), args[0], args[1])
+		},
+	}
+	c.Flags().BoolVar(&keep, "keep", false, "start the supervisor and stay until it ends")
+	return c
+}
+
+// newInstallWorker is what works inside a build's sandbox; see package install.
+func newInstallWorker(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: site.InstallCommand, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return install.Worker(c.Context(), a.io.in, a.io.out)
+		},
+	}
+}
+
+// newMan writes the man pages of all commands.
+func newMan(*app) *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Short: "Write the man pages into a folder", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("write man pages: %w", err)
+			}
+			root := c.Root()
+			root.DisableAutoGenTag = true
+			return doc.GenManTree(root, &doc.GenManHeader{Title: "ORE", Section: "1", Source: "ore"}, args[0])
+		},
+	}
+}
+
+func newVersion(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := versionOf()
+			if a.json {
+				return a.print(v)
+			}
+			a.say("ore %s (%s, %s)", v["version"], v["revision"], v["go"])
+			return nil
+		},
+	}
+}
+
+// version is set by the Makefile from git.
+var version = "unreleased"
+
+func versionOf() map[string]string {
+	v := map[string]string{"version": version, "revision": "unknown", "go": "unknown"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v["go"] = info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v["revision"] = s.Value[:min(12, len(s.Value))]
+			}
+		}
+	}
+	return v
+}

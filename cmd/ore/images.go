@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"ore/cache"
+	"ore/image"
+	"ore/job"
+	"ore/site"
+)
+
+func newImages(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "images",
+		Short:   "List, inspect, remove, verify and export images",
+		Aliases: []string{"image"},
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a))
+	return c
+}
+
+// withSite opens the site for one command.
+func (a *app) withSite(f func(ctx context.Context, s *site.Site, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		s, err := a.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return f(c.Context(), s, args)
+	}
+}
+
+// completeImages offers the keys of images.
+func (a *app) completeImages(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	s, err := a.open(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	defer s.Close()
+	all, err := s.Cache.List(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var keys []string
+	for _, e := range all {
+		keys = append(keys, e.Key.Short()+"\t"+strings.Join(e.Wanted, " "))
+	}
+	return keys, cobra.ShellCompDirectiveNoFileComp
+}
+
+// rows starts a table in the style of all listings: no frame, two spaces.
+func (a *app) rows(header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(a.io.out)
+	style := table.StyleLight
+	style.Options = table.OptionsNoBordersAndSeparators
+	t.SetStyle(style)
+	t.AppendHeader(table.Row(header))
+	return t
+}
+
+func newImagesList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List images, the last used first", Aliases: []string{"list"}, Args: cobra.NoArgs,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
+			all, err := s.Cache.List(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(all)
+			}
+			t := a.rows("key", "base", "packages", "size", "own", "used", "uses", "asked for")
+			for _, e := range all {
+				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, human(e.Bytes), human(e.Own), ago(e.Used), e.Uses, cut(strings.Join(e.Wanted, " "), 50)})
+			}
+			t.Render()
+			return nil
+		}),
+	}
+}
+
+func newImagesShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "show KEY", Short: "Show one image with its layers and packages", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeImages,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			m, err := find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(m)
+			}
+			if err := a.tellImage(m, 0); err != nil {
+				return err
+			}
+			for i, l := range m.Layers {
+				a.say("layer %d %s %s %s", i, l.Digest, human(l.Size), l.Compression)
+			}
+			for _, p := range m.Environment.Packages {
+				a.say("package %s", p)
+			}
+			return nil
+		}),
+	}
+}
+
+func find(ctx context.Context, s *site.Site, prefix string) (image.Manifest, error) {
+	e, err := s.Cache.Match(ctx, prefix)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	return s.Cache.Find(ctx, e.Key)
+}
+
+func newImagesRemove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm KEY...", Short: "Remove images that no job uses", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeImages,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			var errs []error
+			for _, arg := range args {
+				e, err := s.Cache.Match(ctx, arg)
+				if err == nil {
+					err = a.forget(ctx, s, e)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		}),
+	}
+}
+
+func (a *app) forget(ctx context.Context, s *site.Site, e cache.Entry) error {
+	freed, err := s.Cache.Forget(ctx, e.Key)
+	if err != nil {
+		return err
+	}
+	a.say("removed %s, %s freed", e.Key.Short(), human(freed))
+	return nil
+}
+
+func newImagesPrune(a *app) *cobra.Command {
+	var keep string
+	var dry bool
+	c := &cobra.Command{
+		Use: "prune", Short: "Remove the least valuable images until the rest fits a size", Args: cobra.NoArgs,
+		Long: `Remove images until the rest fits into --keep, the least valuable first: those
+that save the fewest seconds for the space that removing them frees.`,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
+			quota, err := job.ParseSize(keep)
+			if err != nil {
+				return usageError{err}
+			}
+			all, err := s.Cache.List(ctx)
+			if err != nil {
+				return err
+			}
+			for _, e := range cache.Prune(all, quota) {
+				if dry {
+					a.say("would remove %s: used %d times, %s to build, frees %s", e.Key.Short(), e.Uses, e.BuildTime.Round(time.Millisecond), human(e.Own))
+					continue
+				}
+				if err := a.forget(ctx, s, e); err != nil {
+					fmt.Fprintf(a.io.err, "ore: %v\n", err)
+				}
+			}
+			if dry {
+				return nil
+			}
+			return s.PruneTools(ctx)
+		}),
+	}
+	c.Flags().StringVar(&keep, "keep", "10G", "`size` that the images may have together")
+	c.Flags().BoolVar(&dry, "dry-run", false, "only say what would be removed, and why")
+	return c
+}
+
+func newImagesVerify(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [KEY...]", Short: "Read images again and compare them with their digests", ValidArgsFunction: a.completeImages,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			all, err := s.Cache.List(ctx)
+			if err != nil {
+				return err
+			}
+			bad := 0
+			for _, e := range all {
+				if !selected(e, args) {
+					continue
+				}
+				if err := s.Verify(ctx, e.Key); err != nil {
+					bad++
+					fmt.Fprintf(a.io.err, "ore: image %s: %v: build it again\n", e.Key.Short(), err)
+					continue
+				}
+				a.say("%s ok", e.Key.Short())
+			}
+			if bad > 0 {
+				return exitCode(1)
+			}
+			return nil
+		}),
+	}
+}
+
+func selected(e cache.Entry, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(string(e.Key), p) {
+			return true
+		}
+	}
+	return len(prefixes) == 0
+}
+
+// ago gives a time as people read it.
+func ago(t time.Time) string {
+	switch d := time.Since(t); {
+	case d < time.Minute:
+		return "now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	default:
+		return t.Format(time.DateOnly)
+	}
+}

@@ -1,0 +1,126 @@
+// Command ore makes the environment that a job asks for, starts machines with
+// it, runs the job on them and brings its results home.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ore"
+	"ore/install/sandbox"
+)
+
+func main() {
+	sandbox.Main() // a process that ore itself started in namespaces ends or begins here
+	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// stdio is what a command is connected to.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// exitCode is an error that is only an exit code: what there was to say has
+// been said.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is a fault in the words of the command line.
+type usageError struct{ error }
+
+// run is the whole command. A first interrupt or termination signal cancels
+// ctx; a second one ends the process at once, and with it all that it started.
+func run(ctx context.Context, args []string, io stdio) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		if _, ok := <-signals; !ok {
+			return
+		}
+		cancel()
+		if _, ok := <-signals; ok {
+			os.Exit(ore.ExitCancelled)
+		}
+	}()
+	root := newRoot(io)
+	root.SetArgs(args)
+	root.SetIn(io.in)
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	err := root.ExecuteContext(ctx)
+	return report(io.err, err, ctx.Err() != nil)
+}
+
+// report tells the error and gives the exit code for it.
+func report(w io.Writer, err error, cancelled bool) int {
+	var code exitCode
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case cancelled && errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "ore: cancelled")
+		return ore.ExitCancelled
+	case errors.As(err, &usage):
+		fmt.Fprintf(w, "ore: %v\n", err)
+		return ore.ExitUsage
+	default:
+		fmt.Fprintf(w, "ore: %v\n", err)
+		return ore.ExitFailed
+	}
+}
+
+// newRoot returns the command tree.
+func newRoot(io stdio) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ore",
+		Short: "Run a job on virtual machines with exactly the packages it needs",
+		Long: `ore makes the environment that a job asks for (or reuses what it made before),
+starts virtual machines with it, runs the job on all of them, brings output and
+exit codes home, and removes every trace. It needs no root, no daemon and no
+hardware virtualisation.`,
+		Example: `  ore run -p ncbi-blast+ -- blastp -version
+  ore run -n 4 -p ncbi-blast+ --input query.fa --output '*.tsv' -- sh -c 'blastp ...'
+  ore up -n 3 --name bed -p postgresql && ore shell bed
+  ore doctor`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see '%s --help'", err, c.CommandPath())}
+	})
+	a := &app{io: io}
+	a.flags(root)
+	root.AddGroup(
+		&cobra.Group{ID: "jobs", Title: "Jobs:"},
+		&cobra.Group{ID: "beds", Title: "Machines that are kept:"},
+		&cobra.Group{ID: "images", Title: "Environments and images:"},
+		&cobra.Group{ID: "host", Title: "This host:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("jobs", newRun(a), newPlan(a), newJobs(a))
+	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
+	add("images", newBuild(a), newLock(a), newImages(a))
+	add("host", newDoctor(a), newVersion(a))
+	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
+	return root
+}

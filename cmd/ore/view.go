@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"ore"
+	"ore/cluster"
+)
+
+// The rules of what ore shows:
+//
+//   - The job's output goes to standard output and standard error, untouched
+//     but for the rank before each line when there is more than one machine.
+//   - What ore itself says goes to standard error.
+//   - On a terminal the stages and machines are drawn live, and wiped before the
+//     first of the job's output. Elsewhere each stage is one line when it ends.
+
+// refreshEvery is how often the live view is drawn at most; faster than this
+// the eye sees no difference.
+const refreshEvery = 80 * time.Millisecond
+
+// maxBars is how many machines the live view shows one by one.
+const maxBars = 16
+
+// view shows the progress of one job.
+type view struct {
+	err   io.Writer
+	out   io.Writer
+	live  bool // draw on a terminal
+	quiet bool
+	many  bool // more than one machine
+
+	mu      sync.Mutex // guards what follows, and the writers
+	stages  []*stageLine
+	bars    map[string]*bar
+	drawn   int // lines on the terminal that are ours
+	running bool
+	stop    chan struct{}
+	stopped chan struct{}
+	parts   []*prefixed
+}
+
+type stageLine struct {
+	name        string
+	begun       time.Time
+	took        time.Duration
+	over        bool
+	text        string
+	done, total int64
+}
+
+type bar struct {
+	over bool
+	text string
+}
+
+// view returns the view of j for this command's connections.
+func (a *app) view(j ore.Job) *view {
+	v := &view{err: a.io.err, out: a.io.out, quiet: a.quiet || a.json, many: j.Machines.Count > 1, bars: map[string]*bar{}}
+	if f, ok := a.io.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !v.quiet {
+		v.live = true
+		v.stop, v.stopped = make(chan struct{}), make(chan struct{})
+		for i := range min(j.Machines.Count, maxBars) {
+			v.bars[cluster.MachineName(i)] = &bar{}
+		}
+		go v.draw()
+	}
+	return v
+}
+
+// watch takes one event in; it is an ore.Watcher.
+func (v *view) watch(e ore.Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e.Stage == "retry" && !v.quiet {
+		fmt.Fprintf(v.err, "ore: %s: %s: trying again\n", e.Machine, e.Text)
+		return
+	}
+	if e.Machine != "" {
+		if b := v.bars[e.Machine]; b != nil {
+			b.over, b.text = e.Final, e.Stage
+		}
+		return
+	}
+	s := v.stage(e.Stage)
+	if e.Text != "" {
+		s.text = e.Text
+	}
+	if e.Total > 0 {
+		s.done, s.total = e.Done, e.Total
+	}
+	if e.Final && !s.over {
+		s.over, s.took = true, time.Since(s.begun)
+		v.plain(s)
+	}
+	if e.Stage == "run" && !e.Final && !v.running {
+		v.running = true
+		v.wipe()
+	}
+}
+
+func (v *view) stage(name string) *stageLine {
+	for _, s := range v.stages {
+		if s.name == name && !s.over {
+			return s
+		}
+	}
+	s := &stageLine{name: name, begun: time.Now()}
+	v.stages = append(v.stages, s)
+	return s
+}
+
+// briefest is the least time that makes a stage worth a line where lines stay.
+const briefest = 20 * time.Millisecond
+
+func (v *view) plain(s *stageLine) {
+	if v.live || v.quiet || s.took < briefest || s.name == "run" {
+		return
+	}
+	fmt.Fprintf(v.err, "%-10s %6.2f s  %s\n", s.name, s.took.Seconds(), s.text)
+}
+
+// draw redraws the live view until close.
+func (v *view) draw() {
+	defer close(v.stopped)
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-v.stop:
+			return
+		case <-tick.C:
+			v.mu.Lock()
+			if !v.running {
+				v.redraw()
+			}
+			v.mu.Unlock()
+		}
+	}
+}
+
+func (v *view) redraw() {
+	var b bytes.Buffer
+	if v.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.drawn)
+	}
+	lines := v.lines()
+	for _, l := range lines {
+		b.WriteString(l + "\n")
+	}
+	v.drawn = len(lines)
+	v.err.Write(b.Bytes())
+}
+
+func (v *view) lines() []string {
+	var lines []string
+	starting := false
+	for _, s := range v.stages {
+		took, mark := s.took, "✓"
+		if !s.over {
+			took, mark = time.Since(s.begun), "·"
+		}
+		starting = starting || s.name == "start"
+		text := s.text
+		if s.total > 0 && !s.over {
+			text = gauge(s.done, s.total) + " " + text
+		}
+		lines = append(lines, fmt.Sprintf("%s %-10s %6.2f s  %s", mark, s.name, took.Seconds(), cut(text, 60)))
+	}
+	if !starting {
+		return lines
+	}
+	var names []string
+	for n := range v.bars {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int { return len(a) - len(b) + strings.Compare(a, b) })
+	for _, n := range names {
+		b := v.bars[n]
+		if b.over {
+			lines = append(lines, fmt.Sprintf("  %-4s %s", n, gauge(1, 1)))
+		} else {
+			lines = append(lines, fmt.Sprintf("  %-4s %s %s", n, gauge(0, 1), b.text))
+		}
+	}
+	return lines
+}
+
+// gaugeWidth is the width of a bar in characters.
+const gaugeWidth = 20
+
+func gauge(done, total int64) string {
+	n := int(min(done, total) * gaugeWidth / total)
+	return strings.Repeat("█", n) + strings.Repeat("░", gaugeWidth-n)
+}
+
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func (v *view) wipe() {
+	if v.drawn > 0 {
+		fmt.Fprintf(v.err, "\x1b[%dA\x1b[J", v.drawn)
+		v.drawn = 0
+	}
+}
+
+// close ends the live view and writes out unfinished lines.
+func (v *view) close() {
+	if v.live {
+		close(v.stop)
+		<-v.stopped
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.wipe()
+	for _, p := range v.parts {
+		p.flush()
+	}
+}
+
+// output is where a part's output is shown.
+func (v *view) output(p cluster.Part) cluster.Output {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	prefix := ""
+	if v.many {
+		prefix = strconv.Itoa(p.Rank) + ": "
+	}
+	o := &prefixed{view: v, w: v.out, prefix: prefix}
+	e := &prefixed{view: v, w: v.err, prefix: prefix}
+	v.parts = append(v.parts, o, e)
+	return cluster.Output{Stdout: o, Stderr: e}
+}
+
+// maxLine is how much of a line without an end is kept before it is shown.
+const maxLine = 64 << 10
+
+// prefixed shows one stream of one part, by whole lines if it has a prefix, so
+// that lines of several machines do not mix.
+type prefixed struct {
+	view   *view
+	w      io.Writer
+	prefix string
+	rest   []byte // of a line that has not ended
+}
+
+// Write never fails: a terminal that is gone is no reason to end the job.
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.view.mu.Lock()
+	defer p.view.mu.Unlock()
+	if p.prefix == "" {
+		p.w.Write(b)
+		return len(b), nil
+	}
+	n := len(b)
+	var out bytes.Buffer
+	for {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			break
+		}
+		out.WriteString(p.prefix)
+		out.Write(p.rest)
+		out.Write(b[:i+1])
+		p.rest, b = p.rest[:0], b[i+1:]
+	}
+	p.w.Write(out.Bytes())
+	p.rest = append(p.rest, b...)
+	if len(p.rest) > maxLine {
+		p.flush()
+	}
+	return n, nil
+}
+
+func (p *prefixed) flush() {
+	if len(p.rest) > 0 {
+		fmt.Fprintf(p.w, "%s%s\n", p.prefix, p.rest)
+		p.rest = p.rest[:0]
+	}
+}

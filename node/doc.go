@@ -1,0 +1,28 @@
+// Package node is one physical host's part of a job: it keeps the layers from
+// being removed, makes private disks, runs the job's network, starts machines
+// and passes on what is said to them.
+//
+// A [Node] serves one job. It runs in a process of its own, the supervisor,
+// which is the first process of a PID namespace: when it ends, by whatever
+// means, everything that it started ends with it. Others reach it through
+// [Node.Handler], HTTP on a Unix socket in a folder that only the owner can
+// enter, and [Client]:
+//
+//	POST   /v1/start                       Start; answers a stream of Update
+//	GET    /v1/machines                    []Started
+//	GET    /v1/wire                        upgrade to a wire.Session: Launch
+//	PUT    /v1/machines/NAME/files?dir=D   a tar stream into D
+//	GET    /v1/machines/NAME/files?dir=D&pattern=P...   a tar stream
+//	GET    /v1/machines/NAME/console       the console's end
+//	GET    /v1/machines/NAME/dial?port=P   upgrade to a TCP connection
+//	POST   /v1/publish                     ore.Port; answers ore.Port with the real address
+//	DELETE /v1/machines                    release: all machines end
+//
+// # Guarantees
+//
+// Start is all or nothing: if one machine of a request does not come up, the
+// others of the request are ended and the error says which one, in which stage,
+// with the end of its console. No machine starts from a layer whose bytes have
+// not been verified since they were written. Release ends every machine and
+// leaves no file. A machine that dies costs only itself.
+package node

@@ -1,0 +1,362 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/boot"
+	"ore/guest"
+	"ore/vm"
+	"ore/vnet"
+)
+
+// machineFolder begins the name of each machine's folder in the job's.
+const machineFolder = "machine-"
+
+// machine is one that was started.
+type machine struct {
+	started Started
+	vm      vm.Machine
+	conn    *guest.Conn
+	dir     string
+	console *console
+	detach  func()
+}
+
+// place is where a machine will be: its address in the job's network.
+type place struct {
+	Machine
+	address vnet.Address
+	net     *os.File
+}
+
+// Start starts machines, all or none.
+func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
+	n.starting.Lock()
+	defer n.starting.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, BootDeadline)
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
+	hv, err := n.config.Hypervisor(s.Boot)
+	if err != nil {
+		return nil, err
+	}
+	hold, err := n.config.Store.Hold(ctx, s.Image)
+	if err != nil {
+		return nil, err
+	}
+	network, err := n.join(s)
+	if err != nil {
+		hold()
+		return nil, err
+	}
+	b := &batch{node: n, start: s, hypervisor: hv, network: network, watch: watch}
+	machines, err := b.run(ctx)
+	if err != nil {
+		hold()
+		return nil, err
+	}
+	return n.adopt(machines, hold), nil
+}
+
+// adopt takes machines that run over from their batch.
+func (n *Node) adopt(machines []*machine, hold func()) []Started {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.holds = append(n.holds, hold)
+	var all []Started
+	for _, m := range machines {
+		n.machines[m.started.Name] = m
+		m.conn.OnLaunch(n.launch)
+		all = append(all, m.started)
+	}
+	sortStarted(all)
+	return all
+}
+
+// launch runs a command on another machine for one that asked.
+func (n *Node) launch(ctx context.Context, name string, c guest.Command) (guest.Exit, error) {
+	m, err := n.lookup(name)
+	if err != nil {
+		return guest.Exit{}, err
+	}
+	return m.conn.Exec(ctx, c)
+}
+
+// batch is one start under way.
+type batch struct {
+	node       *Node
+	start      Start
+	hypervisor vm.Hypervisor
+	network    *vnet.Network
+	watch      ore.Watcher
+
+	mu   sync.Mutex // guards done
+	done []*machine
+}
+
+func (b *batch) run(ctx context.Context) ([]*machine, error) {
+	places, err := b.attach()
+	if err != nil {
+		return nil, err
+	}
+	hosts := b.hosts(places)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(startsAtOnce)
+	for _, p := range places {
+		g.Go(func() error {
+			if gctx.Err() != nil {
+				p.net.Close()
+				return context.Cause(gctx)
+			}
+			m, err := b.one(gctx, p, hosts)
+			if err != nil {
+				return err
+			}
+			b.mu.Lock()
+			b.done = append(b.done, m)
+			b.mu.Unlock()
+			b.watch.Tell(ore.Event{Stage: "boot", Machine: p.Name, Final: true})
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		for _, m := range b.done {
+			err = errors.Join(err, m.end())
+		}
+		for _, p := range places {
+			b.network.Detach(p.Name)
+		}
+		return nil, err
+	}
+	return b.done, nil
+}
+
+// attach gives every machine its place in the network, so that each can be told
+// where all the others are. A machine that is started again loses its old one.
+func (b *batch) attach() ([]place, error) {
+	var places []place
+	for _, m := range b.start.Machines {
+		if old := b.node.drop(m.Name); old != nil {
+			if err := old.end(); err != nil {
+				return nil, err
+			}
+		}
+		file, address, err := b.network.Attach(m.Name)
+		if err != nil {
+			for _, p := range places {
+				p.net.Close()
+				b.network.Detach(p.Name)
+			}
+			return nil, &StartError{Machine: m.Name, Stage: "network", Cause: err}
+		}
+		places = append(places, place{Machine: m, address: address, net: file})
+	}
+	return places, nil
+}
+
+// drop forgets a machine and returns it for its end, or nil.
+func (n *Node) drop(name string) *machine {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m := n.machines[name]
+	delete(n.machines, name)
+	return m
+}
+
+// hosts lists all machines of the job with their addresses.
+func (b *batch) hosts(places []place) []guest.Host {
+	ip := map[string]string{}
+	for _, s := range b.node.Machines() {
+		ip[s.Name] = s.IP
+	}
+	for _, p := range places {
+		ip[p.Name] = p.address.IP.String()
+	}
+	var all []guest.Host
+	for _, name := range b.start.Hosts {
+		all = append(all, guest.Host{Name: name, IP: ip[name]})
+	}
+	return all
+}
+
+// one starts one machine and waits until it calls home.
+func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine, error) {
+	m := &machine{
+		dir:     filepath.Join(b.node.config.Dir, machineFolder+p.Name),
+		console: newConsole(consoleTail),
+		detach:  func() { b.network.Detach(p.Name) },
+		started: Started{Machine: p.Machine, IP: p.address.IP.String(), Begun: time.Now()},
+	}
+	stage, err := b.bring(ctx, p, hosts, m)
+	if err == nil {
+		return m, nil
+	}
+	err = errors.Join(err, m.end())
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		return nil, cause // another machine's failure, or a cancel: not this one's
+	}
+	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.console.tail(), Cause: err}
+}
+
+// bring does one's work, and says which stage it came to.
+func (b *batch) bring(ctx context.Context, p place, hosts []guest.Host, m *machine) (stage string, err error) {
+	config, token, err := b.prepare(p, hosts, m)
+	if err != nil {
+		p.net.Close()
+		return "disk", err
+	}
+	// The machine's life is the node's, not that of the call that starts it.
+	m.vm, err = b.hypervisor.Start(b.node.ctx, config)
+	if err != nil {
+		return "start", err
+	}
+	m.conn, err = guest.Accept(ctx, m.vm.Home(), guest.Want{Token: token})
+	if err != nil {
+		return "boot", err
+	}
+	hello := m.conn.Hello()
+	m.started.Boot, m.started.Kernel = time.Since(m.started.Begun), hello.Kernel
+	for _, t := range hello.Timings {
+		m.started.Timings = append(m.started.Timings, Timing{Stage: t.Stage, Took: time.Duration(t.Micros) * time.Microsecond})
+	}
+	return "", nil
+}
+
+// prepare makes the machine's folder, disk and identity.
+func (b *batch) prepare(p place, hosts []guest.Host, m *machine) (vm.Config, string, error) {
+	s := b.start
+	if err := os.Mkdir(m.dir, 0o700); err != nil {
+		return vm.Config{}, "", err
+	}
+	disk := filepath.Join(m.dir, "disk")
+	if err := boot.CopySparse(disk, s.Boot.Disk); err != nil {
+		return vm.Config{}, "", err
+	}
+	layers, err := b.layers()
+	if err != nil {
+		return vm.Config{}, "", err
+	}
+	id, err := b.identity(p, hosts, len(s.Image.Layers))
+	if err != nil {
+		return vm.Config{}, "", err
+	}
+	extra, err := id.Archive()
+	if err != nil {
+		return vm.Config{}, "", err
+	}
+	return vm.Config{
+		Name: p.Name, Dir: m.dir, Kernel: s.Boot.Kernel, Initrd: s.Boot.Initrd, Extra: extra,
+		Layers: layers, Disk: disk, Net: p.net, MAC: p.address.MAC, MTU: p.address.MTU, Console: m.console, Resources: s.Resources,
+	}, id.Token, nil
+}
+
+// layers returns the files of the image's layers and of the kernel's modules.
+func (b *batch) layers() ([]string, error) {
+	var files []string
+	for _, l := range b.start.Image.Layers {
+		f, err := b.node.config.Store.Path(l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	if b.start.Boot.Modules != "" {
+		files = append(files, b.start.Boot.Modules)
+	}
+	return files, nil
+}
+
+func (b *batch) identity(p place, hosts []guest.Host, layers int) (guest.Identity, error) {
+	var secret [16 + 64]byte
+	if _, err := rand.Read(secret[:]); err != nil {
+		return guest.Identity{}, fmt.Errorf("make token: %w", err)
+	}
+	s, a := b.start, p.address
+	id := guest.Identity{
+		Job: s.Job, Name: p.Name, Rank: p.Rank, Size: s.Size, Token: hex.EncodeToString(secret[:16]),
+		Layers: layers, Modules: s.Boot.Modules != "", Hosts: hosts, CPUs: s.Resources.CPUs, Seed: secret[16:],
+		Network: &guest.Network{
+			MAC: a.MAC.String(), Address: netip.PrefixFrom(a.IP, a.Prefix.Bits()).String(),
+			Gateway: a.Gateway.String(), DNS: []string{a.DNS.String()}, Search: a.Domain, MTU: a.MTU,
+		},
+	}
+	for _, c := range s.Image.Capabilities {
+		id.Capabilities = append(id.Capabilities, guest.Capability{Path: "/" + c.Path, Value: c.Value})
+	}
+	return id, nil
+}
+
+// end ends the machine and removes its files. It may be called for a machine
+// that came only part of the way.
+func (m *machine) end() error {
+	var errs []error
+	if m.vm != nil {
+		errs = append(errs, m.vm.Kill())
+	}
+	if m.conn != nil {
+		errs = append(errs, m.conn.Close())
+	}
+	m.detach()
+	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
+}
+
+func sortStarted(all []Started) {
+	slices.SortFunc(all, func(a, b Started) int { return cmp.Compare(a.Rank, b.Rank) })
+}
+
+func machineName(rank int) string { return "m" + strconv.Itoa(rank) }
+
+// console keeps the end of what a machine's console said.
+type console struct {
+	mu    sync.Mutex // guards kept
+	kept  []byte
+	limit int
+}
+
+func newConsole(limit int) *console { return &console{limit: limit} }
+
+// Write never fails.
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = append(c.kept, p...)
+	if over := len(c.kept) - c.limit; over > 0 {
+		c.kept = append(c.kept[:0], c.kept[over:]...)
+	}
+	return len(p), nil
+}
+
+// String returns all that is kept.
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.kept)
+}
+
+// consoleLines is how many lines of a console an error shows.
+const consoleLines = 12
+
+// tail returns the last lines.
+func (c *console) tail() string {
+	lines := strings.Split(strings.TrimRight(c.String(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
+}
+
+// indent sets text off from the sentence before it.
+func indent(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") }

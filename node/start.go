@@ -1,0 +1,103 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"ore"
+	"ore/image"
+)
+
+// Limits of a node.
+const (
+	// BootDeadline is how long a machine may take until its init calls home.
+	// Sixteen machines under emulation on two busy cores take a minute.
+	BootDeadline = 5 * time.Minute
+	// consoleTail is how much of each console is kept: a kernel's last words.
+	consoleTail = 64 << 10
+	// startsAtOnce bounds machines that boot at the same time: more than this
+	// only compete for the cores and the page cache.
+	startsAtOnce = 4
+)
+
+// Boot says what machines are started with. The paths are the node's host's.
+type Boot struct {
+	Hypervisor string
+	Program    []string // the hypervisor's program and fixed first arguments, as its driver wants them
+	Env        []string // of the program, beside the node's own
+	Kernel     string
+	Initrd     string
+	Modules    string // a squashfs of the kernel's modules, "" for none
+	Disk       string // formatted sparse disk of the wanted size, copied for each machine
+	Release    string // the kernel's release, for people
+}
+
+// Start asks for machines. A second Start for the same job adds machines to the
+// first ones' network.
+type Start struct {
+	Job       string
+	Network   ore.Network
+	Image     image.Manifest
+	Boot      Boot
+	Machines  []Machine
+	Resources ore.Resources
+	Size      int      // machines of the whole job
+	Hosts     []string // names of all machines of the job, by rank
+}
+
+// Machine is one machine asked for.
+type Machine struct {
+	Name string
+	Rank int
+}
+
+// Started is one machine that runs.
+type Started struct {
+	Machine
+	IP      string
+	Kernel  string
+	Boot    time.Duration // from the start of its process to its call home
+	Timings []Timing      // the stages of that, as its init measured them
+	Begun   time.Time
+}
+
+// Timing is one stage of a machine's boot.
+type Timing struct {
+	Stage string
+	Took  time.Duration
+}
+
+// Update is one line of the answer to a start: an event on the way, or, last,
+// the machines or the error.
+type Update struct {
+	Event   *ore.Event `json:",omitempty"`
+	Started []Started  `json:",omitempty"`
+	Error   string     `json:",omitempty"`
+	Stage   string     `json:",omitempty"` // where the error happened
+	Machine string     `json:",omitempty"`
+	Console string     `json:",omitempty"`
+}
+
+// StartError says which machine failed to start and how far it had come.
+type StartError struct {
+	Machine string
+	Stage   string // "disk", "start", "boot"
+	Console string // the end of its console
+	Cause   error
+}
+
+// Error gives the machine, the stage, the cause and what the console said last.
+func (e *StartError) Error() string {
+	s := fmt.Sprintf("machine %s: %s: %v", e.Machine, e.Stage, e.Cause)
+	if e.Console != "" {
+		s += "\n  the end of its console:\n" + indent(e.Console)
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *StartError) Unwrap() error { return e.Cause }
+
+// ErrUnknown is returned for a machine that the node does not have.
+var ErrUnknown = errors.New("no such machine")

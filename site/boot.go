@@ -1,0 +1,131 @@
+package site
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"ore"
+	"ore/boot"
+	"ore/cluster"
+	"ore/image"
+	"ore/job"
+	"ore/node"
+	"ore/vm"
+	"ore/vm/uml"
+)
+
+//go:embed init
+var initFiles embed.FS
+
+// cloudKernel is the kernel that machines under QEMU get unless a job names
+// another: it has what virtual machines need and little else.
+const cloudKernel = "linux-image-cloud-amd64"
+
+// bootConfig returns what package boot works with on this site.
+func (s *Site) bootConfig(ctx context.Context, watch ore.Watcher) (boot.Config, error) {
+	program, err := initFiles.ReadFile("init/ore-init")
+	if err != nil {
+		return boot.Config{}, errors.New("this ore was built without ore-init: build it with make")
+	}
+	sh, err := s.tools(ctx, watch)
+	if err != nil {
+		return boot.Config{}, err
+	}
+	return boot.Config{Dir: filepath.Join(s.Dirs.Cache, "boot"), Shelf: sh, Init: program}, nil
+}
+
+// prepare gets ready what the machines of a reservation start with.
+func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Watcher) (node.Boot, error) {
+	hypervisor, err := s.choose(ctx, r)
+	if err != nil {
+		return node.Boot{}, err
+	}
+	c, err := s.bootConfig(ctx, watch)
+	if err != nil {
+		return node.Boot{}, err
+	}
+	disk, err := boot.Master(ctx, c, r.Machines.Disk)
+	if err != nil {
+		return node.Boot{}, err
+	}
+	b := node.Boot{Hypervisor: hypervisor, Disk: disk}
+	if hypervisor == "uml" {
+		return b, prepareUML(ctx, c, &b)
+	}
+	kernel := r.Kernel
+	if kernel == "" {
+		kernel = cloudKernel
+	}
+	return b, s.prepareQEMU(ctx, c, kernel, &b)
+}
+
+// choose turns auto into a hypervisor: User Mode Linux, which always works and
+// starts fastest, unless the job asks for what it does not have.
+func (s *Site) choose(ctx context.Context, r cluster.Reservation) (string, error) {
+	h := r.Machines.Hypervisor
+	switch {
+	case h == "uml" && r.Machines.CPUs > 1:
+		return "", fmt.Errorf("machines: %d CPUs: User Mode Linux has one: use cpus: 1, or hypervisor: qemu", r.Machines.CPUs)
+	case h == "uml" && r.Kernel != "":
+		return "", fmt.Errorf("environment: kernel %s: User Mode Linux is a kernel of its own: leave the kernel out, or use hypervisor: qemu", r.Kernel)
+	case h != "auto":
+		return h, nil
+	case r.Machines.CPUs > 1 || r.Kernel != "":
+		return "qemu", nil
+	default:
+		return "uml", nil
+	}
+}
+
+func prepareUML(ctx context.Context, c boot.Config, b *node.Boot) error {
+	u, err := boot.UML(ctx, c)
+	if err != nil {
+		return err
+	}
+	b.Program, b.Initrd, b.Release = []string{u.Program.Path}, u.Initrd, u.Kernel.Version
+	b.Env = libraries(u.Program.Environ())
+	return nil
+}
+
+// libraries returns the one variable that a program of the shelf needs.
+func libraries(env []string) []string {
+	for _, e := range env {
+		if strings.HasPrefix(e, "LD_LIBRARY_PATH=") {
+			return []string{e}
+		}
+	}
+	return nil
+}
+
+// driver returns the hypervisor's driver for what a start asks; it runs in the
+// supervisor.
+func driver(b node.Boot) (vm.Hypervisor, error) {
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(b.Program[0], append(append([]string{}, b.Program[1:]...), args...)...)
+		cmd.Env = append(os.Environ(), b.Env...)
+		return cmd
+	}
+	if len(b.Program) == 0 {
+		return nil, errors.New("start machines: no hypervisor's program was given")
+	}
+	switch b.Hypervisor {
+	case "uml":
+		return uml.New(uml.Config{Command: command}), nil
+	}
+	return nil, fmt.Errorf("start machines: hypervisor %q: use one of %s", b.Hypervisor, strings.Join(job.Hypervisors, ", "))
+}
+
+// newNode makes the node of a supervisor.
+func newNode(images, dir string) (*node.Node, error) {
+	store, err := image.OpenStore(images)
+	if err != nil {
+		return nil, err
+	}
+	return node.New(node.Config{Dir: dir, Store: store, Hypervisor: driver}), nil
+}

@@ -1,0 +1,17 @@
+// Package site wires the parts together: from a [Config] it makes the concrete
+// archive, cache, tool shelf, hypervisors and engine of this host. It is the
+// only package that names drivers and engines.
+//
+// # Folders
+//
+// State lives below ORE_HOME if that is set, else in the folders of the XDG
+// base directory specification:
+//
+//	cache    ORE_HOME/cache    XDG_CACHE_HOME/ore    packages, packs, tools, trees: can be made again
+//	images   ORE_HOME/images   XDG_DATA_HOME/ore     the image cache
+//	state    ORE_HOME/state    XDG_STATE_HOME/ore    records of jobs, learned rates
+//	run      ORE_HOME/run      XDG_RUNTIME_DIR/ore   one folder a job that runs: its socket and disks
+//
+// Private disks are sparse files in the run folder's jobs; where XDG_RUNTIME_DIR
+// is not set, or is a small tmpfs, the state folder holds them.
+package site

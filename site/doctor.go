@@ -1,0 +1,146 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ore"
+	"ore/cluster"
+	"ore/job"
+	"ore/namespace"
+	"ore/vm"
+)
+
+// Finding is one thing that was tried on this host.
+type Finding struct {
+	Name   string
+	Works  bool
+	Needed bool   // without it no job runs
+	What   string // what was found
+	Fix    string // what to do, "" if nothing is
+}
+
+// probeTime bounds how long a hypervisor may take to show that it boots.
+const probeTime = time.Minute
+
+// Doctor tries what jobs need and says what works. Its error is only that the
+// trying itself was not possible.
+func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
+	all := []Finding{s.findSpace(), findMemory()}
+	archive, ok := s.findArchive(ctx)
+	all = append(all, archive)
+	for i, a := range namespace.Probe(ctx) {
+		f := Finding{Name: a.Name, Works: a.Works, What: a.Why, Needed: i == 1 && os.Geteuid() != 0}
+		if a.Works {
+			f.What = "works"
+		}
+		all = append(all, f)
+	}
+	if tier, err := bestTier(ctx); err != nil {
+		all = append(all, Finding{Name: "environments can be built", Needed: true, What: err.Error()})
+	} else {
+		all = append(all, Finding{Name: "environments can be built", Works: true, What: "in tier " + string(tier)})
+	}
+	if !ok {
+		return all, ctx.Err()
+	}
+	for _, h := range job.Hypervisors[1:] {
+		all = append(all, s.findHypervisor(ctx, h))
+	}
+	return all, ctx.Err()
+}
+
+// leastSpace is what the packages, packs and image of a small environment take.
+const leastSpace = 2 << 30
+
+func (s *Site) findSpace() Finding {
+	var st unix.Statfs_t
+	f := Finding{Name: "state folder", Needed: true, What: s.Dirs.Images}
+	if err := unix.Statfs(s.Dirs.Images, &st); err != nil {
+		f.What += ": " + err.Error()
+		return f
+	}
+	free := int64(st.Bavail) * st.Bsize
+	f.Works = free >= leastSpace
+	f.What = fmt.Sprintf("%s, %s free", s.Dirs.Images, job.FormatSize(free>>20<<20))
+	if !f.Works {
+		f.Fix = "free some space, or set ORE_HOME to a folder on a larger disk"
+	}
+	return f
+}
+
+// leastMemory is what a build and one machine need beside each other.
+const leastMemory = 512 << 20
+
+func findMemory() Finding {
+	f := Finding{Name: "memory", Needed: true}
+	var total, free int64
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		f.What = err.Error()
+		return f
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		var kib int64
+		switch {
+		case strings.HasPrefix(line, "MemTotal:"):
+			fmt.Sscanf(line, "MemTotal: %d", &kib)
+			total = kib << 10
+		case strings.HasPrefix(line, "MemAvailable:"):
+			fmt.Sscanf(line, "MemAvailable: %d", &kib)
+			free = kib << 10
+		}
+	}
+	f.Works = free >= leastMemory
+	f.What = fmt.Sprintf("%d MiB, %d MiB free", total>>20, free>>20)
+	if !f.Works {
+		f.Fix = "end other programs: a build and a machine need 512 MiB"
+	}
+	return f
+}
+
+func (s *Site) findArchive(ctx context.Context) (Finding, bool) {
+	f := Finding{Name: "mirror and its signature", Needed: true}
+	a, err := s.archive(ctx, ore.Wants{Base: toolBase()}, nil)
+	if err != nil {
+		f.What = err.Error()
+		return f, false
+	}
+	f.Works, f.What = true, fmt.Sprintf("%s, indexes %s", toolBase(), a.Offer().Short())
+	return f, true
+}
+
+func (s *Site) findHypervisor(ctx context.Context, name string) Finding {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	f := Finding{Name: "machines: " + name, Needed: name == "uml"}
+	ability, err := s.probe(ctx, name)
+	if err != nil {
+		f.What = err.Error()
+		return f
+	}
+	f.Works, f.What, f.Fix = ability.Works, ability.Why, ability.Fix
+	if ability.Version != "" {
+		f.What = ability.Version + ": " + f.What
+	}
+	return f
+}
+
+// probe boots something with a hypervisor.
+func (s *Site) probe(ctx context.Context, name string) (vm.Ability, error) {
+	b, err := s.prepare(ctx, cluster.Reservation{Machines: ore.Machines{
+		Hypervisor: name, Resources: ore.Resources{CPUs: 1, Memory: job.DefaultMemory, Disk: job.DefaultDisk}}}, nil)
+	if err != nil {
+		return vm.Ability{}, err
+	}
+	h, err := driver(b)
+	if err != nil {
+		return vm.Ability{}, err
+	}
+	return h.Probe(ctx)
+}

@@ -1,0 +1,47 @@
+package site
+
+import (
+	"context"
+	"path/filepath"
+
+	"ore"
+	"ore/deb"
+	"ore/deb/shelf"
+	"ore/job"
+)
+
+// toolBase is the suite that tools and kernels come from: the host's own, so
+// that one set serves all jobs, whatever suites they ask for.
+func toolBase() ore.Base {
+	suite := deb.HostSuite()
+	if suite == "" {
+		suite = job.DefaultSuite
+	}
+	return ore.Base{Distribution: "debian", Suite: suite}
+}
+
+// tools returns the shelf, opening it and its archive at the first call.
+func (s *Site) tools(ctx context.Context, watch ore.Watcher) (*shelf.Shelf, error) {
+	s.shelving.Lock()
+	defer s.shelving.Unlock()
+	if s.shelf != nil {
+		return s.shelf, nil
+	}
+	a, err := s.archive(ctx, ore.Wants{Base: toolBase()}, watch)
+	if err != nil {
+		return nil, err
+	}
+	source := shelf.Source{
+		State: string(a.Offer()),
+		Resolve: func(ctx context.Context, names ...string) ([]ore.Package, error) {
+			var wishes []ore.Wish
+			for _, n := range names {
+				wishes = append(wishes, ore.Wish{Name: n})
+			}
+			return a.Needs(ctx, wishes...)
+		},
+		Fetch: a.Fetch,
+	}
+	s.shelf, err = shelf.Open(filepath.Join(s.Dirs.Cache, "shelf"), source)
+	return s.shelf, err
+}
