@@ -116,13 +116,18 @@ const (
 )
 
 // guarded runs f while no service can be started in the tree.
-func (p *phase) guarded(f func() error) (err error) {
+func (p *phase) guarded(f func() error) error {
 	root, err := os.OpenRoot(p.root)
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
 	defer root.Close()
-	for _, g := range [][2]string{{policyFile, policyScript}, {p.daemon(root), daemonScript}} {
+	return guard(root, [][2]string{{policyFile, policyScript}, {p.daemon(root), daemonScript}}, f)
+}
+
+// guard runs f while scripts stand in for files.
+func guard(root *os.Root, list [][2]string, f func() error) (err error) {
+	for _, g := range list {
 		undo, err2 := standIn(root, g[0], g[1])
 		if err2 != nil {
 			return fmt.Errorf("guard: %w", err2)

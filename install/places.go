@@ -19,20 +19,24 @@ import (
 // places are the paths below a Builder's folder:
 //
 //	packs/           decoded packages (package pack)
-//	bases/O/K.json   the layer of the base with key K, made with options O
+//	bases/O/K.json   the layer of the base with key K, made by this recipe with options O
 //	bases/O/K.nodes  what the layer cannot say
-//	trees/T/K        the base's tree, made in tier T
+//	trees/T/K        the base's tree, made by this recipe in tier T
 //	work/build-*     builds under way, each locked by the file beside it
 type places struct {
 	packs, tree, nodes, note, work string
 }
 
+// recipe is the version of the way in which trees are made. It changes whenever
+// a base made before is no longer what one made now would be.
+const recipe = 2
+
 func (b *Builder) places(env ore.Environment) (places, error) {
 	key := string(env.BaseOnly().Key())
-	o := fmt.Sprintf("%s-%d-%d", b.Options.Compression, b.Options.Level, b.Options.BlockSize)
+	o := fmt.Sprintf("v%d-%s-%d-%d", recipe, b.Options.Compression, b.Options.Level, b.Options.BlockSize)
 	p := places{
 		packs: filepath.Join(b.Dir, "packs"),
-		tree:  filepath.Join(b.Dir, "trees", string(b.Tier), key),
+		tree:  filepath.Join(b.Dir, "trees", fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
 		note:  filepath.Join(b.Dir, "bases", o, key+".json"),
 		nodes: filepath.Join(b.Dir, "bases", o, key+".nodes"),
 		work:  filepath.Join(b.Dir, "work"),
