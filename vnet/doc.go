@@ -23,15 +23,16 @@
 // (UDP and TCP port 53), and the ports of [Network.Listen]. Further, by policy:
 //
 //   - Isolated: nothing. DNS answers for machine names and refuses the rest.
-//   - NAT: TCP, UDP and, where the host lets ordinary users send it
-//     (net.ipv4.ping_group_range), ICMP echo to the outside, as sockets of this
-//     process. Never to the host itself (loopback, any of its interfaces'
-//     addresses and broadcast addresses), link-local addresses, the metadata
-//     services of clouds, multicast, or addresses that are reserved.
+//   - NAT: TCP and UDP to the outside, as sockets of this process. Never to the
+//     host itself (loopback, any of its interfaces' addresses and broadcast
+//     addresses), link-local addresses, the metadata services of clouds,
+//     multicast, or addresses that are reserved.
 //   - What Config.Allow lists, in both.
 //
 // Whatever is refused is refused at once: a reset for TCP, ICMP port
-// unreachable for UDP. Refusals are counted in [Stats].
+// unreachable for UDP, ICMP prohibited for the rest, ping among it. Refusals are
+// counted in [Stats]. One machine has at most 1,024 TCP connections and 512 UDP
+// exchanges through the gateway; what comes on top is refused in the same way.
 //
 // # Names
 //
@@ -41,6 +42,6 @@
 //
 // # Non-goals
 //
-// IPv6, DHCP, connections from the outside other than by [Network.Publish] and
+// IPv6, DHCP, ping to the outside, connections from the outside other than by [Network.Publish] and
 // [Network.DialContext], and links to other hosts' switches.
 package vnet

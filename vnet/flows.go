@@ -24,13 +24,12 @@ const (
 	halfOpenFlow
 	udpFlow
 	queryFlow
-	pingFlow
 	kinds
 )
 
 // limit returns how many flows of a kind a machine may have.
 func (k kind) limit() int {
-	return [kinds]int{maxTCP, maxHalfOpen, maxUDP, maxQueries, maxPings}[k]
+	return [kinds]int{maxTCP, maxHalfOpen, maxUDP, maxQueries}[k]
 }
 
 // flows counts what machines have open.

@@ -3,6 +3,7 @@ package vnet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -25,7 +26,13 @@ import (
 	"ore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" { // inside a machine of a benchmark
+		fmt.Println("ended", playRole(role))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must happen; reaching it is a failure.
 const patience = 20 * time.Second
