@@ -186,6 +186,7 @@ func TestOrphansAreReapedAndOwnChildrenAreNot(t *testing.T) {
 
 // TestKillOfTheStarterEndsAll kills the process that called Start.
 func TestKillOfTheStarterEndsAll(t *testing.T) {
+	adoptOrphans(t)
 	for _, c := range []struct {
 		summary string
 		kinds   Kind
@@ -211,14 +212,35 @@ func TestKillOfTheStarterEndsAll(t *testing.T) {
 				t.Errorf("%d processes run, want 3", n)
 			}
 			cmd.Process.Kill()
-			// Every process inside holds the pipe open.
-			for lines.Scan() {
-			}
 			cmd.Wait()
+			waitForOrphans(t)
 			if n := countMarked(t, "killed"); n != 0 {
 				t.Errorf("%d processes are left", n)
 			}
 		})
+	}
+}
+
+// adoptOrphans makes this process the parent of its descendants' orphans.
+func adoptOrphans(t *testing.T) {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitForOrphans returns when no child is left. The first process of a PID
+// namespace can be waited for only when all others in it are gone.
+func waitForOrphans(t *testing.T) {
+	t.Helper()
+	for {
+		_, err := unix.Wait4(-1, nil, 0, nil)
+		if errors.Is(err, unix.ECHILD) {
+			return
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -236,6 +258,7 @@ func countMarked(t *testing.T, mark string) int {
 // TestSweep is the way without namespaces: the process itself dies with its
 // starter, and what it left is found by its mark.
 func TestSweep(t *testing.T) {
+	adoptOrphans(t)
 	cmd := person(t, "start", starting("hang", 0, Keep, "swept"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -253,8 +276,7 @@ func TestSweep(t *testing.T) {
 	if err != nil || n < 2 {
 		t.Errorf("swept %d processes, %v; want the two that sleep", n, err)
 	}
-	for lines.Scan() {
-	}
+	waitForOrphans(t)
 	if n := countMarked(t, "swept"); n != 0 {
 		t.Errorf("%d processes are left", n)
 	}
