@@ -9,8 +9,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	"ore/deb/archive/xz"
 )
 
 // Decompress returns the decoded form of r, which holds data in the format
@@ -35,14 +36,15 @@ func known(format string) bool {
 // Decode is the [Decompress] that works in this process and needs nothing
 // else. The format "" means that r is not compressed.
 func Decode(format string, r io.Reader) (io.ReadCloser, error) {
+	if format == "xz" {
+		return xz.NewReader(r), nil
+	}
 	in := bufio.NewReaderSize(r, inputBuffer)
 	switch format {
 	case "":
 		return io.NopCloser(in), nil
 	case "gz":
 		return gzip.NewReader(in)
-	case "xz":
-		return nopCloser(xz.NewReader(in))
 	case "zst":
 		d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
@@ -52,14 +54,11 @@ func Decode(format string, r io.Reader) (io.ReadCloser, error) {
 	case "bz2":
 		return io.NopCloser(bzip2.NewReader(in)), nil
 	case "lzma":
-		return nopCloser(lzma.NewReader(in))
+		d, err := lzma.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(d), nil
 	}
 	return nil, fmt.Errorf("compression %q is not known", format)
-}
-
-func nopCloser[R io.Reader](r R, err error) (io.ReadCloser, error) {
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(r), nil
 }
