@@ -23,13 +23,13 @@ type Stream struct {
 	// The session's mutex guards all below.
 	buf    []byte // received; what is before start has been read
 	start  int
-	size   int    // the whole window of this stream
-	window int    // what may still be sent
-	taken  int    // read, but not yet given back to the sender
-	ended  bool   // the other side sends no more
-	closed bool   // this side sends no more
-	err    error  // why the stream is over before its end
-	late   bool   // a read deadline has passed
+	size   int   // the whole window of this stream
+	window int   // what may still be sent
+	taken  int   // read, but not yet given back to the sender
+	ended  bool  // the other side sends no more
+	closed bool  // this side sends no more
+	err    error // why the stream is over before its end
+	late   bool  // a read deadline has passed
 }
 
 // keptBuffer is how large a buffer an idle stream keeps.
