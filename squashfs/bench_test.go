@@ -1,9 +1,10 @@
 package squashfs
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -15,55 +16,48 @@ import (
 // ORE_BENCH_TREE names no tree: about as much as a small Debian system.
 const treeLimit = 300 << 20
 
-var errEnough = errors.New("enough")
-
-// benchTree finds the files that the benchmarks write: those of ORE_BENCH_TREE
-// or of the host.
+// benchTree finds the files that the benchmarks write: those of ORE_BENCH_TREE,
+// or some of the host's.
 func benchTree(b *testing.B) (root string, entries []Entry, size int64) {
 	b.Helper()
-	root, limit := os.Getenv("ORE_BENCH_TREE"), int64(1)<<62
-	dirs := []string{root}
-	if root == "" {
-		root, limit = "/", treeLimit
-		dirs = []string{"/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/share"}
+	if root = os.Getenv("ORE_BENCH_TREE"); root != "" {
+		entries, size = benchFolder(b, root, root, math.MaxInt64)
+		return root, entries, size
 	}
-	seen := map[string]bool{}
-	add := func(p string) error {
-		e, _, err := stat(root, p)
-		if err != nil || seen[e.Path] || e.Mode&fs.ModeSocket != 0 {
-			return nil // gone by now, or nothing to measure
-		}
-		seen[e.Path] = true
-		entries = append(entries, e)
-		size += e.Size
-		if size > limit {
-			return errEnough
-		}
-		return nil
+	root = "/usr"
+	e, _, err := stat(root, root)
+	if err != nil {
+		b.Fatal(err)
 	}
-	for _, p := range []string{"/", "/usr", "/usr/lib"} {
-		if root == "/" {
-			_ = add(p) // gives errEnough at most
-		}
-	}
-	for i, d := range dirs {
-		limit := limit
-		_ = limit
-		before := size
-		err := filepath.WalkDir(d, func(p string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if root == "/" && size-before > treeLimit/int64(len(dirs)) && i < len(dirs) {
-				return errEnough
-			}
-			return add(p)
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			b.Fatal(err)
-		}
+	entries = []Entry{e}
+	for _, dir := range []string{"/usr/bin", "/usr/lib", "/usr/share"} {
+		more, n := benchFolder(b, root, dir, treeLimit/3)
+		entries, size = append(entries, more...), size+n
 	}
 	return root, entries, size
+}
+
+// benchFolder lists a folder, up to a limit of content.
+func benchFolder(b *testing.B, root, dir string, limit int64) (entries []Entry, size int64) {
+	b.Helper()
+	err := filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		e, _, err := stat(root, p)
+		if err != nil {
+			return err
+		}
+		if size += e.Size; size > limit {
+			return fs.SkipAll
+		}
+		entries = append(entries, e)
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return entries, size
 }
 
 // cpu returns the processor time of this process so far.
@@ -184,5 +178,59 @@ func copyImage(b *testing.B, to string, r *Reader) {
 	}
 	if err := w.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkNewReader opens an image of a real tree.
+func BenchmarkNewReader(b *testing.B) {
+	root, entries, _ := benchTree(b)
+	p := filepath.Join(b.TempDir(), "image")
+	size := writeTree(b, p, root, entries, Options{})
+	f, err := os.Open(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	for b.Loop() {
+		if _, err := NewReader(f, size); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(entries)), "entries")
+}
+
+// BenchmarkRead reads all content of an image of a real tree.
+func BenchmarkRead(b *testing.B) {
+	root, entries, size := benchTree(b)
+	p := filepath.Join(b.TempDir(), "image")
+	n := writeTree(b, p, root, entries, Options{})
+	f, err := os.Open(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	b.SetBytes(size)
+	for b.Loop() {
+		r, err := NewReader(f, n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		readAll(b, r)
+	}
+}
+
+func readAll(b *testing.B, r *Reader) {
+	b.Helper()
+	for e := range r.Entries() {
+		if !e.Mode.IsRegular() {
+			continue
+		}
+		f, err := r.Open(e.Path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, f); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
