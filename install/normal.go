@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 )
 
 // forgotten are the files that scripts leave and that no two builds would have
 // alike or that only remember the build: patterns of [path.Match], relative to
-// the tree. Each is taken away after configuring, in every phase.
+// the tree, of which any part may have wildcards. Each is taken away after
+// configuring, in every phase.
 var forgotten = [...]string{
 	// Logs of the build.
 	"var/log/dpkg.log", "var/log/alternatives.log", "var/log/bootstrap.log",
@@ -20,7 +20,7 @@ var forgotten = [...]string{
 	"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/info/*.ore-aside",
 	"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
 	// Caches that hold times or inode numbers.
-	"var/cache/ldconfig/aux-cache", "var/cache/apt/*.bin",
+	"var/cache/ldconfig/aux-cache", "var/cache/apt/*.bin", "var/cache/man/index.db", "var/cache/man/*/index.db",
 	// Identities: each machine makes its own (see Identities).
 	"var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "var/lib/urandom/random-seed",
 	"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub",
@@ -61,26 +61,15 @@ func (p *phase) normalise() error {
 	return nil
 }
 
-// forget removes what matches the pattern, whose folder has no wildcards.
+// forget removes what matches the pattern.
 func forget(root *os.Root, pattern string) error {
-	dir, name := path.Split(pattern)
-	dir = path.Clean(dir)
-	if !strings.ContainsAny(name, "*?[") {
-		return gone(root.Remove(pattern))
-	}
-	list, err := fs.ReadDir(root.FS(), dir)
+	matches, err := fs.Glob(root.FS(), pattern)
 	if err != nil {
-		return gone(err)
+		return err
 	}
-	for _, e := range list {
-		ok, err := path.Match(name, e.Name())
-		if err != nil {
+	for _, name := range matches {
+		if err := gone(root.RemoveAll(name)); err != nil {
 			return err
-		}
-		if ok {
-			if err := gone(root.RemoveAll(path.Join(dir, e.Name()))); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

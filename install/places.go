@@ -29,7 +29,7 @@ type places struct {
 
 // recipe is the version of the way in which trees are made. It changes whenever
 // a base made before is no longer what one made now would be.
-const recipe = 2
+const recipe = 3
 
 func (b *Builder) places(env ore.Environment) (places, error) {
 	key := string(env.BaseOnly().Key())
