@@ -1,7 +1,9 @@
 package home
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -85,3 +87,17 @@ func SocketPair() (ours net.Conn, theirs *os.File, err error) {
 
 // FilePath is the path by which a process opens its own descriptor fd anew.
 func FilePath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// Conn is our end of a home that is a plain connection. Its other end dies
+// with the hypervisor, which may have bytes of ours unread: the host then says
+// ECONNRESET for what is a plain end of stream.
+type Conn struct{ net.Conn }
+
+// Read returns io.EOF once the machine has ended and all was read.
+func (c Conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, unix.ECONNRESET) {
+		err = io.EOF
+	}
+	return n, err
+}

@@ -26,7 +26,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 
 	"ore/vm"
@@ -112,7 +111,7 @@ func check(c vm.Config) error {
 	return checkPaths(c)
 }
 
-func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
+func (h *Host) start(ctx context.Context, c vm.Config) (_ *process.Machine, err error) {
 	dir, err := os.MkdirTemp(c.Dir, "uml-")
 	if err != nil {
 		return nil, err
@@ -126,7 +125,7 @@ func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	initrd, err := appendInitrd(dir, c.Initrd, c.Extra)
+	initrd, err := c.WriteInitrd(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -144,14 +143,13 @@ func (h *Host) start(ctx context.Context, c vm.Config) (_ *machine, err error) {
 	cmd := h.command(arguments(c, l)...)
 	cmd.ExtraFiles = files
 	cmd.Env = append(environment(cmd.Env), "TMPDIR="+memory, "HOME="+dir)
-	m := &machine{name: c.Name, dir: dir, home: wire.Stream, tail: process.NewTail(c.Console), ended: make(chan struct{})}
-	m.process, err = h.launcher.Start(cmd, process.Options{Console: m.tail, FixedAddress: true})
+	tail := process.NewTail(c.Console)
+	p, err := h.launcher.Start(cmd, process.Options{Console: tail, FixedAddress: true})
 	if err != nil {
 		wire.Stream.Close()
 		return nil, err
 	}
-	go m.watch(ctx)
-	return m, nil
+	return process.Watch(ctx, p, process.Parts{Name: c.Name, Dir: dir, Home: wire.Stream, Console: tail}), nil
 }
 
 func (h *Host) command(args ...string) *exec.Cmd {
@@ -169,34 +167,4 @@ func environment(set []string) []string {
 		return set
 	}
 	return []string{"PATH=" + os.Getenv("PATH")}
-}
-
-// appendInitrd returns the path of an initramfs that is base and then extra.
-// The kernel unpacks one archive after another
-// (Documentation/driver-api/early-userspace/buffer-format.rst), each of which
-// starts at a multiple of four bytes.
-func appendInitrd(dir, base string, extra []byte) (string, error) {
-	if len(extra) == 0 {
-		return base, nil
-	}
-	in, err := os.Open(base)
-	if err != nil {
-		return "", err
-	}
-	defer in.Close()
-	path := filepath.Join(dir, "initrd")
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer out.Close()
-	n, err := out.ReadFrom(in) // copy_file_range(2): no bytes pass through us, or none are copied at all
-	if err != nil {
-		return "", fmt.Errorf("copy %s: %w", base, err)
-	}
-	pad := make([]byte, (4-n%4)%4, 4+len(extra))
-	if _, err := out.Write(append(pad, extra...)); err != nil {
-		return "", err
-	}
-	return path, out.Close()
 }
