@@ -71,6 +71,7 @@ func variants() []variant {
 // returns the name of that.
 func (r *refresh) index(ctx context.Context, rel release.Release, path string) (ore.Digest, error) {
 	plain, listed := rel.Files[path]
+	missing := fmt.Errorf("index %s: %w", path, errNotListed)
 	for _, v := range variants() {
 		file, ok := rel.Files[path+v.suffix]
 		if !ok {
@@ -85,7 +86,8 @@ func (r *refresh) index(ctx context.Context, rel release.Release, path string) (
 		}
 		text, err := r.packagesText(ctx, rel, v, path, file, plain.Size)
 		if fetch.NotFound(err) {
-			continue // listed, but this mirror does not have the form
+			missing = fmt.Errorf("index %s: %w: the mirror is incomplete: use another one", path, err)
+			continue // it may have another form
 		}
 		if err != nil {
 			return "", err
@@ -100,7 +102,7 @@ func (r *refresh) index(ctx context.Context, rel release.Release, path string) (
 		}
 		return name, writeWhole(r.store.packedPath(name), data)
 	}
-	return "", fmt.Errorf("index %s: %w", path, errNotListed)
+	return "", missing
 }
 
 // packagesText fetches one form of an index and unpacks it.

@@ -150,7 +150,13 @@ func (k Keyring) check(text, signatures []byte, now time.Time) error {
 		if err := sig.Serialize(&one); err != nil {
 			return &SignatureError{err}
 		}
-		_, bad := openpgp.CheckDetachedSignature(k.keys, bytes.NewReader(text), &one, config(now))
+		// A clock that is a little late is no reason to refuse; Release.Check
+		// deals with one that is more than that.
+		at := now
+		if sig.CreationTime.After(now) {
+			at = sig.CreationTime
+		}
+		_, bad := openpgp.CheckDetachedSignature(k.keys, bytes.NewReader(text), &one, config(at))
 		if bad == nil {
 			return nil
 		}
