@@ -31,7 +31,7 @@ func debianLayer(t *testing.T, dir string) string {
 	file := filepath.Join(dir, "debian.squashfs")
 	run(t, "sh", "-ec", fmt.Sprintf(
 		"mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include=%s bookworm %s/debian.tar; "+
-			"sqfstar -quiet -no-progress -no-xattrs -comp zstd -Xcompression-level 1 %s < %s/debian.tar", packages, dir, file, dir))
+			"mksquashfs - %s -tar -quiet -no-progress -no-xattrs -comp zstd -Xcompression-level 1 < %s/debian.tar", packages, dir, file, dir))
 	return file
 }
 

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -111,10 +112,14 @@ func address(fd int, name string, p netip.Prefix, mtu int) error {
 	if err != nil || mtu == 0 {
 		return err
 	}
-	return ioctl(fd, unix.SIOCSIFMTU, name, func(r *unix.Ifreq) error {
+	err = ioctl(fd, unix.SIOCSIFMTU, name, func(r *unix.Ifreq) error {
 		r.SetUint32(uint32(mtu))
 		return nil
 	})
+	if errors.Is(err, unix.EINVAL) {
+		return nil // the driver carries less; its own size is right then
+	}
+	return err
 }
 
 // route is struct rtentry of the kernel's <linux/route.h> on 64 bits.
