@@ -49,8 +49,8 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
-// initramfs makes the archive with ore-init and the modules that layers need.
-func initramfs(t testing.TB, dir string) string {
+// initTree makes the tree of an initramfs, without modules.
+func initTree(t testing.TB, dir string) string {
 	t.Helper()
 	tree := filepath.Join(dir, "initramfs")
 	os.MkdirAll(filepath.Join(tree, "ore"), 0o755)
@@ -60,6 +60,21 @@ func initramfs(t testing.TB, dir string) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build ore-init: %v\n%s", err, out)
 	}
+	return tree
+}
+
+// pack makes an initramfs of its tree.
+func pack(t testing.TB, dir, tree string) string {
+	t.Helper()
+	file := filepath.Join(dir, "initrd")
+	run(t, "sh", "-c", fmt.Sprintf("cd %s && find . | cpio --quiet -o -H newc > %s", tree, file))
+	return file
+}
+
+// initramfs makes the archive for User Mode Linux.
+func initramfs(t testing.TB, dir string) string {
+	t.Helper()
+	tree := initTree(t, dir)
 	var list []string
 	for _, name := range []string{"fs/squashfs/squashfs.ko", "fs/overlayfs/overlay.ko"} {
 		found, _ := filepath.Glob("/usr/lib/uml/modules/*/kernel/" + name)
@@ -70,9 +85,7 @@ func initramfs(t testing.TB, dir string) string {
 		list = append(list, "/ore/"+filepath.Base(name)+"\n")
 	}
 	os.WriteFile(filepath.Join(tree, guest.ModulesPath), []byte(strings.Join(list, "")), 0o644)
-	file := filepath.Join(dir, "initrd")
-	run(t, "sh", "-c", fmt.Sprintf("cd %s && find . | cpio --quiet -o -H newc > %s", tree, file))
-	return file
+	return pack(t, dir, tree)
 }
 
 // busybox makes a layer with a small system.
@@ -229,6 +242,11 @@ func TestMachineInUML(t *testing.T) {
 	id := guest.Identity{Name: "m0", Hosts: []guest.Host{{Name: "m0", IP: "10.86.0.2"}, {Name: "m1", IP: "10.86.0.3"}}}
 	m := inUML(t, dir, 128<<20, busybox(t, dir)).start(t, id)[0]
 	t.Logf("ready after %v: %v", m.ready, m.Hello())
+	m.testAll(t)
+}
+
+// testAll does with a machine what jobs do, and what they should not do.
+func (m *machine) testAll(t *testing.T) {
 	t.Run("names", m.testNames)
 	t.Run("renamed folder", m.testRename)
 	t.Run("fork bomb", m.testForkBomb)
@@ -301,7 +319,9 @@ func (m *machine) testSignals(t *testing.T) {
 
 // testMemory uses up all memory: the process is killed, not the machine.
 func (m *machine) testMemory(t *testing.T) {
-	e, err := m.Exec(t.Context(), guest.Command{Args: []string{"dd", "if=/dev/zero", "of=/dev/null", "bs=110M", "count=1"}})
+	e, err := m.Exec(t.Context(), guest.Command{
+		Script: "exec dd if=/dev/zero of=/dev/null bs=$(awk '/^MemTotal/ {print $2 - 1000}' /proc/meminfo)k count=1",
+	})
 	if err != nil || e.Signal != "SIGKILL" {
 		t.Errorf("got %v, %v", e, err)
 	}
