@@ -1,6 +1,6 @@
 // Package release reads and proves the Release file of a suite: the page,
 // signed by the archive, that names every index with its size and hash
-// (https://wiki.debian.org/DebianRepository/Format, apt-secure(8)).
+// (DebianRepository/Format in Debian's wiki, apt-secure(8)).
 //
 // [Verify] takes an InRelease file and a [Keyring] and gives back a [Release]
 // only if a key of the ring signed it. [Release.Check] holds its dates against
