@@ -17,6 +17,7 @@ import (
 	"ore/job"
 	"ore/node"
 	"ore/vm"
+	"ore/vm/qemu"
 	"ore/vm/uml"
 )
 
@@ -117,6 +118,8 @@ func driver(b node.Boot) (vm.Hypervisor, error) {
 	switch b.Hypervisor {
 	case "uml":
 		return uml.New(uml.Config{Command: command}), nil
+	case "qemu":
+		return qemu.New(qemu.Config{Command: command}), nil
 	}
 	return nil, fmt.Errorf("start machines: hypervisor %q: use one of %s", b.Hypervisor, strings.Join(job.Hypervisors, ", "))
 }

@@ -87,7 +87,7 @@ func (p *Process) run(l *Launcher, o Options, console *os.File, started chan<- e
 	if o.FixedAddress {
 		restore = fixAddresses()
 	}
-	err := l.start(p.cmd)
+	err := l.start(p)
 	restore()
 	started <- err
 	if err != nil {
@@ -106,18 +106,22 @@ func (p *Process) run(l *Launcher, o Options, console *os.File, started chan<- e
 	close(p.done)
 }
 
-// start tries the confinements that were not refused so far.
-func (l *Launcher) start(cmd *exec.Cmd) error {
-	levels := confinements()
+// start tries the confinements that were not refused so far. A command can be
+// started only once, so each try has one of its own.
+func (l *Launcher) start(p *Process) error {
+	levels, asked := confinements(), p.cmd
 	for {
 		n := l.refused.Load()
-		cmd.SysProcAttr = attributes(levels[n])
-		err := cmd.Start()
+		p.cmd = &exec.Cmd{
+			Path: asked.Path, Args: asked.Args, Env: asked.Env, Dir: asked.Dir, Err: asked.Err,
+			Stdout: asked.Stdout, Stderr: asked.Stderr, ExtraFiles: asked.ExtraFiles,
+			SysProcAttr: attributes(levels[n]),
+		}
+		err := p.cmd.Start()
 		if err == nil || int(n) == len(levels)-1 || !refusal(err) {
 			return err
 		}
 		l.refused.CompareAndSwap(n, n+1)
-		cmd.Process = nil
 	}
 }
 
