@@ -25,7 +25,7 @@ func arguments(c vm.Config, l layout) []string {
 	args := []string{
 		"-name", c.Name,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "pc,usb=off,vmport=off,graphics=off",
+		"-machine", "pc,usb=off,vmport=off",
 		"-m", fmt.Sprintf("%dK", c.Memory>>10),
 		"-smp", fmt.Sprint(c.CPUs),
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",

@@ -20,16 +20,34 @@ func prepare() error {
 			return fmt.Errorf("mount %s: %w", m[0], err)
 		}
 	}
-	mods, _ := filepath.Glob("/modules/*.ko")
-	slices.Sort(mods)
-	for _, p := range mods {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return err
+	mods, err := filepath.Glob("/modules/*.ko")
+	if err != nil {
+		return err
+	}
+	return load(mods)
+}
+
+// load loads modules in an order that suits what they need of each other, by
+// trying again those that miss a symbol (ENOENT).
+func load(mods []string) error {
+	for len(mods) > 0 {
+		var wait []string
+		for _, p := range mods {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			err = unix.InitModule(b, "")
+			if errors.Is(err, unix.ENOENT) {
+				wait = append(wait, p)
+			} else if err != nil && !errors.Is(err, unix.EEXIST) {
+				return fmt.Errorf("load %s: %w", p, err)
+			}
 		}
-		if err := unix.InitModule(b, ""); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("load %s: %w", p, err)
+		if len(wait) == len(mods) {
+			return fmt.Errorf("load %s: a symbol is missing", wait)
 		}
+		mods = wait
 	}
 	return nil
 }

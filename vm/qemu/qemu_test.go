@@ -1,0 +1,90 @@
+package qemu
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ore"
+	"ore/vm"
+	"ore/vm/vmtest"
+)
+
+// program is where Debian's package qemu-system-x86 has QEMU.
+const program = "/usr/bin/qemu-system-x86_64"
+
+// debian finds a cloud kernel of Debian (linux-image-cloud-amd64) below
+// ORE_TEST_ROOT, which is the host's root when it is not set.
+func debian(t *testing.T) (kernel, modules string) {
+	t.Helper()
+	root := os.Getenv("ORE_TEST_ROOT")
+	if root == "" {
+		root = "/"
+	}
+	kernels, err := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*-cloud-amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(kernels) == 0 {
+		t.Skip("no kernel below " + root + ": install the package linux-image-cloud-amd64")
+	}
+	kernel = kernels[len(kernels)-1]
+	release := strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-")
+	for _, lib := range []string{"lib", "usr/lib"} {
+		modules = filepath.Join(root, lib, "modules", release)
+		if _, err := os.Stat(modules); err == nil {
+			return kernel, modules
+		}
+	}
+	t.Fatalf("no modules for %s", kernel)
+	return "", ""
+}
+
+// drivers are the modules of virtio.
+func drivers() []string {
+	return []string{
+		"virtio.ko", "virtio_ring.ko", "virtio_pci_legacy_dev.ko", "virtio_pci_modern_dev.ko", "virtio_pci.ko",
+		"virtio_blk.ko", "failover.ko", "net_failover.ko", "virtio_net.ko", "virtio_console.ko",
+	}
+}
+
+// paths finds the drivers that are modules of this kernel.
+func paths(t *testing.T, modules string) []string {
+	t.Helper()
+	var found []string
+	for _, d := range drivers() {
+		err := fs.WalkDir(os.DirFS(modules), "kernel", func(p string, e fs.DirEntry, err error) error {
+			if err == nil && e.Name() == d {
+				found = append(found, p)
+				return fs.SkipAll
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
+
+// TestConformance starts real machines, on what the probe finds.
+func TestConformance(t *testing.T) {
+	kernel, modules := debian(t)
+	h := New(Config{Program: program, ProbeKernel: kernel})
+	a, err := h.Probe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Works {
+		t.Fatalf("%s: %s", a.Why, a.Fix)
+	}
+	t.Logf("%+v", a)
+	vmtest.Conformance(t, h, vm.Config{
+		Kernel:    kernel,
+		Initrd:    vmtest.WriteInitramfs(t, vmtest.BuildInit(t), modules, paths(t, modules)...),
+		Resources: ore.Resources{CPUs: 2, Memory: 256 << 20},
+	})
+}
