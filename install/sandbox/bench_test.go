@@ -20,6 +20,14 @@ func workBench(s *Sandbox, dir string) error {
 	if err != nil {
 		return err
 	}
+	const runs = 20
+	start, cpu := time.Now(), spent()
+	for range runs {
+		if _, err := sh(s, root, ":"); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("Run\t%d\t%d\n", int(time.Since(start))/runs, int(spent()-cpu)/runs)
 	for _, call := range []string{`1`, `stat "/bin/sh"`, `lstat "/bin/sh"`, `stat "/none"`, `chown 5, 5, "/bin/cat"`, `stat "/bin/cat"`, `$< = 0`, `open F, ">/out"`} {
 		start, cpu := time.Now(), spent()
 		if out, err := sh(s, root, fmt.Sprintf("exec perl -e 'for (1..%d) { %s }'", benchCalls, call)); err != nil {

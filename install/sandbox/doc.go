@@ -16,7 +16,8 @@
 // what they are meant to be (Chown, Mknod, Setxattr), mounts overlays, runs
 // programs in trees (Run) and finally asks what every file is meant to be
 // (Owner). Everything ends with the worker, and the worker with its starter
-// (see package namespace). A program that uses this package calls [Main] first
+// (see package namespace). A worker that makes a file by other means says who
+// owns it with Chown. A program that uses this package calls [Main] first
 // thing in main, and its tests in TestMain.
 //
 // # Records
@@ -46,7 +47,10 @@
 // # Limits
 //
 // POSIX access control lists for users that do not exist in the namespace are
-// refused as by the kernel. Programs for other architectures than the host's
+// refused as by the kernel. In tier SubIDs programs see a device that they made
+// as an empty regular file. In tier Single a program that became another user
+// may still read and write what root may, set-user-ID programs do not change
+// the user, and supplementary groups do not exist. Programs for other architectures than the host's
 // 64-bit one are not supervised. The tree must lie on a file system with user
 // extended attributes in the tiers other than Root: ext4, xfs, btrfs, or tmpfs
 // from Linux 6.6. Overlay mounts in user namespaces need Linux 5.11.
