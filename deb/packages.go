@@ -85,24 +85,40 @@ func (r *refresh) index(ctx context.Context, rel release.Release, path string) (
 			return name, x.Close()
 		}
 		text, err := r.packagesText(ctx, rel, v, path, file, plain.Size)
-		if fetch.NotFound(err) {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			// Another process fetched the same file and was done with it
+			// before it was read here: then its compact index is there.
+			x, err := index.Open(r.store.packedPath(name))
+			if err != nil {
+				return "", fmt.Errorf("index %s: %w", path, err)
+			}
+			return name, x.Close()
+		case fetch.NotFound(err):
 			missing = fmt.Errorf("index %s: %w: the mirror is incomplete: use another one", path, err)
 			continue // it may have another form
-		}
-		if err != nil {
+		case err != nil:
 			return "", err
 		}
 		if got := ore.DigestOf(text); listed && got != plain.Digest {
 			return "", fmt.Errorf("index %s: its content has hash %s where the release file says %s: use another mirror",
 				path, got.Short(), plain.Digest.Short())
 		}
-		data, err := index.Build(string(text))
-		if err != nil {
+		if err := r.pack(name, text); err != nil {
 			return "", fmt.Errorf("index %s: %w", path, err)
 		}
-		return name, writeWhole(r.store.packedPath(name), data)
+		return name, removeIfThere(r.store.partial(file.Digest))
 	}
 	return "", missing
+}
+
+// pack keeps the compact form of a Packages file.
+func (r *refresh) pack(name ore.Digest, text []byte) error {
+	data, err := index.Build(string(text))
+	if err != nil {
+		return err
+	}
+	return writeWhole(r.store.packedPath(name), data)
 }
 
 // packagesText fetches one form of an index and unpacks it.
@@ -136,5 +152,13 @@ func (r *refresh) packagesText(ctx context.Context, rel release.Release, v varia
 	if int64(len(text)) > limit {
 		return nil, fmt.Errorf("index %s: it unpacks to more than the %d bytes allowed: use another mirror", path+v.suffix, limit)
 	}
-	return text, os.Remove(f.Path)
+	return text, nil
+}
+
+// removeIfThere removes a file that another process may have removed too.
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
