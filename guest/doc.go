@@ -20,7 +20,8 @@
 //   - /run/ore/bin stands last in PATH and holds ore-rsh, and the same program
 //     as ssh and rsh, for images that have neither: it runs a command on
 //     another machine of the job, by name, without a password, and passes
-//     input, output and exit code through.
+//     input, output and exit code through. The command starts in /job, as the
+//     user who asked.
 //   - /run/ore/hosts names all machines of the job, one a line, in the order
 //     of their ranks. Open MPI and MPICH find their own forms of it and the
 //     launcher by environment variables (OMPI_MCA_..., HYDRA_...), so that an

@@ -110,6 +110,7 @@ func TestExecTellsHowACommandEnded(t *testing.T) {
 		{"script", guest.Command{Script: "echo $1-$0", Args: []string{"x"}}, guest.Exit{}, "x-" + m.dir + "/run/scripts/", ""},
 		{"script with its interpreter", guest.Command{Script: "#!/bin/cat\nhello\n"}, guest.Exit{}, "#!/bin/cat\nhello\n", ""},
 		{"environment", guest.Command{Script: "echo $A $USER $HOME $LANG", Env: []string{"A=a b"}}, guest.Exit{}, "a b root /root C.UTF-8\n", ""},
+		{"variable given anew", guest.Command{Args: []string{"env"}, Env: []string{"A=1", "A=2", "LANG=C"}}, guest.Exit{}, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + m.dir + "/run/bin\nHOME=/root\nUSER=root\nLOGNAME=root\nSHELL=/bin/bash\nLANG=C\n", ""},
 		{"PATH of the command", guest.Command{Args: []string{"denied"}, Env: []string{"PATH=" + m.dir}}, guest.Exit{Code: 126}, "", "ore-init: " + denied + ": permission denied\n"},
 		{"empty input", sh("cat; echo end"), guest.Exit{}, "end\n", ""},
 		{"input", guest.Command{Args: []string{"cat"}, Stdin: strings.NewReader("typed")}, guest.Exit{}, "typed", ""},

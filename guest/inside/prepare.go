@@ -38,6 +38,7 @@ func (s *server) prepare(q wire.Request) (plan, func(), error) {
 		}
 		p.env = append(p.env, name+"="+file, name+"_FILE="+file)
 	}
+	p.env = lastOfEach(p.env)
 	p.argv = q.Args
 	if q.Script == "" {
 		if len(q.Args) == 0 {
@@ -84,6 +85,23 @@ func (s *server) environment(who account, q wire.Request) []string {
 		env = append(env, "TERM=linux")
 	}
 	return append(append(env, s.launchers()...), q.Env...)
+}
+
+// lastOfEach keeps the last of several values of a variable: of two in one
+// environment, some programs take the first and some the last.
+func lastOfEach(env []string) []string {
+	at := make(map[string]int)
+	var kept []string
+	for _, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		if i, ok := at[name]; ok {
+			kept[i] = e
+			continue
+		}
+		at[name] = len(kept)
+		kept = append(kept, e)
+	}
+	return kept
 }
 
 // launchers tells MPI implementations what the machines are called and how to
