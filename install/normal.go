@@ -21,7 +21,7 @@ var forgotten = [...]string{
 	"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
 	// Caches that hold times or inode numbers.
 	"var/cache/ldconfig/aux-cache", "var/cache/apt/*.bin", "var/cache/man/index.db", "var/cache/man/*/index.db",
-	// Identities: each machine makes its own (see Identities).
+	// Identities: each machine makes its own.
 	"var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "var/lib/urandom/random-seed",
 	"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub",
 	"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem",
@@ -36,6 +36,13 @@ var emptied = [...]struct{ dir, keep string }{{"tmp", ""}, {"run", "lock"}, {"va
 // one at boot (machine-id(5)).
 const machineID = "etc/machine-id"
 
+// certificates is where each certificate has a link named by a hash of its
+// subject. Those of the certificate that is forgotten go with it.
+const (
+	certificates = "etc/ssl/certs/*.[0-9]"
+	forgottenPEM = "ssl-cert-snakeoil.pem"
+)
+
 // normalise takes away what makes one build differ from another.
 func (p *phase) normalise() error {
 	root, err := os.OpenRoot(p.root)
@@ -47,6 +54,9 @@ func (p *phase) normalise() error {
 		if err := forget(root, pattern); err != nil {
 			return fmt.Errorf("normalise: %w", err)
 		}
+	}
+	if err := forgetLinks(root); err != nil {
+		return fmt.Errorf("normalise: %w", err)
 	}
 	for _, e := range emptied {
 		if err := empty(root, e.dir, e.keep); err != nil {
@@ -70,6 +80,23 @@ func forget(root *os.Root, pattern string) error {
 	for _, name := range matches {
 		if err := gone(root.RemoveAll(name)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetLinks removes the links to the certificate that is forgotten.
+func forgetLinks(root *os.Root) error {
+	links, err := fs.Glob(root.FS(), certificates)
+	if err != nil {
+		return err
+	}
+	for _, name := range links {
+		target, err := root.Readlink(name)
+		if err == nil && target == forgottenPEM {
+			if err := gone(root.Remove(name)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
