@@ -72,7 +72,11 @@ func (c Config) checkFiles(a Ability) error {
 			return err
 		}
 	}
-	if n := len(files) - 1; a.MaxDisks > 0 && len(c.Layers)+1 > a.MaxDisks {
+	n := len(c.Layers)
+	if c.Disk != "" {
+		n++
+	}
+	if a.MaxDisks > 0 && n > a.MaxDisks {
 		return fmt.Errorf("%d block devices: at most %d here: fold layers into one", n, a.MaxDisks)
 	}
 	if !filepath.IsAbs(c.Dir) {

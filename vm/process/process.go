@@ -93,15 +93,14 @@ func (p *Process) run(l *Launcher, o Options, console *os.File, started chan<- e
 	if err != nil {
 		return
 	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		drain(o.Console, console)
-	}()
+	drained := make(chan error, 1)
+	go func() { drained <- drain(o.Console, console) }()
 	p.err = p.cmd.Wait()
-	p.sweep()
+	unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL) // ESRCH is the best answer
 	console.SetReadDeadline(time.Now().Add(drainTime))
-	<-drained
+	if err := <-drained; err == nil {
+		p.reap()
+	}
 	console.Close()
 	close(p.done)
 }
@@ -156,30 +155,34 @@ func fixAddresses() (restore func()) {
 	return func() { unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0) }
 }
 
-// drain copies the console until every process that can write to it has ended.
-// When w fails the console is still read: a guest must not stand still because
-// nobody listens.
-func drain(w io.Writer, r io.Reader) {
-	if w != nil {
-		if _, err := io.Copy(w, r); err == nil {
-			return
+// drain copies the console until every process that can write to it has ended,
+// or until the reading's deadline, which is an error. When w fails the console
+// is still read: a guest must not stand still because nobody listens.
+func drain(w io.Writer, r io.Reader) error {
+	b := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(b)
+		if w != nil && n > 0 {
+			if _, bad := w.Write(b[:n]); bad != nil {
+				w = nil
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
-	io.Copy(io.Discard, r)
 }
 
-// sweep kills what is left of the process group and reaps those that became
-// our children because this process adopts orphans (PID 1, subreaper).
-func (p *Process) sweep() {
-	pgid := p.cmd.Process.Pid
-	unix.Kill(-pgid, unix.SIGKILL)
+// reap waits for those of the killed process group that became our children,
+// because this process adopts orphans (PID 1, subreaper).
+func (p *Process) reap() {
 	for {
-		pid, err := unix.Wait4(-pgid, nil, unix.WNOHANG, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
+		_, err := unix.Wait4(-p.cmd.Process.Pid, nil, 0, nil)
+		if err != nil && err != unix.EINTR {
+			return // ECHILD
 		}
 	}
 }

@@ -70,8 +70,9 @@ func paths(t *testing.T, modules string) []string {
 	return found
 }
 
-// TestConformance starts real machines, on what the probe finds.
-func TestConformance(t *testing.T) {
+// prepare returns a hypervisor on what the probe finds, and its guest.
+func prepare(t *testing.T) (*Host, vm.Config) {
+	t.Helper()
 	kernel, modules := debian(t)
 	h := New(Config{Program: program, ProbeKernel: kernel})
 	a, err := h.Probe(context.Background())
@@ -82,9 +83,15 @@ func TestConformance(t *testing.T) {
 		t.Fatalf("%s: %s", a.Why, a.Fix)
 	}
 	t.Logf("%+v", a)
-	vmtest.Conformance(t, h, vm.Config{
+	return h, vm.Config{
 		Kernel:    kernel,
 		Initrd:    vmtest.WriteInitramfs(t, vmtest.BuildInit(t), modules, paths(t, modules)...),
 		Resources: ore.Resources{CPUs: 2, Memory: 256 << 20},
-	})
+	}
+}
+
+// TestSample starts two real machines; the whole suite is in the system tier.
+func TestSample(t *testing.T) {
+	h, base := prepare(t)
+	vmtest.Sample(t, h, base)
 }

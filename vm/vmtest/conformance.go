@@ -38,6 +38,14 @@ func Conformance(t *testing.T, h vm.Hypervisor, base vm.Config) {
 	t.Run("several", s.several)
 }
 
+// Sample runs a part of Conformance that starts two machines: for drivers whose
+// machines take long, where the whole suite runs elsewhere.
+func Sample(t *testing.T, h vm.Hypervisor, base vm.Config) {
+	s := &suite{h: h, base: base}
+	t.Run("devices", s.devices)
+	t.Run("outside", s.outside)
+}
+
 // startTime is how long a machine may take to speak, so that a test of a
 // driver that hangs ends before the test binary's own limit. An emulated
 // machine on a loaded host takes tens of seconds.
