@@ -36,7 +36,7 @@ func workDebian(s *Sandbox, dir string) error {
 	if err := untar(s, filepath.Join(dir, "minbase.tar"), base); err != nil {
 		return err
 	}
-	unpacked := time.Now()
+	unpacked, cpu := time.Now(), spent()
 	root := filepath.Join(dir, "root")
 	for _, d := range []string{"upper", "work", "root"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
@@ -55,14 +55,15 @@ func workDebian(s *Sandbox, dir string) error {
 		Root: root, Args: []string{"sh", "-euc", script},
 		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, Stdout: &out, Stderr: &out,
 	})
-	configured := time.Now()
+	configured, cpu := time.Now(), spent()-cpu
 	fmt.Print(out.String())
 	if err != nil {
 		return err
 	}
 	list, err := listing(s, root)
 	fmt.Print(list)
-	fmt.Fprintf(os.Stderr, "unpack %v, configure %v, list %v\n", unpacked.Sub(start), configured.Sub(unpacked), time.Since(configured))
+	fmt.Fprintf(os.Stderr, "unpack %v, configure %v (%v of processor time), list %v\n",
+		unpacked.Sub(start), configured.Sub(unpacked), cpu, time.Since(configured))
 	return err
 }
 

@@ -106,6 +106,9 @@ func workRun(s *Sandbox, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := runWithNetwork(s, root); err != nil {
+		return err
+	}
 	var exit *ExitError
 	if _, err = sh(s, root, "exit 7"); !errors.As(err, &exit) || exit.Code != 7 {
 		return fmt.Errorf("exit 7 came as %v", err)
@@ -118,6 +121,38 @@ func workRun(s *Sandbox, dir string) error {
 		return fmt.Errorf("a missing program came as %v", err)
 	}
 	return nil
+}
+
+// runWithNetwork checks that a program which may use the network has the
+// host's, and the host's name servers for as long as it runs.
+func runWithNetwork(s *Sandbox, root string) error {
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	err := s.Run(context.Background(), Command{
+		Root: root, Args: []string{"cat", "/etc/resolv.conf", "/proc/net/dev"},
+		Env: []string{"PATH=/bin"}, Stdout: &out, Network: true,
+	})
+	if err != nil {
+		return err
+	}
+	servers, err := os.ReadFile("/" + resolvConf)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	devices, err := os.ReadFile("/proc/net/dev")
+	if err != nil {
+		return err
+	}
+	lines := bytes.Count(servers, []byte("\n")) + bytes.Count(devices, []byte("\n"))
+	if !bytes.HasPrefix(out.Bytes(), servers) || bytes.Count(out.Bytes(), []byte("\n")) != lines {
+		return fmt.Errorf("name servers and interfaces are not the host's:\n%s", out.String())
+	}
+	if _, err := os.Lstat(filepath.Join(root, resolvConf)); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the tree has a resolv.conf now: %v", err)
+	}
+	return os.Remove(filepath.Join(root, "etc"))
 }
 
 func TestRun(t *testing.T) {

@@ -156,9 +156,8 @@ func (o order) supervise() (begin func() error, err error) {
 		// Modes are right as they come: the umask of the caller is applied
 		// by us where the kernel does not.
 		unix.Umask(0)
-		flags := uint64(flagSyncWakeUp)
 		// Without it, before Linux 6.6, all is only slower.
-		_ = s.ioctl(notifySetFlags, unsafe.Pointer(&flags))
+		_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifySetFlags, flagSyncWakeUp)
 		go s.serve()
 		return nil
 	}, nil
