@@ -177,6 +177,7 @@ func full(a netip.AddrPort) tcpip.FullAddress {
 // echo serves l by sending back what comes, until l is closed.
 func echo(t testing.TB, l net.Listener) {
 	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -184,12 +185,15 @@ func echo(t testing.TB, l net.Listener) {
 				return
 			}
 			wg.Go(func() {
+				// A connection that was cut off, not closed, ends with the test.
+				stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+				defer stop()
 				defer c.Close()
 				io.Copy(c, c)
 			})
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	t.Cleanup(func() { l.Close(); cancel(); wg.Wait() })
 }
 
 // roundTrip sends text over c, closes that direction and returns what came back.

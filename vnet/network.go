@@ -232,15 +232,28 @@ func (n *Network) attach(name string, ours *os.File) (Address, error) {
 	}, nil
 }
 
-// Detach removes a machine. Its name keeps its address, for when it comes back.
+// Detach removes a machine and resets its connections with this process and,
+// through it, with the outside. Its name keeps its address, for when it comes
+// back.
 // Detaching what is not attached does nothing.
 func (n *Network) Detach(name string) {
 	n.mu.Lock()
 	port := n.ports[name]
 	delete(n.ports, name)
 	n.mu.Unlock()
-	if port != nil {
-		port.Unplug()
+	if port == nil {
+		return
+	}
+	port.Unplug()
+	// A machine that is gone closes nothing: what it had open would stay until
+	// some timer notices.
+	gone := tcpip.AddrFrom4(port.Identity().IP)
+	for _, e := range n.stack.RegisteredEndpoints() {
+		if ep, ok := e.(tcpip.Endpoint); ok {
+			if remote, err := ep.GetRemoteAddress(); err == nil && remote.Addr == gone {
+				ep.Abort()
+			}
+		}
 	}
 }
 

@@ -6,11 +6,17 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+
 	"ore"
+	"ore/vnet/ethernet"
 )
 
 func TestMachinesReachEachOther(t *testing.T) {
@@ -269,5 +275,90 @@ func TestCloseEndsConnections(t *testing.T) {
 	}
 	if _, err := n.Publish("127.0.0.1:0", "m0", 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("publish: %v", err)
+	}
+}
+
+func TestDetachEndsConnections(t *testing.T) {
+	from := netip.MustParseAddrPort("192.0.2.1:80")
+	n := newNet(t, Config{Allow: []Allowance{{From: from, To: hostEcho(t)}}})
+	g, other := newGuest(t, n, "m0"), newGuest(t, n, "m1")
+	echo(t, g.listen(7))
+	echo(t, other.listen(7))
+	defer g.mustDial(from).Close()
+	into, err := n.DialContext(t.Context(), "m0", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer into.Close()
+	kept, err := n.DialContext(t.Context(), "m1", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the connection is open", func() bool { return n.Stats().TCPOpen == 1 })
+	n.Detach("m0")
+	into.SetDeadline(time.Now().Add(patience))
+	var late net.Error
+	if _, err := into.Read(make([]byte, 1)); err == nil || errors.As(err, &late) && late.Timeout() {
+		t.Errorf("reading from a detached machine: %v", err)
+	}
+	eventually(t, "the outer connection is closed", func() bool { return n.Stats().TCPOpen == 0 })
+	mustEcho(t, kept)
+}
+
+// TestImpair proves that what machines see is what was asked for: a round trip
+// over an impaired machine takes the latency twice, and losses are made good.
+func TestImpair(t *testing.T) {
+	n := newNet(t, Config{})
+	a, b := newGuest(t, n, "m0"), newGuest(t, n, "m1")
+	echo(t, b.listen(7))
+	const latency = 20 * time.Millisecond
+	if err := n.Impair("m1", ethernet.Impairment{Latency: latency}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	c := a.mustDial(netip.AddrPortFrom(b.IP, 7))
+	if took := time.Since(begin); took < 2*latency {
+		t.Errorf("connecting took %v, less than twice %v", took, latency)
+	}
+	mustEcho(t, c)
+	if err := n.Impair("m1", ethernet.Impairment{Loss: 0.05, Seed: 3}); err != nil {
+		t.Fatal(err)
+	}
+	c = a.mustDial(netip.AddrPortFrom(b.IP, 7))
+	defer c.Close()
+	text := strings.Repeat("0123456789abcdef", 1<<16)
+	go func() {
+		io.WriteString(c, text)
+		c.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	if got, err := io.ReadAll(c); err != nil || string(got) != text {
+		t.Errorf("%d of %d bytes came back, %v", len(got), len(text), err)
+	}
+	if n.Stats().Ports["m1"].Dropped["lost"] == 0 {
+		t.Error("nothing was lost")
+	}
+	if err := n.Impair("m9", ethernet.Impairment{}); !errors.Is(err, ErrNoSuch) {
+		t.Errorf("an unknown machine: %v", err)
+	}
+}
+
+// TestFrozenMachine proves that a machine that reads nothing delays neither the
+// gateway nor other machines.
+func TestFrozenMachine(t *testing.T) {
+	n := newNet(t, Config{})
+	a, b := newGuest(t, n, "m0"), newGuest(t, n, "m1")
+	frozen := newRawGuest(t, n, "m2")
+	echo(t, b.listen(7))
+	u := a.dialUDP(netip.AddrPortFrom(frozen.IP, 9))
+	a.stack.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(frozen.IP.As4()), tcpip.LinkAddress(frozen.MAC))
+	for range 5000 {
+		u.Write(make([]byte, 8000))
+	}
+	mustEcho(t, a.mustDial(netip.AddrPortFrom(b.IP, 7)))
+	if got := show(t, a.ask(question(t, "m2.", dnsmessage.TypeA, false), "udp")); got != "Success "+frozen.IP.String() {
+		t.Errorf("the gateway says %s", got)
+	}
+	if got := n.Stats().Ports["m2"].Dropped["full"]; got == 0 {
+		t.Error("the frozen machine's queue was never full")
 	}
 }
