@@ -62,12 +62,14 @@ type console struct {
 	buf bytes.Buffer
 }
 
+// Write appends to the text.
 func (c *console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.buf.Write(b)
 }
 
+// String returns the text so far.
 func (c *console) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

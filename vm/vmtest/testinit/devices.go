@@ -55,6 +55,7 @@ func load(mods []string) error {
 // stream is a device read and written with plain blocking system calls.
 type stream int
 
+// Read reads what there is.
 func (s stream) Read(b []byte) (int, error) {
 	for {
 		n, err := unix.Read(int(s), b)
@@ -68,6 +69,7 @@ func (s stream) Read(b []byte) (int, error) {
 	}
 }
 
+// Write writes all of b.
 func (s stream) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
