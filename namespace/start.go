@@ -51,7 +51,10 @@ var ErrRefused = errors.New("namespaces refused")
 // ends with what to do, stays as it is.
 type refusal struct{ error }
 
-func (r refusal) Unwrap() error       { return r.error }
+// Unwrap returns the kernel's error.
+func (r refusal) Unwrap() error { return r.error }
+
+// Is reports whether other is ErrRefused.
 func (r refusal) Is(other error) bool { return other == ErrRefused }
 
 // Options says what Start runs and where.
@@ -210,6 +213,7 @@ type greeting struct {
 	ids   IDs
 }
 
+// String returns the form that parseGreeting reads.
 func (g greeting) String() string {
 	return fmt.Sprintf("%d %d %d", g.fd, uintptr(g.kinds), int(g.ids))
 }

@@ -147,7 +147,7 @@ func (s *supervisor) listxattr(c *call) (int64, error) {
 			return 0, err
 		}
 	}
-	b := make([]byte, listLimit)
+	b := s.list[:]
 	var n int
 	if t.follow {
 		n, err = unix.Listxattr(t.path, b)

@@ -18,7 +18,13 @@ const (
 )
 
 // slotMark is set in a limit that holds ids; three of 16 bits each lie below.
-const slotMark = 0xffff_0000_0000_0000
+// In the limit for users slotKeeps is set in addition, until the process used
+// it, if it asked to keep its capabilities (PR_SET_KEEPCAPS, prctl(2)): setpriv
+// gives up being root first and then, still allowed to, root's group.
+const (
+	slotMark  = 0xbfff_0000_0000_0000
+	slotKeeps = 0x4000_0000_0000_0000
+)
 
 // unlimited is RLIM_INFINITY.
 const unlimited = ^uint64(0)
@@ -31,20 +37,27 @@ const (
 )
 
 // credentials are the users and groups that a process believes to be.
-type credentials struct{ uid, gid [3]int }
-
-func packIDs(id [3]int) uint64 {
-	if id == [3]int{} {
-		return unlimited
-	}
-	return slotMark | uint64(id[saved])<<32 | uint64(id[effective])<<16 | uint64(id[actual])
+type credentials struct {
+	uid, gid [3]int
+	keeps    bool
 }
 
-func unpackIDs(v uint64) [3]int {
-	if v == unlimited || v&slotMark != slotMark {
-		return [3]int{}
+func packIDs(id [3]int, keeps bool) uint64 {
+	v := slotMark | uint64(id[saved])<<32 | uint64(id[effective])<<16 | uint64(id[actual])
+	switch {
+	case keeps:
+		return v | slotKeeps
+	case id == [3]int{}:
+		return unlimited
 	}
-	return [3]int{int(v & 0xffff), int(v >> 16 & 0xffff), int(v >> 32 & 0xffff)}
+	return v
+}
+
+func unpackIDs(v uint64) (id [3]int, keeps bool) {
+	if v == unlimited || v&slotMark != slotMark {
+		return [3]int{}, false
+	}
+	return [3]int{int(v & 0xffff), int(v >> 16 & 0xffff), int(v >> 32 & 0xffff)}, v&slotKeeps != 0
 }
 
 // identity returns the credentials of a caller.
@@ -56,7 +69,37 @@ func identity(c *call) (credentials, error) {
 	if err := unix.Prlimit(int(c.pid), gidSlot, nil, &g); err != nil {
 		return credentials{}, err
 	}
-	return credentials{unpackIDs(u.Cur), unpackIDs(g.Cur)}, nil
+	var who credentials
+	who.uid, who.keeps = unpackIDs(u.Cur)
+	who.gid, _ = unpackIDs(g.Cur)
+	return who, nil
+}
+
+// become gives a caller the credentials that it is to believe in.
+func (s *supervisor) become(c *call, who credentials) error {
+	u := unix.Rlimit{Cur: packIDs(who.uid, who.keeps), Max: unlimited}
+	if err := unix.Prlimit(int(c.pid), uidSlot, &u, nil); err != nil {
+		return err
+	}
+	g := unix.Rlimit{Cur: packIDs(who.gid, false), Max: unlimited}
+	if err := unix.Prlimit(int(c.pid), gidSlot, &g, nil); err != nil {
+		return err
+	}
+	s.changed = s.changed || who != credentials{}
+	return nil
+}
+
+// keep answers prctl(PR_SET_KEEPCAPS).
+func (s *supervisor) keep(c *call) (int64, error) {
+	who, err := identity(c)
+	if err != nil {
+		return 0, err
+	}
+	who.keeps = c.args[1] == 1
+	if err := s.become(c, who); err != nil {
+		return 0, err
+	}
+	return 0, errPass
 }
 
 // setID answers setuid, setreuid, setresuid and the same for groups.
@@ -65,22 +108,19 @@ func (s *supervisor) setID(c *call) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	ids, slot := &who.uid, uidSlot
+	want := [3]int{int(int32(c.args[0])), int(int32(c.args[1])), int(int32(c.args[2]))}
+	root := who.uid[effective] == 0
 	switch c.number {
 	case unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID:
-		ids, slot = &who.gid, gidSlot
+		who.gid, err = change(c.number, who.gid, want, root || who.keeps)
+		who.keeps = who.keeps && root
+	default:
+		who.uid, err = change(c.number, who.uid, want, root)
 	}
-	want := [3]int{int(int32(c.args[0])), int(int32(c.args[1])), int(int32(c.args[2]))}
-	next, err := change(c.number, *ids, want, who.uid[effective] == 0)
 	if err != nil {
 		return 0, err
 	}
-	limit := unix.Rlimit{Cur: packIDs(next), Max: unlimited}
-	if err := unix.Prlimit(int(c.pid), slot, &limit, nil); err != nil {
-		return 0, err
-	}
-	s.changed = s.changed || next != [3]int{}
-	return 0, nil
+	return 0, s.become(c, who)
 }
 
 // change computes what a call makes of the ids that a process has; -1 leaves

@@ -122,6 +122,8 @@ func TestFilter(t *testing.T) {
 		{"open for reading passes", Single, unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_CLOEXEC}, allow},
 		{"open that makes", Single, unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_CREAT | unix.O_RDWR}, notify},
 		{"old open that makes", Single, unix.SYS_OPEN, [6]uint64{0, unix.O_CREAT}, notify},
+		{"prctl that keeps capabilities", Single, unix.SYS_PRCTL, [6]uint64{unix.PR_SET_KEEPCAPS, 1}, notify},
+		{"other prctl passes", Single, unix.SYS_PRCTL, [6]uint64{unix.PR_SET_NAME}, allow},
 		{"setgroups does nothing", Single, unix.SYS_SETGROUPS, [6]uint64{}, succeed},
 		{"sync in single", Single, unix.SYS_SYNC, [6]uint64{}, succeed},
 		{"execve passes", Single, unix.SYS_EXECVE, [6]uint64{}, allow},
@@ -193,15 +195,16 @@ func TestChange(t *testing.T) {
 }
 
 func FuzzPackIDs(f *testing.F) {
-	f.Add(uint16(0), uint16(0), uint16(0))
-	f.Add(uint16(65534), uint16(1), uint16(0))
-	f.Fuzz(func(t *testing.T, a, b, c uint16) {
+	f.Add(uint16(0), uint16(0), uint16(0), false)
+	f.Add(uint16(65534), uint16(1), uint16(0), true)
+	f.Add(uint16(0), uint16(0), uint16(0), true)
+	f.Fuzz(func(t *testing.T, a, b, c uint16, keeps bool) {
 		id := [3]int{int(a), int(b), int(c)}
 		if slices.Contains(id[:], 0xffff) {
 			return // no id: -1
 		}
-		if got := unpackIDs(packIDs(id)); got != id {
-			t.Errorf("%v became %v", id, got)
+		if got, kept := unpackIDs(packIDs(id, keeps)); got != id || kept != keeps {
+			t.Errorf("%v, %v became %v, %v", id, keeps, got, kept)
 		}
 	})
 }

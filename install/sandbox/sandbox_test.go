@@ -33,6 +33,7 @@ var programs = []string{
 	"/bin/ls", "/bin/mkdir", "/bin/mkfifo", "/bin/mknod", "/bin/mv", "/bin/rm", "/bin/sleep",
 	"/usr/bin/sort", "/usr/bin/stat", "/bin/sync", "/bin/tar", "/usr/bin/test", "/bin/touch",
 	"/usr/bin/tr", "/sbin/setcap", "/sbin/getcap", "/usr/sbin/chroot", "/usr/bin/perl",
+	"/usr/bin/setpriv",
 }
 
 // tinyTree makes a tree with the host's programs and the libraries they need.
@@ -202,6 +203,8 @@ const filesScript = `
 	chown 1:2 /proc/self/fd/9 9>opened; stat -L -c %u:%g /proc/self/fd/9 9<opened
 	perl -e '$) = "40 40"; $> = 40; chdir "/tmp"; open F, ">effective"; mkdir "effdir"; symlink "a", "efflink"; chown 0, 0, "effective" or print "refused\n"; $> = 0; open F, ">again"'
 	perl -e '$( = $) = "41 41"; $< = $> = 41; exec "sh", "-c", "id -u; id -g; touch /tmp/dropped; (umask 077; echo > /tmp/private); mkdir -m 2770 /tmp/dir; touch /tmp/dir/in; install -m 640 /tmp/private /tmp/copy"'
+	setpriv --reuid 43 --regid 44 --clear-groups -- sh -c 'id -u; id -g; touch /tmp/setpriv; mkdir /tmp/ours; chown 43:44 /tmp/ours; chown 7 /tmp/ours 2>/dev/null || echo no'
+	setpriv --reuid 43 --regid 44 --clear-groups -- perl -e '$> = 0; $) = 0; print $> + 0, " ", $) + 0, "\n"'
 `
 
 func workFiles(s *Sandbox, dir string) error {

@@ -55,8 +55,9 @@ type supervisor struct {
 	changed bool // some process became another user than root
 	nested  bool // some process changed its root folder
 
-	page   [pageSize]byte // what was read from a caller
-	opened int            // a descriptor that the present call needs, or -1
+	page   [pageSize]byte  // what was read from a caller
+	list   [listLimit]byte // names of attributes
+	opened int             // a descriptor that the present call needs, or -1
 }
 
 // rules returns what the tier's filter catches.
@@ -92,9 +93,10 @@ func singleRules() []rule {
 		{number: unix.SYS_GETGROUPS, action: succeed}, // no supplementary groups
 		{number: unix.SYS_OPEN, action: notify, arg: 1, mask: unix.O_CREAT, any: true},
 		{number: unix.SYS_OPENAT, action: notify, arg: 2, mask: unix.O_CREAT, any: true},
+		{number: unix.SYS_PRCTL, action: notify, mask: 0xffff_ffff, want: unix.PR_SET_KEEPCAPS},
 	}
 	for n := range handlers() {
-		if n != unix.SYS_OPEN && n != unix.SYS_OPENAT {
+		if n != unix.SYS_OPEN && n != unix.SYS_OPENAT && n != unix.SYS_PRCTL {
 			r = append(r, rule{number: int(n), action: notify})
 		}
 	}
@@ -130,6 +132,7 @@ func handlers() map[int32]handler {
 		unix.SYS_SETFSUID: (*supervisor).getID, unix.SYS_SETFSGID: (*supervisor).getID,
 		unix.SYS_GETUID: (*supervisor).getID, unix.SYS_GETGID: (*supervisor).getID,
 		unix.SYS_GETEUID: (*supervisor).getID, unix.SYS_GETEGID: (*supervisor).getID,
+		unix.SYS_PRCTL:     (*supervisor).keep,
 		unix.SYS_GETRESUID: (*supervisor).getIDs, unix.SYS_GETRESGID: (*supervisor).getIDs,
 	}
 }
@@ -163,9 +166,9 @@ func (o order) supervise() (begin func() error, err error) {
 	}, nil
 }
 
-// collectEvery is after how many calls the supervisor collects its garbage,
-// some hundred bytes a call.
-const collectEvery = 1 << 15
+// collectEvery is after how many calls the supervisor collects its garbage, a
+// few hundred bytes a call and never more than some thousand.
+const collectEvery = 1 << 13
 
 // stageRuntime is the environment that the Go runtime of a stage needs: while
 // the supervisor waits for a call it keeps its place in the scheduler, which is
