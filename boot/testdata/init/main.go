@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,11 +46,12 @@ func run() error {
 			return fmt.Errorf("no file system %s", fs)
 		}
 	}
-	disks, err := filepath.Glob("/dev/[uv][bd][da]?*")
-	if err != nil || len(disks) < 2 {
-		return fmt.Errorf("disks %v, %v", disks, err)
+	for _, names := range []string{"/dev/ubd?", "/dev/vd?"} { // sorted
+		if disks, err := filepath.Glob(names); err != nil || len(disks) == 2 {
+			return errors.Join(err, look(disks))
+		}
 	}
-	return look(disks)
+	return errors.New("not two disks")
 }
 
 // look mounts the modules' image and the disk, the first and the second.
