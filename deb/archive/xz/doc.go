@@ -1,10 +1,12 @@
 // Package xz decodes .xz files, as fast as Go allows.
 //
 // Nearly every Debian package is compressed this way, and decoding them is the
-// largest cost of unpacking a system, so this package exists for its speed: it
-// decodes at about the rate of liblzma 5.4 on one core, and the blocks of one
-// file on several cores where the source allows reading at any offset (an
-// [io.ReaderAt] with a Size, such as [io.SectionReader]).
+// largest cost of unpacking a system, so this package exists for its speed: a
+// literal's bits are decoded without branches that depend on them, and a
+// chunk's input is indexed without checks. It takes about 1.3 times the CPU of
+// liblzma 5.4, where a pipe to the xz program costs a process and a copy, and
+// needs no program. Packages are best decoded several at once, by one Reader
+// each.
 //
 // The format is that of "The .xz File Format", version 1.2.1, with the filters
 // LZMA2 and BCJ x86, which are those that Debian's packages and kernels use;

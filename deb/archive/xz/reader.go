@@ -21,8 +21,9 @@ type Reader struct {
 	err     error  // sticky
 }
 
-// newReader returns a reader that decodes r from front to back.
-func newReader(r io.Reader) *Reader {
+// NewReader returns a Reader of the xz file r. It may read beyond the file's
+// end.
+func NewReader(r io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, inputBuffer)}
 }
 
@@ -151,6 +152,3 @@ func (r *Reader) Close() error {
 	r.out, r.err = nil, errors.New("xz: closed")
 	return nil
 }
-
-// NewReader returns a reader of the xz file r.
-func NewReader(r io.Reader) io.ReadCloser { return newReader(r) }
