@@ -10,15 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pageSize is how much is read from a caller at a time; a read that ends with
-// the page never meets memory that is not there.
+// pageSize is the unit of a caller's memory: a read that ends with the page
+// never meets memory that is not there.
 const pageSize = 4096
+
+// chunk is how much of a string is read at a time: most paths are shorter.
+const chunk = 256
 
 // readText reads a string from the caller's memory.
 func (s *supervisor) readText(c *call, address uint64) (string, error) {
 	var text []byte
 	for len(text) < unix.PathMax {
-		b := s.page[:pageSize-address%pageSize]
+		b := s.chunk[:min(chunk, pageSize-address%pageSize)]
 		n, err := peek(c, address, b)
 		if err != nil {
 			return "", err

@@ -55,7 +55,7 @@ type supervisor struct {
 	changed bool // some process became another user than root
 	nested  bool // some process changed its root folder
 
-	page   [pageSize]byte  // what was read from a caller
+	chunk  [chunk]byte     // what was read from a caller
 	list   [listLimit]byte // names of attributes
 	opened int             // a descriptor that the present call needs, or -1
 }
