@@ -48,7 +48,7 @@ func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stac
 		return err
 	}
 	w.epoch = newest(l.base)
-	p := w.newPhase(l.base, nil, treePlace)
+	p := w.newPhase(l.base, nil, w.path(treePlace))
 	if err := p.skeleton(); err != nil {
 		return err
 	}
@@ -78,15 +78,15 @@ func newest(set []*loaded) int64 {
 	return t
 }
 
-// newPhase returns a phase that writes to the folder name of this build.
-func (w *worker) newPhase(set []*loaded, lower []string, name string) *phase {
+// newPhase returns a phase that writes to the folder place.
+func (w *worker) newPhase(set []*loaded, lower []string, place string) *phase {
 	p := &phase{
-		worker: w, set: set, lower: lower, upper: w.path(name), root: w.path(name),
+		worker: w, set: set, lower: lower, upper: place, root: place,
 		placed: map[string]placed{}, owner: map[string]*dpkg.Package{},
 		lost: map[string]map[string]bool{}, configured: map[string]bool{},
 	}
 	if p.overlaid() {
-		p.root, p.work = w.path(name+".merged"), w.path(name+".work")
+		p.root, p.work = place+".merged", place+".work"
 	}
 	return p
 }
@@ -268,7 +268,7 @@ func (w *worker) packages(ctx context.Context, l *loader, s *stack) error {
 	if err := wait(ctx, l.rest); err != nil {
 		return err
 	}
-	p := w.newPhase(l.rest, s.lower, "packages")
+	p := w.newPhase(l.rest, s.lower, w.path("packages"))
 	if err := os.MkdirAll(p.upper, 0o755); err != nil {
 		return fmt.Errorf("make tree: %w", err)
 	}

@@ -23,7 +23,7 @@ func (w *worker) files(ctx context.Context, s *stack) error {
 	if len(w.Environment.Files) == 0 {
 		return nil
 	}
-	p := w.newPhase(nil, s.lower, "files")
+	p := w.newPhase(nil, s.lower, w.disk("files"))
 	if err := os.MkdirAll(p.upper, 0o755); err != nil {
 		return fmt.Errorf("add files: %w", err)
 	}
@@ -55,7 +55,7 @@ func (w *worker) file(v *tree.View, f ore.LockedFile) error {
 	if !ok {
 		return fmt.Errorf("its content %s was not given", f.Digest.Short())
 	}
-	staged := w.path("file")
+	staged := w.disk("file")
 	if err := stageFile(staged, src, n); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (w *worker) steps(ctx context.Context, s *stack) error {
 	if len(w.Environment.Steps) == 0 {
 		return nil
 	}
-	p := w.newPhase(nil, s.lower, "steps")
+	p := w.newPhase(nil, s.lower, w.disk("steps"))
 	err := p.mounted(func() error {
 		for _, step := range w.Environment.Steps {
 			if err := p.step(ctx, step); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -148,7 +149,7 @@ func (p *phase) unpack(ctx context.Context, wv wave, members []*loaded) error {
 // settle notes the time after which entries were touched by scripts. It waits
 // for the file system's clock, which moves in ticks, to go beyond it.
 func (p *phase) settle() error {
-	name := p.path("settled")
+	name := filepath.Join(filepath.Dir(p.upper), "settled")
 	var first unix.Timespec
 	for i := 0; ; i++ {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {

@@ -59,14 +59,14 @@ func (s *stack) sealBase(ctx context.Context, p *phase, found []tree.Found) erro
 	if err := s.write(ctx, sources, 0, s.Environment.BaseOnly().Key()); err != nil {
 		return err
 	}
-	f, err := os.Create(s.path("nodes"))
+	f, err := os.Create(s.disk("nodes"))
 	if err != nil {
 		return fmt.Errorf("keep base: %w", err)
 	}
 	if err := errors.Join(gob.NewEncoder(f).Encode(baseNodes{Epoch: s.epoch, Nodes: nodes}), f.Close()); err != nil {
 		return fmt.Errorf("keep base: %w", err)
 	}
-	return s.say.say(message{Layer: &sealed{Index: 0, Path: s.path(layerName(0)), Key: s.Environment.BaseOnly().Key()}})
+	return s.say.say(message{Layer: &sealed{Index: 0, Path: s.disk(layerName(0)), Key: s.Environment.BaseOnly().Key()}})
 }
 
 // ready waits until the base's nodes are known.
@@ -104,7 +104,7 @@ func (s *stack) seal(ctx context.Context, p *phase, key ore.Key) error {
 	if err := s.write(ctx, sources, index, key); err != nil {
 		return err
 	}
-	return s.say.say(message{Layer: &sealed{Index: index, Path: s.path(layerName(index)), Key: key}})
+	return s.say.say(message{Layer: &sealed{Index: index, Path: s.disk(layerName(index)), Key: key}})
 }
 
 func layerName(index int) string { return fmt.Sprintf("layer-%d.squashfs", index) }
@@ -132,7 +132,7 @@ func linkTogether(sources []source) {
 // that blocks that lie together in a pack do so in the layer.
 func (s *stack) write(ctx context.Context, sources []source, index int, key ore.Key) error {
 	s.watch.Tell(ore.Event{Stage: "seal", Text: fmt.Sprintf("layer %d", index+1), Total: int64(len(sources))})
-	f, err := os.Create(s.path(layerName(index)))
+	f, err := os.Create(s.disk(layerName(index)))
 	if err != nil {
 		return fmt.Errorf("seal layer: %w", err)
 	}

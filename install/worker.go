@@ -38,6 +38,8 @@ type worker struct {
 	say   *speaker
 	watch ore.Watcher
 	epoch int64 // the newest time in the base's packages
+
+	scratch string // where trees are made: in memory, or Work itself
 }
 
 // Worker does the work of a build inside a sandbox that a [Builder] spawned: it
@@ -63,6 +65,9 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err erro
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	w.sb = sb
+	if w.scratch, err = w.memory(); err != nil {
+		return nil, err
+	}
 	return w.build(ctx)
 }
 
@@ -104,19 +109,23 @@ func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*out
 	return s.outcome(ctx)
 }
 
-// path names a file or folder of this build.
-func (w *worker) path(name string) string { return filepath.Join(w.Work, name) }
+// path names a file or folder of this build that only the worker sees.
+func (w *worker) path(name string) string { return filepath.Join(w.scratch, name) }
+
+// disk names one that the builder sees, too, or that may grow large.
+func (w *worker) disk(name string) string { return filepath.Join(w.Work, name) }
 
 // treePlace is where the base's tree lies in a build that makes it.
 const treePlace = "tree"
 
-// keepTree gives the base's tree its place in the cache, unless another build
-// was faster. The tree is whole: all that reads it is over.
+// keepTree gives a base's tree that is on the disk its place in the cache,
+// unless another build was faster. The tree is whole: all that reads it is over.
 func (w *worker) keepTree() error {
-	if w.Base != "" {
-		if _, err := os.Lstat(w.Tree); err == nil {
-			return nil
-		}
+	if w.scratch != w.Work {
+		return nil // it goes with the memory
+	}
+	if _, err := os.Lstat(w.Tree); err == nil {
+		return nil
 	}
 	if w.Owners != "" {
 		if err := copyFile(w.Owners, w.Tree+ownersSuffix); err != nil {
