@@ -15,9 +15,10 @@ const firstFD = 3
 type layout struct {
 	accelerator string
 	initrd      string
-	home        int // file descriptor
-	monitor     int // file descriptor of QMP
-	net         int // file descriptor, 0 for no network
+	home        int    // file descriptor
+	monitor     int    // file descriptor of QMP
+	net         int    // file descriptor, 0 for no network
+	tsc         uint64 // rate of the host's time stamp counter in kHz, 0 where the guest need not be told
 }
 
 // arguments is the command line of QEMU.
@@ -33,7 +34,7 @@ func arguments(c vm.Config, l layout) []string {
 	args = append(args, accelerated(l.accelerator)...)
 	args = append(args,
 		"-kernel", c.Kernel, "-initrd", l.initrd,
-		"-append", strings.Join(append(words(l.accelerator), c.Append...), " "),
+		"-append", strings.Join(append(words(l), c.Append...), " "),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", l.monitor), "-mon", "chardev=monitor,mode=control",
 		"-device", "virtio-serial-pci,max_ports=2",
@@ -56,9 +57,18 @@ func arguments(c vm.Config, l layout) []string {
 	if l.net != 0 {
 		args = append(args,
 			"-netdev", fmt.Sprintf("dgram,id=net,local.type=fd,local.str=%d", l.net),
-			"-device", "virtio-net-pci,netdev=net,romfile=,mac="+c.MAC.String())
+			"-device", card(c))
 	}
 	return args
+}
+
+// card is the network card of a machine.
+func card(c vm.Config) string {
+	s := "virtio-net-pci,netdev=net,romfile=,mac=" + c.MAC.String()
+	if c.MTU > 0 {
+		s += fmt.Sprintf(",host_mtu=%d", c.MTU)
+	}
+	return s
 }
 
 // comma writes a value as QEMU's option parser wants it.
@@ -75,7 +85,7 @@ func accelerated(a string) []string {
 }
 
 // words are the kernel's arguments that are the same for every machine.
-func words(accelerator string) []string {
+func words(l layout) []string {
 	w := []string{
 		"console=ttyS0", "quiet", "loglevel=3",
 		// A machine boots once: QEMU ends at a restart.
@@ -83,8 +93,11 @@ func words(accelerator string) []string {
 		// Tests of ciphers at boot, 0.4 s under TCG.
 		"cryptomgr.notests",
 	}
-	if accelerator == KVM {
+	if l.accelerator == KVM {
 		return w
+	}
+	if l.tsc > 0 {
+		w = append(w, fmt.Sprintf("tsc_early_khz=%d", l.tsc))
 	}
 	// Under TCG each of these saves 0.1 s or more: moving the kernel about,
 	// checking timers that are emulated anyway, patching its code for one CPU,

@@ -52,7 +52,8 @@ type Host struct {
 	config   Config
 	launcher process.Launcher
 
-	mu          sync.Mutex // guards accelerator
+	rate        func() uint64 // of the time stamp counter, in kHz; measured once
+	mu          sync.Mutex    // guards accelerator
 	accelerator string
 }
 
@@ -65,7 +66,7 @@ func New(c Config) *Host {
 	if a == "" {
 		a = TCG
 	}
-	return &Host{config: c, accelerator: a}
+	return &Host{config: c, accelerator: a, rate: sync.OnceValue(tscRate)}
 }
 
 // Name returns "qemu".
@@ -112,6 +113,9 @@ func (h *Host) start(ctx context.Context, c vm.Config, accelerator string) (_ *m
 		return nil, err
 	}
 	l := layout{initrd: initrd, accelerator: accelerator}
+	if accelerator == TCG {
+		l.tsc = h.rate()
+	}
 	w, err := l.connect(c)
 	if err != nil {
 		return nil, err
