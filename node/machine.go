@@ -71,13 +71,14 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		hold()
 		return nil, err
 	}
-	return n.adopt(machines, hold), nil
+	return n.adopt(s, machines, hold), nil
 }
 
 // adopt takes machines that run over from their batch.
-func (n *Node) adopt(machines []*machine, hold func()) []Started {
+func (n *Node) adopt(s Start, machines []*machine, hold func()) []Started {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.last = s
 	n.holds = append(n.holds, hold)
 	var all []Started
 	for _, m := range machines {
@@ -95,7 +96,19 @@ func (n *Node) launch(ctx context.Context, name string, c guest.Command) (guest.
 	if err != nil {
 		return guest.Exit{}, err
 	}
+	c.Env = append(c.Env, n.env(m)...) // who asked has its own rank in its environment
 	return m.conn.Exec(ctx, c)
+}
+
+// env is what every process on m sees, whoever started it. A job's command gets
+// the same from cluster, with its task.
+func (n *Node) env(m *machine) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return []string{
+		"ORE_JOB=" + n.last.Job, "ORE_RANK=" + strconv.Itoa(m.started.Rank), "ORE_SIZE=" + strconv.Itoa(n.last.Size),
+		"ORE_HOSTS=" + strings.Join(n.last.Hosts, ","), "ORE_TASK=",
+	}
 }
 
 // batch is one start under way.

@@ -39,6 +39,7 @@ type Node struct {
 	policy   ore.Network
 	machines map[string]*machine
 	holds    []func() // of layers
+	last     Start    // the latest, which knows all machines of the job
 	released chan struct{}
 	gone     bool
 }

@@ -148,7 +148,7 @@ func (c *call) serve(ctx context.Context) {
 	m, err := c.node.lookup(c.request.To)
 	var exit guest.Exit
 	if err == nil {
-		exit, err = m.conn.Exec(ctx, c.command(ctx, resize))
+		exit, err = m.conn.Exec(ctx, c.command(ctx, m, resize))
 	}
 	c.mu.Lock()
 	if err != nil && exit == (guest.Exit{}) {
@@ -180,10 +180,10 @@ func (c *call) control(cancel func(), resize chan<- guest.Size) {
 	}
 }
 
-func (c *call) command(ctx context.Context, resize <-chan guest.Size) guest.Command {
+func (c *call) command(ctx context.Context, m *machine, resize <-chan guest.Size) guest.Command {
 	q := c.request
 	cmd := guest.Command{
-		Args: q.Args, Script: q.Script, Env: q.Env, Dir: q.Dir, User: q.User, Secrets: q.Secrets,
+		Args: q.Args, Script: q.Script, Env: append(c.node.env(m), q.Env...), Dir: q.Dir, User: q.User, Secrets: q.Secrets,
 		Processes: q.Pids, Sweep: q.Sweep, Grace: time.Duration(q.GraceMS) * time.Millisecond,
 		Stdout: frames{c, wire.Stdout}, Stderr: frames{c, wire.Stderr},
 	}
