@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"unsafe"
 
+	"ore/install/sandbox/seccomp"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -61,7 +63,7 @@ type supervisor struct {
 }
 
 // rules returns what the tier's filter catches.
-func (t Tier) rules() []rule {
+func (t Tier) rules() []seccomp.Rule {
 	r := syncRules()
 	switch t {
 	case SubIDs:
@@ -72,32 +74,41 @@ func (t Tier) rules() []rule {
 	return r
 }
 
-// deviceRules catch the making of devices.
-func deviceRules() []rule {
-	var r []rule
-	for _, kind := range []uint32{unix.S_IFCHR, unix.S_IFBLK} {
-		r = append(r,
-			rule{number: unix.SYS_MKNOD, action: notify, arg: 1, mask: unix.S_IFMT, want: kind},
-			rule{number: unix.SYS_MKNODAT, action: notify, arg: 2, mask: unix.S_IFMT, want: kind})
+// syncRules make the fsync family do nothing (fsync(2), sync(2), msync(2)).
+func syncRules() []seccomp.Rule {
+	var r []seccomp.Rule
+	for _, n := range []int{
+		unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNC, unix.SYS_SYNCFS,
+		unix.SYS_SYNC_FILE_RANGE, unix.SYS_MSYNC,
+	} {
+		r = append(r, seccomp.Rule{Number: n, Action: seccomp.Succeed})
 	}
 	return r
 }
 
-// notify hands a call to the supervisor.
-const notify = unix.SECCOMP_RET_USER_NOTIF
+// deviceRules catch the making of devices.
+func deviceRules() []seccomp.Rule {
+	var r []seccomp.Rule
+	for _, kind := range []uint32{unix.S_IFCHR, unix.S_IFBLK} {
+		r = append(r,
+			seccomp.Rule{Number: unix.SYS_MKNOD, Action: seccomp.Notify, Arg: 1, Mask: unix.S_IFMT, Want: kind},
+			seccomp.Rule{Number: unix.SYS_MKNODAT, Action: seccomp.Notify, Arg: 2, Mask: unix.S_IFMT, Want: kind})
+	}
+	return r
+}
 
 // singleRules catch all that sets or shows an owner, a user or a device.
-func singleRules() []rule {
-	r := []rule{
-		{number: unix.SYS_SETGROUPS, action: succeed},
-		{number: unix.SYS_GETGROUPS, action: succeed}, // no supplementary groups
-		{number: unix.SYS_OPEN, action: notify, arg: 1, mask: unix.O_CREAT, any: true},
-		{number: unix.SYS_OPENAT, action: notify, arg: 2, mask: unix.O_CREAT, any: true},
-		{number: unix.SYS_PRCTL, action: notify, mask: 0xffff_ffff, want: unix.PR_SET_KEEPCAPS},
+func singleRules() []seccomp.Rule {
+	r := []seccomp.Rule{
+		{Number: unix.SYS_SETGROUPS, Action: seccomp.Succeed},
+		{Number: unix.SYS_GETGROUPS, Action: seccomp.Succeed}, // no supplementary groups
+		{Number: unix.SYS_OPEN, Action: seccomp.Notify, Arg: 1, Mask: unix.O_CREAT, Any: true},
+		{Number: unix.SYS_OPENAT, Action: seccomp.Notify, Arg: 2, Mask: unix.O_CREAT, Any: true},
+		{Number: unix.SYS_PRCTL, Action: seccomp.Notify, Mask: 0xffff_ffff, Want: unix.PR_SET_KEEPCAPS},
 	}
 	for n := range handlers() {
 		if n != unix.SYS_OPEN && n != unix.SYS_OPENAT && n != unix.SYS_PRCTL {
-			r = append(r, rule{number: int(n), action: notify})
+			r = append(r, seccomp.Rule{Number: int(n), Action: seccomp.Notify})
 		}
 	}
 	return r
@@ -141,10 +152,10 @@ func handlers() map[int32]handler {
 // function that begins to answer what the filter catches.
 func (o order) supervise() (begin func() error, err error) {
 	if o.Tier == Root {
-		_, err := install(o.Tier.rules(), false)
+		_, err := seccomp.Install(o.Tier.rules(), false)
 		return func() error { return nil }, err
 	}
-	listener, err := install(o.Tier.rules(), true)
+	listener, err := seccomp.Install(o.Tier.rules(), true)
 	if err != nil {
 		return nil, err
 	}

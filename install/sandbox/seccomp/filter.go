@@ -1,4 +1,7 @@
-package sandbox
+// Package seccomp decides what becomes of the system calls of a thread and of
+// all that it starts: some are answered without being done, some are handed to
+// a supervisor (seccomp(2), seccomp_unotify(2)).
+package seccomp
 
 import (
 	"errors"
@@ -15,37 +18,28 @@ const (
 	offsetArgs   = 16
 )
 
-// rule says what becomes of a system call. With a mask, it is only for calls
-// in which one of the argument's bits under the mask, compared with want, fits.
-type rule struct {
-	number int
-	action uint32
+// Rule says what becomes of a system call; with a mask, of those calls only
+// in which an argument's bits under the mask are the ones wanted.
+type Rule struct {
+	Number int
+	Action uint32 // Succeed or Notify
 
-	arg  int
-	mask uint32 // 0: the arguments do not matter
-	want uint32 // argument&mask == want
-	any  bool   // argument&mask != 0, instead
+	Arg  int
+	Mask uint32 // 0: the arguments do not matter
+	Want uint32 // argument&Mask == Want
+	Any  bool   // argument&Mask != 0, instead
 }
 
-// succeed answers a system call with 0 without doing it.
-const succeed = unix.SECCOMP_RET_ERRNO
-
-// syncRules make the fsync family do nothing (fsync(2), sync(2), msync(2)).
-func syncRules() []rule {
-	var r []rule
-	for _, n := range []int{
-		unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNC, unix.SYS_SYNCFS,
-		unix.SYS_SYNC_FILE_RANGE, unix.SYS_MSYNC,
-	} {
-		r = append(r, rule{number: n, action: succeed})
-	}
-	return r
-}
+// The actions of rules. What no rule is about is allowed.
+const (
+	Succeed uint32 = unix.SECCOMP_RET_ERRNO      // answer with 0 and do nothing
+	Notify  uint32 = unix.SECCOMP_RET_USER_NOTIF // hand the call to the supervisor
+)
 
 // assemble makes a program of classic BPF from rules: the first that fits a
 // system call decides, all others pass. The kernel remembers which calls pass
 // whatever their arguments (Linux 5.11), so those cost nothing.
-func assemble(rules []rule) []unix.SockFilter {
+func assemble(rules []Rule) []unix.SockFilter {
 	const (
 		load  = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		equal = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -60,36 +54,36 @@ func assemble(rules []rule) []unix.SockFilter {
 		{Code: load, K: offsetNumber},
 	}
 	for _, r := range rules {
-		n := uint32(r.number)
+		n := uint32(r.Number)
 		switch {
-		case r.mask == 0:
+		case r.Mask == 0:
 			p = append(p,
 				unix.SockFilter{Code: equal, K: n, Jf: 1},
-				unix.SockFilter{Code: ret, K: r.action})
-		case r.any:
+				unix.SockFilter{Code: ret, K: r.Action})
+		case r.Any:
 			p = append(p,
 				unix.SockFilter{Code: equal, K: n, Jf: 4},
-				unix.SockFilter{Code: load, K: uint32(offsetArgs + 8*r.arg)},
-				unix.SockFilter{Code: set, K: r.mask, Jf: 1},
-				unix.SockFilter{Code: ret, K: r.action},
+				unix.SockFilter{Code: load, K: uint32(offsetArgs + 8*r.Arg)},
+				unix.SockFilter{Code: set, K: r.Mask, Jf: 1},
+				unix.SockFilter{Code: ret, K: r.Action},
 				unix.SockFilter{Code: load, K: offsetNumber})
 		default:
 			p = append(p,
 				unix.SockFilter{Code: equal, K: n, Jf: 5},
-				unix.SockFilter{Code: load, K: uint32(offsetArgs + 8*r.arg)},
-				unix.SockFilter{Code: and, K: r.mask},
-				unix.SockFilter{Code: equal, K: r.want, Jf: 1},
-				unix.SockFilter{Code: ret, K: r.action},
+				unix.SockFilter{Code: load, K: uint32(offsetArgs + 8*r.Arg)},
+				unix.SockFilter{Code: and, K: r.Mask},
+				unix.SockFilter{Code: equal, K: r.Want, Jf: 1},
+				unix.SockFilter{Code: ret, K: r.Action},
 				unix.SockFilter{Code: load, K: offsetNumber})
 		}
 	}
 	return append(p, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
 }
 
-// install puts the filter on the calling thread, from where every process that
+// Install puts the filter on the calling thread, from where every process that
 // it starts inherits it. With listen it returns the descriptor on which calls
-// marked SECCOMP_RET_USER_NOTIF are heard.
-func install(rules []rule, listen bool) (int, error) {
+// under Notify are heard.
+func Install(rules []Rule, listen bool) (int, error) {
 	p := assemble(rules)
 	prog := unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]}
 	if !listen {
