@@ -67,17 +67,60 @@ func builder(t testing.TB, dir string, debs deb.Fetcher) *Builder {
 	}
 }
 
-func TestBuild(t *testing.T) {
-	env, a := lock(t, "bookworm", "ncbi-blast+")
-	if err := a.FetchAll(t.Context(), env.Packages, nil); err != nil {
-		t.Fatal(err)
-	}
+// The same lock built again, with the base at hand and without, has the same
+// layers; only what is needed is decoded.
+func TestBuildAgain(t *testing.T) {
+	env, a := lock(t, "bookworm", "netcat-openbsd")
 	dir := testDir(t)
 	b := builder(t, dir, a)
 	start := time.Now()
-	m, err := b.Build(t.Context(), Request{Environment: env})
+	first, err := b.Build(t.Context(), Request{Environment: env})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("built in %v: %d packages, tree %s, %d files, %d bytes, layers %v", time.Since(start), len(env.Packages), m.Tree, m.Files, m.Bytes, m.Layers)
+	t.Logf("%d packages in %v, %d entries, %d bytes", len(env.Packages), time.Since(start), first.Files, first.Bytes)
+	b.Debs = noDebs{}
+	start = time.Now()
+	second, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("again in %v", time.Since(start))
+	if first.Digest() != second.Digest() {
+		t.Errorf("first %+v, then %+v", first.Layers, second.Layers)
+	}
+	base := env.BaseOnly()
+	third, err := b.Build(t.Context(), Request{Environment: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(third.Layers) != 1 || third.Layers[0] != first.Layers[0] || third.Key != base.Key() {
+		t.Errorf("the base alone: %+v", third.Layers)
+	}
+}
+
+// BenchmarkBuild measures a build whose .debs are at hand: from nothing, and
+// with all packages decoded and the base made before.
+func BenchmarkBuild(b *testing.B) {
+	env, a := lock(b, "bookworm", "ncbi-blast+")
+	if err := a.FetchAll(b.Context(), env.Packages, nil); err != nil {
+		b.Fatal(err)
+	}
+	build := func(b *testing.B, dir string) {
+		if _, err := builder(b, dir, a).Build(b.Context(), Request{Environment: env}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			build(b, b.TempDir())
+		}
+	})
+	b.Run("seen", func(b *testing.B) {
+		dir := b.TempDir()
+		build(b, dir)
+		for b.Loop() {
+			build(b, dir)
+		}
+	})
 }

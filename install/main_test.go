@@ -28,5 +28,29 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if shared != "" {
+		os.RemoveAll(shared)
+	}
+	os.Exit(code)
+}
+
+// shared is the builder's folder of all tests, so that packages are decoded
+// once.
+var shared string
+
+// testDir returns it; ORE_TEST_DIR keeps it between runs.
+func testDir(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("ORE_TEST_DIR"); dir != "" {
+		return dir
+	}
+	if shared == "" {
+		dir, err := os.MkdirTemp("", "ore-install-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared = dir
+	}
+	return shared
 }

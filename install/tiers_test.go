@@ -144,17 +144,15 @@ func subIDUser(t *testing.T) int {
 }
 
 // One lock has one tree, whoever builds it: root, a user with subordinate ids,
-// and a user with nothing.
-func TestOneTree(t *testing.T) {
+// and a user with nothing. Even the layers are the same.
+func TestOneTree(t *testing.T) { oneTree(t, "netcat-openbsd") }
+
+func oneTree(t *testing.T, packages ...string) {
 	if os.Getuid() != 0 {
 		t.Skip("this test becomes several users: run it as root")
 	}
 	dir := testDir(t)
-	packages := "openssh-server"
-	if p := os.Getenv("ORE_TEST_PACKAGES"); p != "" {
-		packages = p
-	}
-	env, a := lock(t, "bookworm", strings.Fields(packages)...)
+	env, a := lock(t, "bookworm", packages...)
 	b := builder(t, dir, a)
 	want, err := b.Build(t.Context(), Request{Environment: env})
 	if err != nil {
