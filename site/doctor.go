@@ -11,6 +11,7 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/install/sandbox"
 	"ore/job"
 	"ore/namespace"
 	"ore/vm"
@@ -41,11 +42,7 @@ func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
 		}
 		all = append(all, f)
 	}
-	if tier, err := bestTier(ctx); err != nil {
-		all = append(all, Finding{Name: "environments can be built", Needed: true, What: err.Error()})
-	} else {
-		all = append(all, Finding{Name: "environments can be built", Works: true, What: "in tier " + string(tier)})
-	}
+	all = append(all, s.findSandboxes(ctx)...)
 	if !ok {
 		return all, ctx.Err()
 	}
@@ -53,6 +50,24 @@ func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
 		all = append(all, s.findHypervisor(ctx, h))
 	}
 	return all, ctx.Err()
+}
+
+// findSandboxes tries each way to build environments; one of them is needed.
+func (s *Site) findSandboxes(ctx context.Context) []Finding {
+	var all []Finding
+	some := false
+	for _, a := range sandbox.Probe(ctx, s.Dirs.Cache) {
+		f := Finding{Name: "environments, tier " + string(a.Tier), Works: a.Works, What: a.Why}
+		if a.Works {
+			f.What = "works"
+		}
+		some = some || a.Works
+		all = append(all, f)
+	}
+	for i := range all {
+		all[i].Needed = !some
+	}
+	return all
 }
 
 // leastSpace is what the packages, packs and image of a small environment take.

@@ -67,15 +67,11 @@ func (m *images) Have(ctx context.Context, env ore.Environment) (plan.Have, erro
 	if have.Exact, err = find(env); err != nil || have.Exact != nil {
 		return have, err // nothing else can be better
 	}
-	b, err := m.site.builder(ctx, nil, nil)
-	if err != nil {
-		return have, err
-	}
 	a, err := m.site.archive(ctx, m.wants, nil)
 	if err != nil {
 		return have, err
 	}
-	installed, err := b.Have(env)
+	installed, err := m.site.builder(nil, nil).Have(env)
 	if err != nil {
 		return have, err
 	}
@@ -117,8 +113,8 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if err := a.FetchAll(ctx, mk.Plan.Chosen().Install, watch); err != nil {
 		return image.Manifest{}, err
 	}
-	b, err := m.site.builder(ctx, a, watch)
-	if err != nil {
+	b := m.site.builder(a, watch)
+	if b.Tier, err = m.site.tier(ctx); err != nil {
 		return image.Manifest{}, err
 	}
 	return b.Build(ctx, install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)})
@@ -132,15 +128,13 @@ func keys(w ore.Wants) map[ore.Digest][]byte {
 	return all
 }
 
-func (s *Site) builder(ctx context.Context, f deb.Fetcher, watch ore.Watcher) (*install.Builder, error) {
-	tier, err := bestTier(ctx)
-	if err != nil {
-		return nil, err
-	}
+// builder returns the builder of this site's images, but for the tier of its
+// sandbox, which only a build needs.
+func (s *Site) builder(f deb.Fetcher, watch ore.Watcher) *install.Builder {
 	return &install.Builder{
 		Dir: filepath.Join(s.Dirs.Cache, "install"), Store: s.Cache.Store, Debs: f,
-		Tier: tier, Args: []string{InstallCommand}, Watch: watch,
-	}, nil
+		Args: []string{InstallCommand}, Watch: watch,
+	}
 }
 
 // InstallCommand is the hidden subcommand that runs install.Worker.
