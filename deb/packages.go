@@ -84,7 +84,7 @@ func (r *refresh) index(ctx context.Context, rel release.Release, path string) (
 		if x, err := index.Open(r.store.packedPath(name)); err == nil {
 			return name, x.Close()
 		}
-		text, err := r.packagesText(ctx, rel, v, path, file, plain.Size)
+		text, err := r.packagesText(ctx, rel, v, indexFile{path, file, plain.Size})
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			// Another process fetched the same file and was done with it
@@ -121,8 +121,16 @@ func (r *refresh) pack(name ore.Digest, text []byte) error {
 	return writeWhole(r.store.packedPath(name), data)
 }
 
+// indexFile is one form of an index as the release file lists it.
+type indexFile struct {
+	path string       // without the form's suffix
+	file release.File // the form
+	size int64        // of the index when it is unpacked
+}
+
 // packagesText fetches one form of an index and unpacks it.
-func (r *refresh) packagesText(ctx context.Context, rel release.Release, v variant, path string, file release.File, size int64) ([]byte, error) {
+func (r *refresh) packagesText(ctx context.Context, rel release.Release, v variant, x indexFile) ([]byte, error) {
+	path, file, size := x.path, x.file, x.size
 	if file.Size == 0 {
 		return nil, nil
 	}

@@ -216,7 +216,7 @@ func parseOneLine(text string) ([]source, error) {
 		}
 		arches := strings.ReplaceAll(options["arch"], ",", " ")
 		signedBy := strings.ReplaceAll(options["signed-by"], ",", " ")
-		list = append(list, entries(words[:1], words[1:2], words[2:], strings.Fields(arches), signedBy)...)
+		list = append(list, entry{words[:1], words[1:2], words[2:], strings.Fields(arches), signedBy}.sources()...)
 	}
 	return list, lines.Err()
 }
@@ -236,7 +236,7 @@ func parseDeb822(text string) ([]source, error) {
 			return nil, errors.New("an entry without URIs or Suites")
 		}
 		signedBy := strings.TrimSpace(strings.Join(p.Lines("Signed-By"), "\n"))
-		list = append(list, entries(uris, suites, p.Words("Components"), p.Words("Architectures"), signedBy)...)
+		list = append(list, entry{uris, suites, p.Words("Components"), p.Words("Architectures"), signedBy}.sources()...)
 	}
 	return list, nil
 }
@@ -245,20 +245,27 @@ func isNo(s string) bool {
 	return slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(s))
 }
 
-// entries multiplies the lists of one entry out, as apt does: every suite of
-// the first URI, then those of the next.
-func entries(uris, suites, components, arches []string, signedBy string) []source {
+// entry is one entry of the host's configuration.
+type entry struct {
+	uris, suites, components, arches []string
+
+	signedBy string
+}
+
+// sources multiplies the entry's lists out, as apt does: every suite of the
+// first URI, then those of the next.
+func (e entry) sources() []source {
 	var list []source
-	if len(arches) > 0 && !slices.Contains(arches, Arch) {
+	if len(e.arches) > 0 && !slices.Contains(e.arches, Arch) {
 		return nil
 	}
-	for _, uri := range uris {
+	for _, uri := range e.uris {
 		if !strings.HasPrefix(uri, "http://") && !strings.HasPrefix(uri, "https://") && !strings.HasPrefix(uri, "file:") {
 			continue // cdrom:, tor+http:, mirror+...: nothing that can be read here
 		}
-		for _, suite := range suites {
+		for _, suite := range e.suites {
 			list = append(list, source{uri: strings.TrimRight(uri, "/"), suite: suite,
-				components: components, signedBy: signedBy})
+				components: e.components, signedBy: e.signedBy})
 		}
 	}
 	return list
