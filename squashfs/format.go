@@ -51,14 +51,6 @@ const (
 	flagRawIDs       = 1 << 11
 )
 
-// Identifiers of compressors.
-const (
-	compGzip = 1
-	compXZ   = 4
-	compLZ4  = 5
-	compZstd = 6
-)
-
 // Types of inodes. The extended ones are the basic ones plus extended.
 const (
 	typeDir      = 1

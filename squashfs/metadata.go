@@ -84,7 +84,7 @@ func (r *Reader) expandMeta(pos int64) (metaContent, error) {
 		return c, nil
 	}
 	out := make([]byte, metaSize)
-	m, err := r.d.decompress(out, b[:n])
+	m, err := r.unpack(out, b[:n])
 	if err != nil {
 		return c, fmt.Errorf("metadata block at %d: %w", pos, err)
 	}

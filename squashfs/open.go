@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"ore/squashfs/expand"
 	"slices"
 	"sync"
 )
@@ -187,7 +188,7 @@ func (r *Reader) expandSome(out []byte, start int64, word uint32) (int, error) {
 	n := int(word &^ blockRaw)
 	if word&blockRaw != 0 {
 		if n > len(out) {
-			return 0, errTooLong
+			return 0, expand.ErrTooLong
 		}
 		return n, r.readAt(out[:n], start)
 	}
@@ -195,7 +196,7 @@ func (r *Reader) expandSome(out []byte, start int64, word uint32) (int, error) {
 	if err := r.readAt(packed, start); err != nil {
 		return 0, err
 	}
-	return r.d.decompress(out, packed)
+	return r.unpack(out, packed)
 }
 
 // fragment returns a fragment block's content, which must not be changed.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"ore/squashfs/expand"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ type Reader struct {
 	r           io.ReaderAt
 	super       superblock
 	compression Compression // the Writer's name for the image's compression, "" if it has none
-	d           decompressor
+	unpack      expand.Block
 	ids         []uint32
 	frags       []fragment
 	items       []*item // sorted by path, the root first
@@ -78,15 +79,15 @@ func open(f io.ReaderAt, size int64) (*Reader, error) {
 	if r.super, err = decodeSuperblock(head, size); err != nil {
 		return nil, err
 	}
-	if r.d, err = newDecompressor(&r.super); err != nil {
+	if r.unpack, err = expand.New(r.super.Compressor, max(int(r.super.BlockSize), metaSize)); err != nil {
 		return nil, err
 	}
 	switch raw := uint16(flagRawData | flagRawFragments); {
 	case r.super.Flags&raw == raw:
 		r.compression = None
-	case r.super.Compressor == compZstd:
+	case r.super.Compressor == expand.Zstd:
 		r.compression = Zstd
-	case r.super.Compressor == compLZ4:
+	case r.super.Compressor == expand.LZ4:
 		r.compression = LZ4
 	}
 	if err := r.readIDs(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"ore/squashfs/expand"
 )
 
 // compressorOptions returns what stands between superblock and data. Readers
@@ -29,11 +30,11 @@ func (t *tables) store(root *inode, c compressor) error {
 		Inodes: uint32(len(t.order)), Fragments: uint32(len(t.w.frags)), IDs: uint16(len(t.ids)),
 		BlockSize: uint32(t.w.o.BlockSize), BlockLog: uint16(bits.TrailingZeros(uint(t.w.o.BlockSize))),
 		Root: root.ref, XattrTable: absent,
-		Compressor: compZstd, Flags: flagExportable | flagNoXattrs,
+		Compressor: expand.Zstd, Flags: flagExportable | flagNoXattrs,
 	}
 	switch t.w.o.Compression {
 	case LZ4:
-		s.Compressor, s.Flags = compLZ4, s.Flags|flagOptions
+		s.Compressor, s.Flags = expand.LZ4, s.Flags|flagOptions
 	case None:
 		s.Flags |= flagRawInodes | flagRawData | flagRawFragments | flagRawXattrs | flagRawIDs
 	}

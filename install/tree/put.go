@@ -42,7 +42,7 @@ func (v *View) put(n *Node, staged string) (string, error) {
 		err = v.link(n, p)
 	case n.Regular():
 		if err = unix.Rename(staged, v.Host(p)); err == nil {
-			err = v.own(v.Host(p), UnixMode(n.Mode), n.UID, n.GID, false)
+			err = v.own(v.Host(p), place{mode: UnixMode(n.Mode), uid: n.UID, gid: n.GID})
 		}
 	default:
 		err = v.special(n, p)
@@ -60,7 +60,7 @@ func (v *View) special(n *Node, p string) error {
 		if err := v.owners.Mknod(host, fileType(n.Mode)|mode, n.Major, n.Minor); err != nil {
 			return err
 		}
-		return v.own(host, mode, n.UID, n.GID, true)
+		return v.own(host, place{mode, n.UID, n.GID, true})
 	}
 	if err := unix.Symlink(n.Link, host); err != nil {
 		return err

@@ -161,11 +161,18 @@ func (v *View) mkdir(p string, mode, uid, gid uint32) error {
 		return fmt.Errorf("make folder %s: %w", p, err)
 	}
 	v.made[p] = true
-	return v.own(host, mode, uid, gid, mode&^0o022 != mode)
+	return v.own(host, place{mode, uid, gid, mode&^0o022 != mode})
+}
+
+// place is what a new entry is meant to be.
+type place struct {
+	mode, uid, gid uint32
+	chmod          bool // the mode has to be set too, since the umask hid it
 }
 
 // own sets the owner and, where chown clears it or the umask hid it, the mode.
-func (v *View) own(host string, mode, uid, gid uint32, chmod bool) error {
+func (v *View) own(host string, p place) error {
+	mode, uid, gid, chmod := p.mode, p.uid, p.gid, p.chmod
 	if uid != 0 || gid != 0 {
 		if err := v.owners.Chown(host, int(uid), int(gid)); err != nil {
 			return err
@@ -194,7 +201,7 @@ func (v *View) WriteFile(name string, mode uint32, content []byte) error {
 	if err := os.WriteFile(host, content, fs.FileMode(mode)&fs.ModePerm); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return v.own(host, mode, 0, 0, mode&^0o022 != mode)
+	return v.own(host, place{mode: mode, chmod: mode&^0o022 != mode})
 }
 
 // ReadFile reads the file at name; if there is none, it returns nothing.

@@ -1,4 +1,4 @@
-package squashfs
+package expand
 
 import (
 	"bytes"
