@@ -3,7 +3,6 @@ package squashfs
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
