@@ -11,14 +11,21 @@
 //	        skopeo, podman and other engines of containers
 //	ext4    a file system with the merged tree and free space
 //	qcow2   that file system as a disk of QEMU
-//	vmdk    that file system as a disk of VMware (monolithicSparse)
+//	vmdk    that file system as a disk of VMware (monolithicSparse, which
+//	        Workstation and Fusion start and vmkfstools -i imports)
 //
 // # Trees
 //
 // Tar archives and file systems hold the merged tree: what a machine sees that
 // mounts the layers one above the other. An OCI image keeps the layers apart,
 // so that images with the same base share it; a whiteout becomes an empty file
-// ".wh.NAME". Sockets are left out of archives, which cannot hold them.
+// ".wh.NAME". Sockets are left out of archives, which cannot hold them. For
+// engines that do not read zstd, "skopeo copy --dest-decompress oci:X:latest
+// dir:Y" unpacks the layers, and Y can be copied on, to docker-archive too.
+//
+// The manifest's annotations name the key, the tree digest and the digest of
+// the image as ore has it; ore.lock names the blob of the layout that is the
+// environment as JSON.
 //
 // # Disks
 //

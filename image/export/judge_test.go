@@ -125,8 +125,10 @@ func TestOCIJudge(t *testing.T) {
 		}
 	}
 	run(t, "skopeo", "--insecure-policy", "copy", "oci:"+dir+":latest", "oci:"+filepath.Join(tmp, "copy")+":latest")
-	archive := filepath.Join(tmp, "docker.tar")
-	run(t, "skopeo", "--insecure-policy", "copy", "oci:"+filepath.Join(tmp, "copy")+":latest", "docker-archive:"+archive+":ore:latest")
+	// Docker's archives have no zstd, and skopeo does not unpack on its own.
+	archive, plain := filepath.Join(tmp, "docker.tar"), filepath.Join(tmp, "plain")
+	run(t, "skopeo", "--insecure-policy", "copy", "--dest-decompress", "oci:"+filepath.Join(tmp, "copy")+":latest", "dir:"+plain)
+	run(t, "skopeo", "--insecure-policy", "copy", "dir:"+plain, "docker-archive:"+archive+":ore:latest")
 	unpacked := filepath.Join(tmp, "unpacked")
 	if err := os.Mkdir(unpacked, 0o755); err != nil {
 		t.Fatal(err)
