@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"ore"
+)
+
+// sorted are the lines of a text in the order of letters.
+func sorted(s string) []string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	slices.Sort(lines)
+	return lines
+}
+
+// The life of a test bed: up, commands, files, more machines, ports, the end.
+func TestBed(t *testing.T) {
+	p := someone(t)
+	p.file(t, "greeting", "hello bed\n")
+	o := p.must(t, "up", "-q", "--name", "bed", "-n", "2", "-i", "greeting", "--publish", "127.0.0.1:0:1:7000")
+	t.Cleanup(func() { p.ore(t, "down", "bed") })
+	port := regexp.MustCompile(`port +(127\.0\.0\.1:\d+) -> m1:7000`).FindStringSubmatch(o.out)
+	if port == nil {
+		t.Fatalf("no port is told: %v", o)
+	}
+
+	if got, want := sorted(p.must(t, "exec", "bed", "--", "sh", "-c", "hostname; cat greeting").out),
+		[]string{"0: hello bed", "0: m0", "1: hello bed", "1: m1"}; !slices.Equal(got, want) {
+		t.Errorf("exec: %q, want %q", got, want)
+	}
+	if o := p.ore(t, "exec", "bed", "--rank", "1", "--", "sh", "-c", "echo one; exit 3"); o.code != 3 || o.out != "one\n" {
+		t.Errorf("exec on rank 1: %v", o)
+	}
+	cmd := p.command(t.Context(), "exec", "bed", "--rank", "0", "--", "wc", "-c")
+	cmd.Stdin = strings.NewReader(strings.Repeat("x", 1_000_000))
+	if o := finish(t, cmd); o.out != "1000000\n" {
+		t.Errorf("standard input of exec: %v", o)
+	}
+	p.refused(t, ore.ExitFailed, []string{"not all of rank 5 are there"}, "exec", "bed", "--rank", "5", "--", "true")
+	p.refused(t, ore.ExitFailed, []string{"run already: end them with 'ore down bed'"}, "up", "-q", "--name", "bed")
+
+	published(t, p, port[1])
+
+	p.file(t, "data/x", "payload")
+	p.must(t, "cp", "data", "bed:/srv")
+	p.must(t, "exec", "bed", "--", "sh", "-c", "echo $(cat /srv/data/x) on $(hostname) >/srv/answer")
+	p.must(t, "cp", "--rank", "1", "bed:/srv/answer", "back")
+	if got := read(t, p.dir, "back", "answer"); got != "payload on m1\n" {
+		t.Errorf("cp: %q", got)
+	}
+	p.refused(t, ore.ExitFailed, []string{"/srv/nosuch: there is no such file"}, "cp", "bed:/srv/nosuch", "back")
+
+	p.must(t, "grow", "-q", "bed", "-n", "4")
+	if got, want := sorted(p.must(t, "exec", "bed", "--", "hostname").out), []string{"0: m0", "1: m1", "2: m2", "3: m3"}; !slices.Equal(got, want) {
+		t.Errorf("after grow: %q, want %q", got, want)
+	}
+	if o := p.must(t, "exec", "bed", "--rank", "0", "--", "sh", "-c", "getent hosts m3"); !strings.Contains(o.out, "m3") {
+		t.Errorf("an old machine does not know a new one: %v", o)
+	}
+	p.refused(t, ore.ExitFailed, []string{"there are 4 machines already: say a larger number"}, "grow", "bed", "-n", "2")
+	if o := p.must(t, "jobs", "show", "bed"); strings.Count(o.out, "machine  m") != 4 {
+		t.Errorf("jobs show: %v", o)
+	}
+	p.refused(t, ore.ExitFailed, []string{"it runs: end it first ('ore down bed'"}, "jobs", "rm", "bed")
+
+	p.must(t, "down", "bed")
+	if _, err := net.Dial("tcp", port[1]); err == nil {
+		t.Errorf("the port %s is still open", port[1])
+	}
+	p.refused(t, ore.ExitFailed, []string{"there is none"}, "down", "bed")
+	if _, err := os.Stat(filepath.Join(p.home, "run", "bed")); !os.IsNotExist(err) {
+		t.Errorf("the folder of the job is still there: %v", err)
+	}
+}
+
+// published serves something in machine 1 and fetches it over the host's port.
+func published(t *testing.T, p *person, address string) {
+	t.Helper()
+	server := p.begin(t, "exec", "bed", "--rank", "1", "--", "perl", "-MIO::Socket::INET", "-e",
+		`$|=1; my $l=IO::Socket::INET->new(LocalPort=>7000,Listen=>1) or die; print "listening\n"; my $c=$l->accept; print $c "from m1: ".<$c>; close $c`)
+	server.saw(t, "listening")
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("ping\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bufio.NewReader(c).ReadString('\n'); err != nil || got != "from m1: ping\n" {
+		t.Errorf("over the published port: %q, %v", got, err)
+	}
+	if o := server.end(t); o.code != 0 {
+		t.Errorf("the server in the machine: %v", o)
+	}
+}
+
+func TestUpThatFailsLeavesNothing(t *testing.T) {
+	p := someone(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p.refused(t, ore.ExitFailed, []string{"publish " + l.Addr().String(), "in use"}, "up", "-q", "--name", "taken", "--publish", l.Addr().String()+":80")
+	p.refused(t, ore.ExitFailed, []string{"there is none"}, "jobs", "show", "taken")
+}
