@@ -73,13 +73,10 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
-// compressor compresses blocks, one at a time. Its output depends on the block
-// alone, not on blocks before.
-type compressor interface {
-	// compress returns src compressed, in dst's memory if it fits there, or
-	// nil if src does not become smaller.
-	compress(dst, src []byte) []byte
-}
+// compressor compresses blocks, one at a time. It returns src compressed, in
+// dst's memory if it fits there, or nil if src does not become smaller. Its
+// output depends on the block alone, not on blocks before.
+type compressor func(dst, src []byte) []byte
 
 // newCompressor returns a compressor for completed options. Each goroutine
 // needs its own.
@@ -92,14 +89,14 @@ func newCompressor(o Options) (compressor, error) {
 			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(o.Level)),
 			// The kernel's decoder has a window of this size and no more.
 			zstd.WithWindowSize(max(o.BlockSize, metaSize)))
-		return zstdCompressor{e}, err
+		return zstdCompressor{e}.compress, err
 	case LZ4:
 		if o.Level > 0 {
-			return &lz4HC{lz4.CompressorHC{Level: lz4.CompressionLevel(1 << (8 + o.Level))}}, nil
+			return (&lz4HC{lz4.CompressorHC{Level: lz4.CompressionLevel(1 << (8 + o.Level))}}).compress, nil
 		}
-		return &lz4Fast{}, nil
+		return new(lz4Fast).compress, nil
 	}
-	return storer{}, nil
+	return func(_, _ []byte) []byte { return nil }, nil
 }
 
 // smaller returns packed unless it saves too little of n bytes to be worth the
@@ -147,7 +144,3 @@ func lz4Room(dst []byte, n int) []byte {
 	}
 	return dst[:n]
 }
-
-type storer struct{}
-
-func (storer) compress(_, _ []byte) []byte { return nil }

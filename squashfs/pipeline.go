@@ -125,7 +125,7 @@ func (x *piece) pack(c compressor) {
 		x.data, x.word = nil, 0
 		return
 	}
-	x.data = c.compress(x.room, x.in)
+	x.data = c(x.room, x.in)
 	x.word = uint32(len(x.data))
 	if x.data == nil {
 		x.data, x.word = x.in, uint32(len(x.in))|blockRaw

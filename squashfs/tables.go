@@ -43,7 +43,7 @@ func (m *metaWriter) flush() {
 	if len(m.buf) == 0 {
 		return
 	}
-	packed := m.c.compress(m.room, m.buf)
+	packed := m.c(m.room, m.buf)
 	header := uint16(len(packed))
 	if packed == nil {
 		packed, header = m.buf, uint16(len(m.buf))|metaRaw
