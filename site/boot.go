@@ -91,7 +91,8 @@ func prepareUML(ctx context.Context, c boot.Config, b *node.Boot) error {
 	}
 	b.Program, b.Initrd, b.Release = []string{u.Program.Path}, u.Initrd, u.Kernel.Version
 	b.Env = libraries(u.Program.Environ())
-	return nil
+	b.Modules, err = u.Modules(ctx)
+	return err
 }
 
 // libraries returns the one variable that a program of the shelf needs.

@@ -27,5 +27,6 @@ func (s *Site) prepareQEMU(ctx context.Context, c boot.Config, kernel string, b 
 	if b.Kernel == "" {
 		b.Kernel = q.Kernel.Path
 	}
-	return nil
+	b.Modules, err = q.Modules(ctx)
+	return err
 }
