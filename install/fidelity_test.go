@@ -180,5 +180,5 @@ func TestFidelitySample(t *testing.T) {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		t.Skip("mmdebstrap is not installed")
 	}
-	fidelity(t, testDir(t), "netcat-openbsd")
+	fidelity(t, testDir(t), "netcat-openbsd", "iputils-ping", "libcap2-bin")
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -104,18 +105,30 @@ func (b *Builder) newWork(ctx context.Context, p places) (*workplace, error) {
 	if err := b.sweep(ctx, p); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(p.work, "build-")
-	if err != nil {
-		return nil, fmt.Errorf("make work folder: %w", err)
+	for {
+		f, err := os.CreateTemp(p.work, "build-*.lock")
+		if err != nil {
+			return nil, fmt.Errorf("make work folder: %w", err)
+		}
+		name := f.Name()
+		f.Close() // it is empty
+		lock, err := tryLock(name)
+		if err != nil {
+			return nil, fmt.Errorf("make work folder: %w", err)
+		}
+		if lock == nil {
+			continue // another build's sweep was faster and removes it
+		}
+		w := &workplace{dir: strings.TrimSuffix(name, ".lock"), lock: lock}
+		if err := os.Mkdir(w.dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make work folder: %w", errors.Join(err, lock.Close()))
+		}
+		return w, nil
 	}
-	lock, err := tryLock(dir + ".lock")
-	if err != nil || lock == nil {
-		return nil, fmt.Errorf("lock work folder %s: %w", dir, errors.Join(err, os.Remove(dir)))
-	}
-	return &workplace{dir: dir, lock: lock}, nil
 }
 
-// tryLock takes the lock file at path; it returns nil if somebody has it.
+// tryLock takes the lock file at path; it returns nil if somebody else has it or
+// has just removed it.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -127,6 +140,11 @@ func tryLock(path string) (*os.File, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	here, err := os.Stat(path)
+	mine, err2 := f.Stat()
+	if err != nil || err2 != nil || !os.SameFile(here, mine) {
+		return nil, f.Close() // whoever had it has just removed it
 	}
 	return f, nil
 }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -55,7 +56,10 @@ func runErrand(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &Builder{Dir: e.Dir, Store: store, Debs: noDebs{}, Tier: e.Tier, Args: []string{workerWord}, Options: testOptions}
+	b := &Builder{
+		Dir: e.Dir, Store: store, Debs: noDebs{}, Tier: e.Tier, Args: []string{workerWord}, Options: testOptions,
+		Watch: func(e ore.Event) { fmt.Fprintln(os.Stderr, e.Stage, e.Text) },
+	}
 	m, err := b.Build(context.Background(), e.Request)
 	if err != nil {
 		return err
@@ -145,9 +149,14 @@ func subIDUser(t *testing.T) int {
 
 // One lock has one tree, whoever builds it: root, a user with subordinate ids,
 // and a user with nothing. Even the layers are the same.
-func TestOneTree(t *testing.T) { oneTree(t, "netcat-openbsd") }
+func TestOneTree(t *testing.T) {
+	m := oneTree(t, "netcat-openbsd", "iputils-ping", "libcap2-bin")
+	if len(m.Capabilities) != 1 || m.Capabilities[0].Path != "usr/bin/ping" {
+		t.Errorf("capabilities %+v: ping's postinst sets one", m.Capabilities)
+	}
+}
 
-func oneTree(t *testing.T, packages ...string) {
+func oneTree(t *testing.T, packages ...string) image.Manifest {
 	if os.Getuid() != 0 {
 		t.Skip("this test becomes several users: run it as root")
 	}
@@ -167,11 +176,64 @@ func oneTree(t *testing.T, packages ...string) {
 			if got.Tree != want.Tree {
 				t.Errorf("tree %s, as root %s", got.Tree.Short(), want.Tree.Short())
 			}
+			if len(got.Capabilities) != len(want.Capabilities) {
+				t.Errorf("capabilities %v, as root %v", got.Capabilities, want.Capabilities)
+			}
 			for i := range want.Layers {
 				if got.Layers[i].Digest != want.Layers[i].Digest {
 					t.Errorf("layer %d: %s, as root %s", i+1, got.Layers[i].Digest.Short(), want.Layers[i].Digest.Short())
 				}
 			}
 		})
+	}
+	return want
+}
+
+// A build whose process is killed leaves no process, and its folder goes when
+// the next build begins.
+func TestKilledBuild(t *testing.T) {
+	env, a := lock(t, "bookworm", "netcat-openbsd")
+	b := builder(t, testDir(t), a)
+	want, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := json.Marshal(errand{Dir: b.Dir, Tier: sandbox.Root, Request: Request{Environment: env}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exePath(t), asWord)
+	cmd.Stdin = bytes.NewReader(in)
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The pipe ends when the last process that could write to it has ended.
+	lines := bufio.NewReader(said)
+	for line := ""; !strings.HasPrefix(line, "configure "); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("the build ended by itself: %v", err)
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait() // killed
+	pattern := filepath.Join(b.Dir, "work", "*")
+	if left, err := filepath.Glob(pattern); err != nil || len(left) == 0 {
+		t.Fatalf("the killed build's folder is not there: %v", err)
+	}
+	again, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil || again.Digest() != want.Digest() {
+		t.Errorf("the next build: %s, %v; want %s", again.Digest().Short(), err, want.Digest().Short())
+	}
+	if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
