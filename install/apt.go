@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"ore"
 	"ore/install/dpkg"
 	"ore/install/tree"
 )
@@ -38,45 +37,6 @@ func markAutomatic(v *tree.View, packages []*dpkg.Package) error {
 		fmt.Fprintf(out, "Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n", p.Name, arch)
 	}
 	return v.WriteFile(extendedStates, 0o644, out.Bytes())
-}
-
-// automatic lists the packages of a phase that were not asked for. In the base
-// these are the ones that came along with apt and the required packages; the
-// essential ones and what those need are there in any case.
-func automatic(env ore.Environment, set []*dpkg.Package, base bool) []*dpkg.Package {
-	kept := map[*dpkg.Package]bool{}
-	if base {
-		kept = fixed(set)
-	}
-	var list []*dpkg.Package
-	for _, p := range set {
-		if _, manual := slices.BinarySearch(env.Manual, p.Name); !manual && !kept[p] {
-			list = append(list, p)
-		}
-	}
-	return list
-}
-
-// fixed returns the packages of the base that are there in their own right:
-// apt, the required ones, and the essential ones with all that they need.
-func fixed(set []*dpkg.Package) map[*dpkg.Package]bool {
-	known := providers(set)
-	unpacked := map[*dpkg.Package]bool{}
-	for _, p := range set {
-		unpacked[p] = true
-	}
-	kept := map[*dpkg.Package]bool{}
-	for _, p := range set {
-		switch {
-		case p.Paragraph.Get("Essential") == "yes":
-			for _, q := range closureOf(p, known, unpacked) {
-				kept[q] = true
-			}
-		case p.Name == "apt" || p.Paragraph.Get("Priority") == "required":
-			kept[p] = true
-		}
-	}
-	return kept
 }
 
 // sources writes the apt sources of further repositories in the deb822 form of

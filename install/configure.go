@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/install/dpkg"
+	"ore/install/guard"
 	"ore/install/sandbox"
 )
 
@@ -39,7 +40,7 @@ func (w *worker) environment() []string {
 // configure runs dpkg --configure for the packages, or for all that are
 // pending, and marks them as configured.
 func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
-	return p.guarded(func() error {
+	return guard.Services(p.root, func() error {
 		args := []string{"dpkg", "--configure"}
 		for _, q := range packages {
 			args = append(args, q.Spec())
@@ -64,7 +65,7 @@ func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 // preinst runs the preinst scripts of packages as dpkg does for a first
 // installation (Policy 6.5), in the given order.
 func (p *phase) preinst(ctx context.Context, packages []*dpkg.Package) error {
-	return p.guarded(func() error {
+	return guard.Services(p.root, func() error {
 		for _, q := range packages {
 			if err := p.preinstOf(ctx, q); err != nil {
 				return err
@@ -103,73 +104,6 @@ func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package) (err error) {
 
 // dpkgVersion is the version of dpkg's behaviour that we have when we unpack.
 const dpkgVersion = "1.21.22"
-
-// The guard's files. policy-rc.d is asked by invoke-rc.d and deb-systemd-invoke
-// before a service is started, and exit code 101 forbids it (invoke-rc.d(8));
-// start-stop-daemon is what scripts that ask nobody use.
-const (
-	policyFile   = "usr/sbin/policy-rc.d"
-	policyScript = "#!/bin/sh\nexit 101\n"
-	daemonFile   = "usr/sbin/start-stop-daemon"
-	daemonScript = "#!/bin/sh\nexit 0\n"
-	asideSuffix  = ".ore-aside"
-)
-
-// guarded runs f while no service can be started in the tree.
-func (p *phase) guarded(f func() error) error {
-	root, err := os.OpenRoot(p.root)
-	if err != nil {
-		return fmt.Errorf("guard: %w", err)
-	}
-	defer root.Close()
-	return guard(root, [][2]string{{policyFile, policyScript}, {p.daemon(root), daemonScript}}, f)
-}
-
-// guard runs f while scripts stand in for files.
-func guard(root *os.Root, list [][2]string, f func() error) (err error) {
-	for _, g := range list {
-		undo, err2 := standIn(root, g[0], g[1])
-		if err2 != nil {
-			return fmt.Errorf("guard: %w", err2)
-		}
-		defer func() { err = errors.Join(err, undo()) }()
-	}
-	return f()
-}
-
-// daemon returns where start-stop-daemon is: suites before the merge of /usr
-// have it in /sbin.
-func (p *phase) daemon(root *os.Root) string {
-	const old = "sbin/start-stop-daemon"
-	if st, err := root.Lstat("sbin"); err == nil && st.IsDir() {
-		if _, err := root.Lstat(old); err == nil {
-			return old
-		}
-	}
-	return daemonFile
-}
-
-// standIn puts a script in the place of a file, which the returned function
-// puts back.
-func standIn(root *os.Root, name, script string) (undo func() error, err error) {
-	err = root.Rename(name, name+asideSuffix)
-	existed := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return nil, err
-	}
-	if err := root.WriteFile(name, []byte(script), 0o755); err != nil {
-		return nil, err
-	}
-	return func() error {
-		if existed {
-			return root.Rename(name+asideSuffix, name)
-		}
-		return root.Remove(name)
-	}, nil
-}
 
 // lines passes a program's output on as events, line by line, and keeps its end.
 type lines struct {

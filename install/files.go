@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore"
+	"ore/install/guard"
+	"ore/install/normal"
 	"ore/install/sandbox"
 	"ore/install/tree"
 	"ore/squashfs"
@@ -110,7 +112,7 @@ func (w *worker) steps(ctx context.Context, s *stack) error {
 				return err
 			}
 		}
-		return p.normalise()
+		return normal.Normalise(p.root)
 	})
 	if err != nil {
 		return err
@@ -122,12 +124,7 @@ func (w *worker) steps(ctx context.Context, s *stack) error {
 // policy-rc.d forbids services. start-stop-daemon is the real one: a step that
 // asks dpkg whether all is as it should be is to hear that it is.
 func (p *phase) step(ctx context.Context, step ore.Step) error {
-	root, err := os.OpenRoot(p.root)
-	if err != nil {
-		return fmt.Errorf("step %s: %w", step.Name, err)
-	}
-	defer root.Close()
-	return guard(root, [][2]string{{policyFile, policyScript}}, func() error {
+	return guard.Policy(p.root, func() error {
 		out := &lines{watch: p.watch, stage: "steps"}
 		err := p.sb.Run(ctx, sandbox.Command{
 			Root: p.root, Args: []string{"/bin/sh", "-e", "-c", step.Run}, Env: p.environment(),

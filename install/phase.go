@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore/install/dpkg"
+	"ore/install/normal"
 	"ore/install/pack"
 	"ore/install/tree"
 )
@@ -92,9 +93,9 @@ func (p *phase) install(ctx context.Context) error {
 	for i, x := range p.set {
 		packages[i], byPackage[x.Package] = x.Package, x
 	}
-	list := waves(packages)
+	list := dpkg.Waves(packages)
 	if !p.overlaid() {
-		list = []wave{{Unpack: packages}} // nothing could run before all is there
+		list = []dpkg.Wave{{Unpack: packages}} // nothing could run before all is there
 	}
 	for i, wv := range list {
 		members := make([]*loaded, len(wv.Unpack))
@@ -115,15 +116,15 @@ func (p *phase) install(ctx context.Context) error {
 		if err := p.configure(ctx, nil); err != nil {
 			return err
 		}
-		return p.normalise()
+		return normal.Normalise(p.root)
 	})
 }
 
 // unpack runs the preinsts of a wave and puts its files. In the base's tree it
 // is the other way round: preinsts need programs, and nothing is there before
 // (what mmdebstrap and debootstrap do, too).
-func (p *phase) unpack(ctx context.Context, wv wave, members []*loaded) error {
-	scripts := preinsts(wv.Unpack)
+func (p *phase) unpack(ctx context.Context, wv dpkg.Wave, members []*loaded) error {
+	scripts := dpkg.Preinsts(wv.Unpack)
 	run := func() error {
 		if len(scripts) == 0 {
 			return nil

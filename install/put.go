@@ -112,9 +112,9 @@ func (u *putter) claim(x *loaded, name, diverted string) (bool, error) {
 	}
 	switch {
 	case other == nil || other == x.Package:
-	case replaces(x.Package, other):
+	case dpkg.Replaces(x.Package, other):
 		u.lose(other, name)
-	case replaces(other, x.Package):
+	case dpkg.Replaces(other, x.Package):
 		u.lose(x.Package, name)
 		return false, nil
 	default:

@@ -37,7 +37,7 @@ func (u *putter) register(members []*loaded) error {
 	if err := u.lists(packages); err != nil {
 		return err
 	}
-	if err := markAutomatic(u.view, automatic(u.Environment, packages, !u.overlaid())); err != nil {
+	if err := markAutomatic(u.view, dpkg.Automatic(packages, u.Environment.Manual, !u.overlaid())); err != nil {
 		return err
 	}
 	return u.triggers(packages)

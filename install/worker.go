@@ -65,8 +65,15 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err erro
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	w.sb = sb
-	if w.scratch, err = w.memory(); err != nil {
+	var debs int64
+	for _, p := range w.Environment.Packages {
+		debs += p.Size
+	}
+	w.scratch = w.disk("memory")
+	if ok, err := tree.Memory(w.scratch, debs); err != nil {
 		return nil, err
+	} else if !ok {
+		w.scratch = w.Work
 	}
 	return w.build(ctx)
 }

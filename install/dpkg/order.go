@@ -1,11 +1,10 @@
-package install
+package dpkg
 
 import (
 	"slices"
 	"strings"
 
 	"ore/deb/control"
-	"ore/install/dpkg"
 )
 
 // firstPreinst are the packages whose preinst must run before all others: it
@@ -14,7 +13,7 @@ const firstPreinst = "base-passwd"
 
 // relations reads a field of p; a field that cannot be read asks for nothing,
 // since dpkg will say what is wrong with it when it configures.
-func relations(p *dpkg.Package, field string) []control.Alternatives {
+func relations(p *Package, field string) []control.Alternatives {
 	list, err := control.Relations(p.Paragraph.Get(field))
 	if err != nil {
 		return nil
@@ -24,14 +23,14 @@ func relations(p *dpkg.Package, field string) []control.Alternatives {
 
 // active tells whether p has a preinst that does something when it is
 // installed for the first time.
-func active(p *dpkg.Package) bool {
+func active(p *Package) bool {
 	script, ok := p.Files["preinst"]
-	return ok && !dpkg.Idle(script)
+	return ok && !Idle(script)
 }
 
 // providers lists for every name the packages that are it or provide it.
-func providers(set []*dpkg.Package) map[string][]*dpkg.Package {
-	m := map[string][]*dpkg.Package{}
+func providers(set []*Package) map[string][]*Package {
+	m := map[string][]*Package{}
 	for _, p := range set {
 		m[p.Name] = append(m[p.Name], p)
 		for _, group := range relations(p, "Provides") {
@@ -41,23 +40,23 @@ func providers(set []*dpkg.Package) map[string][]*dpkg.Package {
 	return m
 }
 
-// wave is a part of a phase: these packages are unpacked together; then, unless
+// Wave is a part of a phase: these packages are unpacked together; then, unless
 // it is the last, the packages in First are configured.
-type wave struct {
-	Unpack []*dpkg.Package
-	First  []*dpkg.Package
+type Wave struct {
+	Unpack []*Package
+	First  []*Package
 }
 
-// waves orders the packages of a phase, which lies over a configured base. A
+// Waves orders the packages of a phase, which lies over a configured base. A
 // package may be unpacked once those that it pre-depends on are configured
 // (Policy 7.2); that is observable only by a preinst, so packages without one
 // are unpacked at once, and most phases are one wave.
-func waves(set []*dpkg.Package) []wave {
+func Waves(set []*Package) []Wave {
 	known := providers(set)
-	unpacked, configured := map[*dpkg.Package]bool{}, map[*dpkg.Package]bool{}
-	var list []wave
+	unpacked, configured := map[*Package]bool{}, map[*Package]bool{}
+	var list []Wave
 	for rest := set; len(rest) > 0; {
-		var now, later, need []*dpkg.Package
+		var now, later, need []*Package
 		for _, p := range rest {
 			if lacks := unmet(p, known, configured); len(lacks) > 0 {
 				later, need = append(later, p), append(need, lacks...)
@@ -71,12 +70,12 @@ func waves(set []*dpkg.Package) []wave {
 		for _, p := range now {
 			unpacked[p] = true
 		}
-		w := wave{Unpack: now}
+		w := Wave{Unpack: now}
 		for _, p := range need {
 			w.First = append(w.First, closureOf(p, known, unpacked)...)
 		}
-		slices.SortFunc(w.First, func(a, b *dpkg.Package) int { return strings.Compare(a.Spec(), b.Spec()) })
-		w.First = slices.DeleteFunc(slices.Compact(w.First), func(p *dpkg.Package) bool { return configured[p] })
+		slices.SortFunc(w.First, func(a, b *Package) int { return strings.Compare(a.Spec(), b.Spec()) })
+		w.First = slices.DeleteFunc(slices.Compact(w.First), func(p *Package) bool { return configured[p] })
 		for _, p := range w.First {
 			configured[p] = true
 		}
@@ -88,22 +87,22 @@ func waves(set []*dpkg.Package) []wave {
 
 // unmet lists the packages of the phase that must be configured before p's
 // preinst runs and are not yet.
-func unmet(p *dpkg.Package, known map[string][]*dpkg.Package, configured map[*dpkg.Package]bool) []*dpkg.Package {
+func unmet(p *Package, known map[string][]*Package, configured map[*Package]bool) []*Package {
 	if !active(p) {
 		return nil
 	}
-	var need []*dpkg.Package
+	var need []*Package
 	for _, group := range relations(p, "Pre-Depends") {
 		found := inPhase(group, known)
-		if len(found) > 0 && !slices.ContainsFunc(found, func(q *dpkg.Package) bool { return configured[q] }) {
+		if len(found) > 0 && !slices.ContainsFunc(found, func(q *Package) bool { return configured[q] }) {
 			need = append(need, found[0])
 		}
 	}
 	return need
 }
 
-func inPhase(group control.Alternatives, known map[string][]*dpkg.Package) []*dpkg.Package {
-	var found []*dpkg.Package
+func inPhase(group control.Alternatives, known map[string][]*Package) []*Package {
+	var found []*Package
 	for _, r := range group {
 		found = append(found, known[r.Name]...)
 	}
@@ -112,10 +111,10 @@ func inPhase(group control.Alternatives, known map[string][]*dpkg.Package) []*dp
 
 // closureOf returns first and all packages of the phase that it depends on, or
 // nothing if one of them is not unpacked yet.
-func closureOf(first *dpkg.Package, known map[string][]*dpkg.Package, unpacked map[*dpkg.Package]bool) []*dpkg.Package {
-	seen := map[*dpkg.Package]bool{}
-	var out []*dpkg.Package
-	for queue := []*dpkg.Package{first}; len(queue) > 0; queue = queue[1:] {
+func closureOf(first *Package, known map[string][]*Package, unpacked map[*Package]bool) []*Package {
+	seen := map[*Package]bool{}
+	var out []*Package
+	for queue := []*Package{first}; len(queue) > 0; queue = queue[1:] {
 		p := queue[0]
 		if seen[p] {
 			continue
@@ -134,14 +133,14 @@ func closureOf(first *dpkg.Package, known map[string][]*dpkg.Package, unpacked m
 	return out
 }
 
-// preinsts lists the packages whose preinst must run, in an order in which each
+// Preinsts lists the packages whose preinst must run, in an order in which each
 // finds what it needs: those that it pre-depends on first.
-func preinsts(set []*dpkg.Package) []*dpkg.Package {
+func Preinsts(set []*Package) []*Package {
 	known := providers(set)
-	var out []*dpkg.Package
-	seen := map[*dpkg.Package]bool{}
-	var visit func(p *dpkg.Package)
-	visit = func(p *dpkg.Package) {
+	var out []*Package
+	seen := map[*Package]bool{}
+	var visit func(p *Package)
+	visit = func(p *Package) {
 		if seen[p] {
 			return
 		}
@@ -164,8 +163,8 @@ func preinsts(set []*dpkg.Package) []*dpkg.Package {
 	return out
 }
 
-// replaces tells whether a may take over files of b (Policy 7.6.1).
-func replaces(a, b *dpkg.Package) bool {
+// Replaces tells whether a may take over files of b (Policy 7.6.1).
+func Replaces(a, b *Package) bool {
 	for _, group := range relations(a, "Replaces") {
 		for _, r := range group {
 			if r.Name == b.Name && r.Allows(b.Version) {
@@ -174,4 +173,43 @@ func replaces(a, b *dpkg.Package) bool {
 		}
 	}
 	return false
+}
+
+// Automatic lists the packages of a phase that were not asked for. In the base
+// these are the ones that came along with apt and the required packages; the
+// essential ones and what those need are there in any case.
+func Automatic(set []*Package, manual []string, base bool) []*Package {
+	kept := map[*Package]bool{}
+	if base {
+		kept = fixed(set)
+	}
+	var list []*Package
+	for _, p := range set {
+		if !slices.Contains(manual, p.Name) && !kept[p] {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// fixed returns the packages of the base that are there in their own right:
+// apt, the required ones, and the essential ones with all that they need.
+func fixed(set []*Package) map[*Package]bool {
+	known := providers(set)
+	unpacked := map[*Package]bool{}
+	for _, p := range set {
+		unpacked[p] = true
+	}
+	kept := map[*Package]bool{}
+	for _, p := range set {
+		switch {
+		case p.Paragraph.Get("Essential") == "yes":
+			for _, q := range closureOf(p, known, unpacked) {
+				kept[q] = true
+			}
+		case p.Name == "apt" || p.Paragraph.Get("Priority") == "required":
+			kept[p] = true
+		}
+	}
+	return kept
 }

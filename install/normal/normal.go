@@ -1,4 +1,7 @@
-package install
+// Package normal takes away what would make one build of an environment differ
+// from another: logs, backups, caches with times in them, and identities that
+// each machine must make for itself.
+package normal
 
 import (
 	"errors"
@@ -43,9 +46,10 @@ const (
 	forgottenPEM = "ssl-cert-snakeoil.pem"
 )
 
-// normalise takes away what makes one build differ from another.
-func (p *phase) normalise() error {
-	root, err := os.OpenRoot(p.root)
+// Normalise takes away what makes one build differ from another from the tree in
+// the folder dir.
+func Normalise(dir string) error {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("normalise: %w", err)
 	}

@@ -1,17 +1,14 @@
-package install
+package dpkg
 
 import (
 	"strings"
 	"testing"
-
-	"ore"
-	"ore/install/dpkg"
 )
 
 // made returns packages from lines "name: field=value; field=value; preinst".
-func made(t *testing.T, text string) []*dpkg.Package {
+func made(t *testing.T, text string) []*Package {
 	t.Helper()
-	var list []*dpkg.Package
+	var list []*Package
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 		files := map[string][]byte{}
@@ -26,7 +23,7 @@ func made(t *testing.T, text string) []*dpkg.Package {
 			}
 		}
 		files["control"] = []byte(control)
-		p, err := dpkg.New(files, nil, nil)
+		p, err := New(files, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +32,7 @@ func made(t *testing.T, text string) []*dpkg.Package {
 	return list
 }
 
-func names(list []*dpkg.Package) string {
+func names(list []*Package) string {
 	var s []string
 	for _, p := range list {
 		s = append(s, p.Name)
@@ -53,7 +50,7 @@ func TestWaves(t *testing.T) {
 		{"a cycle", "a: Pre-Depends=b; preinst\nb: Pre-Depends=a; preinst", "a b / "},
 	} {
 		var got []string
-		for _, w := range waves(made(t, c.packages)) {
+		for _, w := range Waves(made(t, c.packages)) {
 			got = append(got, names(w.Unpack)+" / "+names(w.First))
 		}
 		if s := strings.Join(got, " | "); s != c.want {
@@ -64,27 +61,24 @@ func TestWaves(t *testing.T) {
 
 func TestPreinstOrder(t *testing.T) {
 	set := made(t, "a: preinst\nbase-passwd: preinst\nc: Pre-Depends=d; preinst\nd: preinst\ne:")
-	if got, want := names(preinsts(set)), "base-passwd a d c"; got != want {
+	if got, want := names(Preinsts(set)), "base-passwd a d c"; got != want {
 		t.Errorf("order %q, want %q", got, want)
 	}
 }
 
 func TestReplaces(t *testing.T) {
 	set := made(t, "a: Replaces=b (<< 2), c (<< 1)\nb:\nc:")
-	if !replaces(set[0], set[1]) || replaces(set[0], set[2]) || replaces(set[1], set[0]) {
+	if !Replaces(set[0], set[1]) || Replaces(set[0], set[2]) || Replaces(set[1], set[0]) {
 		t.Error("Replaces with versions")
 	}
 }
 
 func TestAutomatic(t *testing.T) {
 	set := made(t, "apt: Depends=libapt\nlibapt:\nbash: Essential=yes; Depends=libc\nlibc:\nmount: Priority=required; Depends=libmount\nlibmount:\nasked:")
-	env := oreEnvironment("asked")
-	if got, want := names(automatic(env, set, true)), "libapt libmount"; got != want {
+	if got, want := names(Automatic(set, []string{"asked"}, true)), "libapt libmount"; got != want {
 		t.Errorf("in the base %q, want %q", got, want)
 	}
-	if got, want := names(automatic(env, set, false)), "apt libapt bash libc mount libmount"; got != want {
+	if got, want := names(Automatic(set, []string{"asked"}, false)), "apt libapt bash libc mount libmount"; got != want {
 		t.Errorf("over it %q, want %q", got, want)
 	}
 }
-
-func oreEnvironment(manual ...string) ore.Environment { return ore.Environment{Manual: manual} }
