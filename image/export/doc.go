@@ -30,9 +30,9 @@
 // # Disks
 //
 // A disk is the file system itself, without partition table or boot loader: an
-// image has no kernel of its own, it is started with one from outside (such as
-// "qemu-system-x86_64 -kernel K -initrd I -append root=/dev/vda -drive
-// file=X,format=qcow2"), and mounts as it is ("mount -o loop", qemu-nbd). A
+// image has no kernel of its own. It is started with one from outside, such as
+// "linux.uml ubd0=X.ext4 root=/dev/ubda rw init=/bin/sh" or QEMU's -kernel and
+// -initrd with root=/dev/vda, and mounts as it is (mount -o loop, qemu-nbd). A
 // file system has a quarter of its content and 64 MiB free, unless
 // [Target.Size] says otherwise; resize2fs changes it later.
 //

@@ -62,21 +62,22 @@ func writeEntry(ctx context.Context, out *tar.Writer, e *entry) error {
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(out, io.LimitReader(obedient{ctx, f}, h.Size))
+	_, err = io.Copy(obedient{ctx, out}, f)
 	return err
 }
 
-// obedient is a Reader that ends when its context does.
+// obedient is a Writer that ends when its context does. It stands on this side
+// so that the layer's reader can hand over whole blocks without a copy.
 type obedient struct {
 	ctx context.Context
-	r   io.Reader
+	w   io.Writer
 }
 
-func (o obedient) Read(b []byte) (int, error) {
+func (o obedient) Write(b []byte) (int, error) {
 	if err := o.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return o.r.Read(b)
+	return o.w.Write(b)
 }
 
 // whiteoutPrefix marks an empty file that stands for a removed name (OCI image
