@@ -57,13 +57,11 @@ func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Wat
 	}
 	b := node.Boot{Hypervisor: hypervisor, Disk: disk}
 	if hypervisor == "uml" {
-		return b, prepareUML(ctx, c, &b)
+		err = prepareUML(ctx, c, &b)
+	} else {
+		err = s.prepareQEMU(ctx, c, kernelOf(r.Kernel), &b)
 	}
-	kernel := r.Kernel
-	if kernel == "" {
-		kernel = cloudKernel
-	}
-	return b, s.prepareQEMU(ctx, c, kernel, &b)
+	return b, err
 }
 
 // choose turns auto into a hypervisor: User Mode Linux, which always works and
@@ -120,7 +118,7 @@ func driver(b node.Boot) (vm.Hypervisor, error) {
 	case "uml":
 		return uml.New(uml.Config{Command: command}), nil
 	case "qemu":
-		return qemu.New(qemu.Config{Command: command}), nil
+		return qemu.New(qemu.Config{Command: command, Accelerator: b.Accelerator, ProbeKernel: b.Kernel}), nil
 	}
 	return nil, fmt.Errorf("start machines: hypervisor %q: use one of %s", b.Hypervisor, strings.Join(job.Hypervisors, ", "))
 }

@@ -153,6 +153,7 @@ func (s *Site) probe(ctx context.Context, name string) (vm.Ability, error) {
 	if err != nil {
 		return vm.Ability{}, err
 	}
+	b.Accelerator = "" // try it again
 	h, err := driver(b)
 	if err != nil {
 		return vm.Ability{}, err

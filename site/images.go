@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -18,10 +19,8 @@ import (
 
 // images makes environments and images on this host.
 type images struct {
-	site *Site
-	// locked, if not nil, stands for resolving: a lock that was given.
-	locked *ore.Environment
-	wants  ore.Wants // what Lock was asked, for the archive that it came from
+	site  *Site
+	wants ore.Wants // what Lock was asked, for the archive that it came from
 }
 
 var _ cluster.Images = (*images)(nil)
@@ -33,8 +32,8 @@ func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.
 	if err != nil {
 		return ore.Environment{}, err
 	}
-	if m.locked != nil {
-		return *m.locked, a.Check(*m.locked)
+	if l := m.site.Pinned; l != nil {
+		return l.Environment, a.Check(l.Environment)
 	}
 	env, err := a.Resolve(ctx, w)
 	if err != nil {
@@ -110,6 +109,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
+	m.addKept(mk.Environment.Files, sources)
 	if err := a.FetchAll(ctx, mk.Plan.Chosen().Install, watch); err != nil {
 		return image.Manifest{}, err
 	}
@@ -118,6 +118,21 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 		return image.Manifest{}, err
 	}
 	return b.Build(ctx, install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)})
+}
+
+// addKept finds the contents that stood in a job file in the store, where the
+// lock of that job kept them.
+func (m *images) addKept(files []ore.LockedFile, sources map[ore.Digest]string) {
+	for _, f := range files {
+		if f.Digest == "" || sources[f.Digest] != "" {
+			continue
+		}
+		if p, err := m.site.Cache.Path(f.Digest); err == nil {
+			if _, err := os.Stat(p); err == nil {
+				sources[f.Digest] = p
+			}
+		}
+	}
 }
 
 func keys(w ore.Wants) map[ore.Digest][]byte {

@@ -62,19 +62,24 @@ func (s *Site) Keep(r Record) error {
 	if err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
-	tmp, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return fmt.Errorf("record job %s: %w", r.ID, err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), s.recordPath(r.ID))
-	}
-	if err != nil {
+	if err := writeWhole(s.recordPath(r.ID), b); err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
 	return nil
+}
+
+// writeWhole writes a file so that it is never seen in part.
+func writeWhole(path string, b []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
 }
 
 // Jobs lists the records of all jobs, the newest first.

@@ -2,10 +2,16 @@ package site
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"ore/boot"
 	"ore/deb/shelf"
 	"ore/node"
+	"ore/vm/qemu"
 )
 
 // prepareQEMU gets ready what machines under QEMU start with: the host's own
@@ -27,6 +33,77 @@ func (s *Site) prepareQEMU(ctx context.Context, c boot.Config, kernel string, b 
 	if b.Kernel == "" {
 		b.Kernel = q.Kernel.Path
 	}
-	b.Modules, err = q.Modules(ctx)
+	if b.Modules, err = q.Modules(ctx); err != nil {
+		return err
+	}
+	b.Accelerator, err = s.accelerator(ctx, *b)
 	return err
+}
+
+// acceleration is what is remembered of a probe of QEMU.
+type acceleration struct {
+	Boot        string // which start of the host's kernel
+	Program     string // the QEMU that was tried, with its size and time
+	User        int
+	Accelerator string
+}
+
+func (s *Site) accelerationPath() string { return filepath.Join(s.Dirs.State, "qemu.json") }
+
+// accelerator says how QEMU runs machines here: on KVM where a kernel has been
+// seen to start on it, else emulated. Trying takes up to some seconds, so what
+// came of it stands until the host is started anew or QEMU is another.
+func (s *Site) accelerator(ctx context.Context, b node.Boot) (string, error) {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return qemu.TCG, nil
+	}
+	f.Close()
+	want, err := asked(b)
+	if err != nil {
+		return "", err
+	}
+	var known acceleration
+	if text, err := os.ReadFile(s.accelerationPath()); err == nil && json.Unmarshal(text, &known) == nil {
+		want.Accelerator = known.Accelerator
+		if known == want {
+			return known.Accelerator, nil
+		}
+	}
+	b.Accelerator = ""
+	h, err := driver(b)
+	if err != nil {
+		return "", err
+	}
+	a, err := h.Probe(ctx)
+	if err != nil {
+		return "", err
+	}
+	want.Accelerator = a.Accelerator
+	return a.Accelerator, s.remember(want)
+}
+
+// asked says what an accelerator is remembered by.
+func asked(b node.Boot) (acceleration, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return acceleration{}, fmt.Errorf("probe qemu: %w", err)
+	}
+	info, err := os.Stat(b.Program[0])
+	if err != nil {
+		return acceleration{}, fmt.Errorf("probe qemu: %w", err)
+	}
+	return acceleration{
+		Boot: strings.TrimSpace(string(id)), User: os.Geteuid(),
+		Program: fmt.Sprintf("%s %d %d", b.Program[0], info.Size(), info.ModTime().UnixNano()),
+	}, nil
+}
+
+// remember keeps what came of a probe.
+func (s *Site) remember(a acceleration) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return writeWhole(s.accelerationPath(), b)
 }

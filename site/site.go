@@ -24,6 +24,7 @@ type Config struct {
 	Mirror  string        // "" for the host's apt configuration
 	Keyring string        // "" for the host's, else Debian's own
 	MaxAge  time.Duration // of indexes; see deb.Config
+	Pinned  *Lock         // what is built and started whatever a wish says; nil resolves each wish anew
 	Log     *slog.Logger  // nil means silent
 }
 
@@ -124,10 +125,7 @@ func (s *Site) learn(t ore.Timeline, p plan.Plan) {
 	if err != nil {
 		return
 	}
-	tmp := s.ratesPath() + ".new"
-	if os.WriteFile(tmp, b, 0o600) == nil {
-		_ = os.Rename(tmp, s.ratesPath())
-	}
+	_ = writeWhole(s.ratesPath(), b)
 }
 
 // duration returns how long a stage of the whole job took.

@@ -31,9 +31,16 @@ func (s *Site) tools(ctx context.Context, watch ore.Watcher) (*shelf.Shelf, erro
 	if err != nil {
 		return nil, err
 	}
+	state, err := s.offered(a)
+	if err != nil {
+		return nil, err
+	}
 	source := shelf.Source{
-		State: string(a.Offer()),
+		State: state,
 		Resolve: func(ctx context.Context, names ...string) ([]ore.Package, error) {
+			if packages, ok, err := s.locked(a, names); ok {
+				return packages, err
+			}
 			var wishes []ore.Wish
 			for _, n := range names {
 				wishes = append(wishes, ore.Wish{Name: n})

@@ -9,27 +9,19 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/image"
+	"ore/image/export"
 	"ore/plan"
 )
 
 // unusedTool is how long a program on the shelf is kept that nobody asked for.
 const unusedTool = 30 * 24 * time.Hour
 
-// Build makes the image of a wish, or gives the one that exists.
+// Build makes the image of a wish, or of the lock that the site is pinned to, or
+// gives the one that exists.
 func (s *Site) Build(ctx context.Context, w ore.Wants, watch ore.Watcher) (image.Manifest, error) {
 	m := &images{site: s}
 	env, err := m.Lock(ctx, w, watch)
 	if err != nil {
-		return image.Manifest{}, err
-	}
-	return s.make(ctx, m, cluster.Make{Wants: w, Environment: env}, watch)
-}
-
-// BuildLocked makes the image of a lock.
-func (s *Site) BuildLocked(ctx context.Context, w ore.Wants, env ore.Environment, watch ore.Watcher) (image.Manifest, error) {
-	w.Base = env.Base
-	m := &images{site: s, locked: &env}
-	if _, err := m.Lock(ctx, w, watch); err != nil {
 		return image.Manifest{}, err
 	}
 	return s.make(ctx, m, cluster.Make{Wants: w, Environment: env}, watch)
@@ -42,61 +34,6 @@ func (s *Site) make(ctx context.Context, m *images, mk cluster.Make, watch ore.W
 	}
 	mk.Plan = plan.Choose(mk.Environment, 0, mk.Have, s.Rates())
 	return m.Make(ctx, mk, watch)
-}
-
-// Lock is what 'ore lock' writes: the environment, and the kernels that would
-// be started.
-type Lock struct {
-	Key         ore.Key
-	Environment ore.Environment
-	Kernels     map[string]ore.Package // by hypervisor
-}
-
-// Lock resolves a wish and fetches its packages, which are kept.
-func (s *Site) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (Lock, error) {
-	m := &images{site: s}
-	env, err := m.Lock(ctx, w, watch)
-	if err != nil {
-		return Lock{}, err
-	}
-	a, err := s.archive(ctx, w, watch)
-	if err != nil {
-		return Lock{}, err
-	}
-	if err := a.FetchAll(ctx, env.Packages, watch); err != nil {
-		return Lock{}, err
-	}
-	l := Lock{Key: env.Key(), Environment: env, Kernels: map[string]ore.Package{}}
-	for hypervisor, pkg := range map[string]string{"uml": "user-mode-linux", "qemu": kernelOf(w)} {
-		if l.Kernels[hypervisor], err = s.kernelPackage(ctx, pkg); err != nil {
-			return l, err
-		}
-	}
-	return l, nil
-}
-
-func kernelOf(w ore.Wants) string {
-	if w.Kernel != "" {
-		return w.Kernel
-	}
-	return cloudKernel
-}
-
-func (s *Site) kernelPackage(ctx context.Context, name string) (ore.Package, error) {
-	a, err := s.archive(ctx, ore.Wants{Base: toolBase()}, nil)
-	if err != nil {
-		return ore.Package{}, err
-	}
-	list, err := a.Needs(ctx, ore.Wish{Name: name})
-	if err != nil {
-		return ore.Package{}, err
-	}
-	for _, p := range list {
-		if p.Name == name {
-			return p, nil
-		}
-	}
-	return ore.Package{}, fmt.Errorf("kernel %s: not in the archive", name)
 }
 
 // Plan says what running j would do.
@@ -161,4 +98,9 @@ func (s *Site) PruneTools(ctx context.Context) error {
 		return err
 	}
 	return sh.Prune(ctx, unusedTool)
+}
+
+// Export writes an image for other programs.
+func (s *Site) Export(ctx context.Context, m image.Manifest, to export.Target) error {
+	return to.Write(ctx, s.Cache.Store, m)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"ore/cache"
 	"ore/image"
+	"ore/image/export"
 	"ore/job"
 	"ore/site"
 )
@@ -24,14 +26,14 @@ func newImages(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a))
+	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a), newImagesExport(a))
 	return c
 }
 
 // withSite opens the site for one command.
 func (a *app) withSite(f func(ctx context.Context, s *site.Site, args []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
-		s, err := a.open(c.Context())
+		s, err := a.open(c.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -42,7 +44,7 @@ func (a *app) withSite(f func(ctx context.Context, s *site.Site, args []string) 
 
 // completeImages offers the keys of images.
 func (a *app) completeImages(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	s, err := a.open(c.Context())
+	s, err := a.open(c.Context(), nil)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -220,6 +222,42 @@ func selected(e cache.Entry, prefixes []string) bool {
 		}
 	}
 	return len(prefixes) == 0
+}
+
+func newImagesExport(a *app) *cobra.Command {
+	var format, size string
+	c := &cobra.Command{
+		Use: "export KEY FILE", Short: "Write an image as tar, OCI layout, ext4, qcow2 or vmdk",
+		Long: `Write an image for other programs: a tar archive, an OCI image layout (for skopeo,
+podman and registries), or the file system of a disk as ext4, qcow2 or vmdk. A disk
+has no boot loader and no kernel: it is started with a kernel of its host's.`,
+		Example:           "  ore images export 1f0c32 blast.qcow2\n  ore images export 1f0c32 blast-oci --format oci",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			to := export.Target{Path: args[1]}
+			var err error
+			if to.Format, err = export.ParseFormat(format, args[1]); err != nil {
+				return usageError{err}
+			}
+			if size != "" {
+				if to.Size, err = job.ParseSize(size); err != nil {
+					return usageError{err}
+				}
+			}
+			if _, err := os.Stat(args[1]); err == nil {
+				return fmt.Errorf("export %s: it exists already: remove it or choose another name", args[1])
+			}
+			m, err := find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			return s.Export(ctx, m, to)
+		}),
+	}
+	c.Flags().StringVar(&format, "format", "", "tar, oci, ext4, qcow2, vmdk; default: by the file's ending")
+	c.Flags().StringVar(&size, "size", "", "`size` of a disk's file system; default: its content and a quarter more")
+	return c
 }
 
 // ago gives a time as people read it.

@@ -1,0 +1,119 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"ore"
+	"ore/deb"
+)
+
+// Lock is what 'ore lock' writes: the environment, and the kernels that would
+// be started.
+type Lock struct {
+	Key         ore.Key
+	Environment ore.Environment
+	Kernel      string                   // the kernel that the job asked for, "" for none
+	Kernels     map[string][]ore.Package // by the name asked for: that package and what it needs
+}
+
+// umlPackage is the package that holds User Mode Linux.
+const umlPackage = "user-mode-linux"
+
+// ReadLock reads a lock file.
+func ReadLock(path string) (*Lock, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read lock: %w", err)
+	}
+	var l Lock
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, fmt.Errorf("read lock %s: %w: make it again with 'ore lock'", path, err)
+	}
+	if l.Environment.Version != ore.EnvironmentVersion || len(l.Environment.Packages) == 0 {
+		return nil, fmt.Errorf("read lock %s: not a lock of this version of ore: make it again with 'ore lock'", path)
+	}
+	if key := l.Environment.Key(); key != l.Key {
+		return nil, fmt.Errorf("read lock %s: its key is %s, but what it says has %s: it was changed: make it again with 'ore lock'", path, l.Key.Short(), key.Short())
+	}
+	return &l, nil
+}
+
+// Pin changes w to what the lock was made from, so far as that is not in the
+// environment.
+func (l *Lock) Pin(w *ore.Wants) {
+	w.Base, w.Kernel = l.Environment.Base, l.Kernel
+}
+
+// Lock resolves a wish and fetches its packages and kernels, which are kept.
+func (s *Site) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (Lock, error) {
+	m := &images{site: s}
+	env, err := m.Lock(ctx, w, watch)
+	if err != nil {
+		return Lock{}, err
+	}
+	a, err := s.archive(ctx, w, watch)
+	if err != nil {
+		return Lock{}, err
+	}
+	if err := a.FetchAll(ctx, env.Packages, watch); err != nil {
+		return Lock{}, err
+	}
+	tools, err := s.archive(ctx, ore.Wants{Base: toolBase()}, watch)
+	if err != nil {
+		return Lock{}, err
+	}
+	l := Lock{Key: env.Key(), Environment: env, Kernel: w.Kernel, Kernels: map[string][]ore.Package{}}
+	for _, name := range []string{umlPackage, kernelOf(w.Kernel)} {
+		list, err := tools.Needs(ctx, ore.Wish{Name: name})
+		if err != nil {
+			return l, fmt.Errorf("kernel: %w", err)
+		}
+		if err := tools.FetchAll(ctx, list, watch); err != nil {
+			return l, fmt.Errorf("kernel: %w", err)
+		}
+		l.Kernels[name] = list
+	}
+	return l, nil
+}
+
+// kernelOf is the kernel of machines under QEMU, given the one asked for.
+func kernelOf(asked string) string {
+	if asked != "" {
+		return asked
+	}
+	return cloudKernel
+}
+
+// locked returns what the lock that the site is pinned to says about a program
+// of the shelf; ok is false if it says nothing.
+func (s *Site) locked(a *deb.Archive, names []string) (packages []ore.Package, ok bool, err error) {
+	if s.Pinned == nil || len(names) != 1 {
+		return nil, false, nil
+	}
+	packages, ok = s.Pinned.Kernels[names[0]]
+	if !ok {
+		return nil, false, nil
+	}
+	var gone *deb.GoneError
+	if err := a.Check(ore.Environment{Packages: packages}); errors.As(err, &gone) {
+		return nil, true, fmt.Errorf("kernel %s: %w", names[0], err)
+	}
+	return packages, true, nil
+}
+
+// offered names what the shelf resolves names by: what the archive offers, and
+// the lock.
+func (s *Site) offered(a *deb.Archive) (string, error) {
+	if s.Pinned == nil {
+		return string(a.Offer()), nil
+	}
+	b, err := json.Marshal(s.Pinned.Kernels)
+	if err != nil {
+		return "", err
+	}
+	return string(a.Offer()) + " " + string(ore.DigestOf(b)), nil
+}
