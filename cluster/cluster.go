@@ -105,6 +105,10 @@ func Run(ctx context.Context, c Config, j ore.Job) ore.Result {
 
 // steps is one job from end to end.
 func (r *run) steps(ctx context.Context) (err error) {
+	work, err := Parts(r.job)
+	if err != nil {
+		return err
+	}
 	reserved := r.reserve(ctx) // beside the image, since neither needs the other
 	defer func() { err = errors.Join(err, r.release(ctx, reserved)) }()
 	img, err := r.makeImage(ctx)
@@ -116,10 +120,6 @@ func (r *run) steps(ctx context.Context) (err error) {
 		return err
 	}
 	machines, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) })
-	if err != nil {
-		return err
-	}
-	work, err := r.parts(hosts)
 	if err != nil {
 		return err
 	}

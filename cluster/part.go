@@ -212,6 +212,10 @@ func (r *run) bring(ctx context.Context, p Part, n Node) ([]string, error) {
 	go func() { pw.CloseWithError(n.Get(ctx, p.Machine, from, r.job.Run.Outputs, pw)) }()
 	names, err := guest.Extract(root, pr, guest.Limits{})
 	pr.CloseWithError(err)
+	var refused *guest.Refusals
+	if errors.As(err, &refused) {
+		return names, fmt.Errorf("outputs of %s: %w: have the job write files, or copy what they point to", p.Machine, err)
+	}
 	if err != nil {
 		return names, fmt.Errorf("outputs of %s: %w", p.Machine, err)
 	}

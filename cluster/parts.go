@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"ore"
-	"ore/node"
 )
 
 // maxTasks bounds an array: each task has a folder of results.
@@ -36,28 +35,24 @@ type Part struct {
 	array   bool
 }
 
-// parts divides the job's work.
-func (r *run) parts(hosts []Host) ([]Part, error) {
-	var machines []node.Machine
-	for _, h := range hosts {
-		machines = append(machines, h.Machines...)
-	}
-	slices.SortFunc(machines, func(a, b node.Machine) int { return cmp.Compare(a.Rank, b.Rank) })
-	switch r.job.Run.Mode {
+// Parts divides a job's work. Its errors are faults of the request.
+func Parts(j ore.Job) ([]Part, error) {
+	count := j.Machines.Count
+	switch j.Run.Mode {
 	case ore.Array:
-		return Tasks(r.job.Run.Tasks)
+		return tasks(j.Run.Tasks)
 	case ore.First:
-		machines = machines[:1]
+		count = 1
 	}
 	var all []Part
-	for i, m := range machines {
-		all = append(all, Part{Name: strconv.Itoa(m.Rank), Rank: m.Rank, Machine: m.Name, Index: i})
+	for i := range count {
+		all = append(all, Part{Name: strconv.Itoa(i), Rank: i, Machine: MachineName(i), Index: i})
 	}
 	return all, nil
 }
 
-// Tasks reads the tasks of an array.
-func Tasks(t ore.Tasks) ([]Part, error) {
+// tasks reads the tasks of an array.
+func tasks(t ore.Tasks) ([]Part, error) {
 	var all []Part
 	add := func(text, file string) {
 		all = append(all, Part{Name: fmt.Sprintf("task-%d", len(all)), Task: text, File: file, Index: len(all), array: true})
@@ -73,7 +68,7 @@ func Tasks(t ore.Tasks) ([]Part, error) {
 	} else {
 		f, err := os.Open(t.From)
 		if err != nil {
-			return nil, fmt.Errorf("tasks: %w", err)
+			return nil, fmt.Errorf("tasks: %w: correct the path or make the file", err)
 		}
 		defer f.Close()
 		lines := bufio.NewScanner(f)
@@ -89,7 +84,7 @@ func Tasks(t ore.Tasks) ([]Part, error) {
 	}
 	switch {
 	case len(all) == 0:
-		return nil, fmt.Errorf("tasks %s%s: there are none: nothing would run", t.From, t.Glob)
+		return nil, fmt.Errorf("tasks %s%s: there are none, so nothing would run: give at least one", t.From, t.Glob)
 	case len(all) > maxTasks:
 		return nil, fmt.Errorf("tasks: %d, more than %d: make them larger", len(all), maxTasks)
 	}

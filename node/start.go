@@ -23,14 +23,15 @@ const (
 
 // Boot says what machines are started with. The paths are the node's host's.
 type Boot struct {
-	Hypervisor string
-	Program    []string // the hypervisor's program and fixed first arguments, as its driver wants them
-	Env        []string // of the program, beside the node's own
-	Kernel     string
-	Initrd     string
-	Modules    string // a squashfs of the kernel's modules, "" for none
-	Disk       string // formatted sparse disk of the wanted size, copied for each machine
-	Release    string // the kernel's release, for people
+	Hypervisor  string
+	Program     []string // the hypervisor's program and fixed first arguments, as its driver wants them
+	Env         []string // of the program, beside the node's own
+	Kernel      string
+	Initrd      string
+	Accelerator string // how QEMU runs machines; "" lets its driver say
+	Modules     string // a squashfs of the kernel's modules, "" for none
+	Disk        string // formatted sparse disk of the wanted size, copied for each machine
+	Release     string // the kernel's release, for people
 }
 
 // Start asks for machines. A second Start for the same job adds machines to the

@@ -32,13 +32,13 @@ func (a *app) flags(root *cobra.Command) {
 	f.BoolVar(&a.refresh, "refresh", false, "ask the mirror for new indexes, however fresh the known ones are")
 }
 
-// open opens this host's site.
-func (a *app) open(ctx context.Context) (*site.Site, error) {
+// open opens this host's site, pinned to a lock if there is one.
+func (a *app) open(ctx context.Context, pinned *site.Lock) (*site.Site, error) {
 	dirs, err := site.FindDirs(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	c := site.Config{Dirs: dirs, Mirror: a.mirror, Keyring: a.keyring}
+	c := site.Config{Dirs: dirs, Mirror: a.mirror, Keyring: a.keyring, Pinned: pinned}
 	if a.refresh {
 		c.MaxAge = -time.Second
 	}

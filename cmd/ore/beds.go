@@ -40,21 +40,22 @@ further machines added with 'ore grow'.`,
 			if err := job.Check(j, false); err != nil {
 				return usageError{err}
 			}
-			return a.up(c.Context(), j)
+			s, err := a.open(c.Context(), flags.pinned)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return a.up(c.Context(), s, j)
 		},
 	}
 	flags.environment(c)
 	flags.machines(c)
+	flags.locks(c)
 	c.Flags().StringArrayVarP(&flags.inputs, "input", "i", nil, "`file` or folder put into /job of every machine; repeat")
 	return c
 }
 
-func (a *app) up(ctx context.Context, j ore.Job) error {
-	s, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	id := j.Name
 	if r, err := s.Job(id); err == nil && s.State(r) == site.Running {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)

@@ -15,7 +15,6 @@ import (
 
 func newBuild(a *app) *cobra.Command {
 	var flags jobFlags
-	var lock string
 	c := &cobra.Command{
 		Use:     "build [flags]",
 		Short:   "Make the image of an environment, or find it made",
@@ -29,22 +28,14 @@ func newBuild(a *app) *cobra.Command {
 			if err := job.Check(j, false); err != nil {
 				return usageError{err}
 			}
-			s, err := a.open(c.Context())
+			s, err := a.open(c.Context(), flags.pinned)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
 			v := a.view(ore.Job{})
 			begun := time.Now()
-			var img image.Manifest
-			if lock == "" {
-				img, err = s.Build(c.Context(), j.Wants, v.watch)
-			} else {
-				var env ore.Environment
-				if env, err = readLock(lock); err == nil {
-					img, err = s.BuildLocked(c.Context(), j.Wants, env, v.watch)
-				}
-			}
+			img, err := s.Build(c.Context(), j.Wants, v.watch)
 			v.close()
 			if err != nil {
 				return err
@@ -53,7 +44,7 @@ func newBuild(a *app) *cobra.Command {
 		},
 	}
 	flags.environment(c)
-	c.Flags().StringVar(&lock, "lock", "", "build exactly what this lock `file` says")
+	flags.locks(c)
 	return c
 }
 
@@ -78,8 +69,9 @@ func newLock(a *app) *cobra.Command {
 		Short: "Write down every version and hash of an environment",
 		Long: `Resolve an environment and write the lock: every package with its version and
 hash, the files and steps, and the kernel that each hypervisor would start. The
-packages of a lock are kept on this host; 'ore build --lock' and 'ore run --lock'
-use them, and refuse a lock whose packages can be had no more, with their names.`,
+packages of a lock are kept on this host; 'ore build', 'ore run' and 'ore up'
+take it with --lock, and refuse a lock whose packages can be had no more, with
+their names.`,
 		Example: "  ore lock -f job.yaml -o job.lock\n  ore build --lock job.lock",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -90,7 +82,7 @@ use them, and refuse a lock whose packages can be had no more, with their names.
 			if err := job.Check(j, false); err != nil {
 				return usageError{err}
 			}
-			s, err := a.open(c.Context())
+			s, err := a.open(c.Context(), nil)
 			if err != nil {
 				return err
 			}
@@ -116,22 +108,6 @@ use them, and refuse a lock whose packages can be had no more, with their names.
 	flags.environment(c)
 	c.Flags().StringVarP(&out, "write", "o", "", "write the lock to this `file` instead of standard output")
 	return c
-}
-
-// readLock reads the environment of a lock file.
-func readLock(path string) (ore.Environment, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ore.Environment{}, fmt.Errorf("read lock: %w", err)
-	}
-	var l struct{ Environment ore.Environment }
-	if err := json.Unmarshal(b, &l); err != nil {
-		return ore.Environment{}, fmt.Errorf("read lock %s: %w: make it again with 'ore lock'", path, err)
-	}
-	if l.Environment.Version != ore.EnvironmentVersion || len(l.Environment.Packages) == 0 {
-		return ore.Environment{}, fmt.Errorf("read lock %s: not a lock of this version of ore: make it again with 'ore lock'", path)
-	}
-	return l.Environment, nil
 }
 
 // human gives a number of bytes as people read it.

@@ -9,6 +9,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/site"
 )
 
 // entry is a line of 'ore images ls --json'.
@@ -109,20 +110,29 @@ func damage(t *testing.T, path string) {
 func TestLockWhosePackagesAreGone(t *testing.T) {
 	p := someone(t)
 	p.must(t, "lock", "-q", "-p", "hello", "-o", "gone.lock")
-	text := read(t, p.dir, "gone.lock")
-	var l struct{ Environment ore.Environment }
-	if err := json.Unmarshal([]byte(text), &l); err != nil {
+	var l site.Lock
+	if err := json.Unmarshal([]byte(read(t, p.dir, "gone.lock")), &l); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range l.Environment.Packages {
-		if e.Name == "hello" {
-			digest := ore.DigestOf([]byte("a version that is gone"))
-			text = strings.ReplaceAll(text, string(e.Digest), string(digest))
+	for i := range l.Environment.Packages {
+		if e := &l.Environment.Packages[i]; e.Name == "hello" {
+			e.Version, e.Digest = "2.9-1", ore.DigestOf([]byte("a version that is gone"))
 		}
 	}
-	p.file(t, "gone.lock", text)
-	p.refused(t, ore.ExitFailed, []string{"hello="}, "build", "-q", "--lock", "gone.lock")
-	p.refused(t, ore.ExitFailed, []string{"hello="}, "run", "-q", "--results", p.results(t), "--lock", "gone.lock", "--", "true")
+	changed, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.file(t, "changed.lock", string(changed))
+	p.refused(t, ore.ExitUsage, []string{"it was changed: make it again"}, "build", "-q", "--lock", "changed.lock")
+	l.Key = l.Environment.Key()
+	gone, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.file(t, "gone.lock", string(gone))
+	p.refused(t, ore.ExitFailed, []string{"hello=2.9-1"}, "build", "-q", "--lock", "gone.lock")
+	p.refused(t, ore.ExitFailed, []string{"hello=2.9-1"}, "run", "-q", "--results", p.results(t), "--lock", "gone.lock", "--", "true")
 	p.file(t, "no.lock", "{}")
 	p.refused(t, ore.ExitUsage, []string{"not a lock of this version of ore: make it again"}, "build", "--lock", "no.lock")
 }

@@ -11,11 +11,12 @@ import (
 	"ore"
 	"ore/deb"
 	"ore/job"
+	"ore/site"
 )
 
 // jobFlags are the flags that say what a job is. They override the job file.
 type jobFlags struct {
-	file                                  string
+	file, lock                            string
 	name, base, kernel                    string
 	count, cpus                           int
 	memory, disk, hypervisor, network     string
@@ -25,6 +26,7 @@ type jobFlags struct {
 	timeout                               time.Duration
 	retries                               int
 	set                                   func(name string) bool
+	pinned                                *site.Lock // what lock holds
 }
 
 // environment adds the flags that say what an environment is.
@@ -39,6 +41,11 @@ func (j *jobFlags) environment(c *cobra.Command) {
 	c.RegisterFlagCompletionFunc("file", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 	})
+}
+
+// locks adds the flag that stands for what an environment is.
+func (j *jobFlags) locks(c *cobra.Command) {
+	c.Flags().StringVar(&j.lock, "lock", "", "take exactly the packages and kernel that this lock `file` says")
 }
 
 // machines adds the flags that say which machines a job has.
@@ -89,7 +96,27 @@ func (j *jobFlags) job(command []string) (ore.Job, error) {
 	if len(command) > 0 {
 		out.Run.Command, out.Run.Script = command, ""
 	}
+	if err := j.applyLock(&out); err != nil {
+		return out, usageError{err}
+	}
 	return out, nil
+}
+
+func (j *jobFlags) applyLock(out *ore.Job) error {
+	if j.lock == "" {
+		return nil
+	}
+	for _, flag := range []string{"package", "base", "kernel"} {
+		if j.set(flag) {
+			return fmt.Errorf("--lock and --%s: the lock says what there is: leave one of them out", flag)
+		}
+	}
+	var err error
+	if j.pinned, err = site.ReadLock(j.lock); err != nil {
+		return err
+	}
+	j.pinned.Pin(&out.Wants)
+	return nil
 }
 
 func (j *jobFlags) applyEnvironment(out *ore.Job) error {

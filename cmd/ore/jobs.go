@@ -31,7 +31,7 @@ func (a *app) completeJobs(c *cobra.Command, args []string, _ string) ([]string,
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	s, err := a.open(c.Context())
+	s, err := a.open(c.Context(), nil)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

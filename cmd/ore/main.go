@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -99,6 +100,8 @@ hardware virtualisation.`,
   ore doctor`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          noSuchCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see '%s --help'", err, c.CommandPath())}
@@ -122,5 +125,33 @@ hardware virtualisation.`,
 	add("images", newBuild(a), newLock(a), newImages(a))
 	add("host", newDoctor(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
+	blameUser(root)
 	return root
+}
+
+// noSuchCommand refuses the words that the root command is left with, which is
+// none of its subcommands.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("no command %q: did you mean %s?", args[0], strings.Join(near, ", "))
+	}
+	return fmt.Errorf("no command %q", args[0])
+}
+
+// blameUser makes what is wrong with a command's arguments a usageError.
+func blameUser(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{fmt.Errorf("%w: see '%s --help'", err, c.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		blameUser(sub)
+	}
 }

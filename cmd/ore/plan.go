@@ -26,7 +26,7 @@ func newPlan(a *app) *cobra.Command {
 			if err := job.Check(j, false); err != nil {
 				return usageError{err}
 			}
-			s, err := a.open(c.Context())
+			s, err := a.open(c.Context(), flags.pinned)
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,7 @@ func newPlan(a *app) *cobra.Command {
 	flags.environment(c)
 	flags.machines(c)
 	flags.running(c)
+	flags.locks(c)
 	return c
 }
 

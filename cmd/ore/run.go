@@ -38,23 +38,27 @@ ore-results/JOB/RANK, and result.json there says which of these it was.`,
 			if err := job.Check(j, true); err != nil {
 				return usageError{err}
 			}
-			return a.run(c.Context(), j, folder)
+			if _, err := cluster.Parts(j); err != nil {
+				return usageError{err}
+			}
+			s, err := a.open(c.Context(), flags.pinned)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return a.run(c.Context(), s, j, folder)
 		},
 	}
 	flags.environment(c)
 	flags.machines(c)
 	flags.running(c)
+	flags.locks(c)
 	c.Flags().StringVar(&folder, "results", "ore-results", "`folder` in which the job's folder of results is made")
 	return c
 }
 
 // run runs j and tells how it went.
-func (a *app) run(ctx context.Context, j ore.Job, folder string) error {
-	s, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, folder string) error {
 	id, err := site.NewID(j.Name)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func TestRefusals(t *testing.T) {
 		{"no command", nil, []string{"no command: give one after --"}},
 		{"no machines", []string{"-n", "0", "--", "true"}, []string{"count is 0: use 1 to"}},
 		{"memory that is no size", []string{"-m", "much", "--", "true"}, []string{"--memory"}},
-		{"too little memory for any machine", []string{"-m", "1M", "--", "true"}, []string{"memory is 1M: use 32M to"}},
+		{"too little memory for any machine", []string{"-m", "1M", "--", "true"}, []string{"memory is 1M: use"}},
 		{"an input that is not there", []string{"-i", "nosuch", "--", "true"}, []string{"nosuch", "correct the path or make the file"}},
 		{"two inputs of one name", []string{"-i", "x", "-i", "same/x", "--", "true"}, []string{"both would be x", "rename one"}},
 		{"a secret that is not there", []string{"--secret", "A=nosuch", "--", "true"}, []string{"secret A", "correct the path"}},
@@ -46,10 +46,10 @@ func TestRefusals(t *testing.T) {
 		{"an unknown mode", []string{"--mode", "all", "--", "true"}, []string{"use each, first or array"}},
 		{"a port of no machine", []string{"--publish", "0:1:80", "--", "true"}, []string{"there is no rank 1"}},
 		{"a lock that is not there", []string{"--lock", "nosuch.lock", "--", "true"}, []string{"nosuch.lock"}},
-		{"a lock and packages", []string{"--lock", "x", "-p", "hello", "--", "true"}, []string{"--lock"}},
+		{"a lock and packages", []string{"--lock", "x", "-p", "hello", "--", "true"}, []string{"--lock and --package: the lock says what there is"}},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
-			results := filepath.Join(p.dir, "never")
+			results := filepath.Join(p.results(t), "never")
 			p.refused(t, ore.ExitUsage, c.words, append([]string{"run", "--results", results}, c.args...)...)
 			if _, err := os.Stat(results); !os.IsNotExist(err) {
 				t.Errorf("a folder of results was made: %v", err)
@@ -119,7 +119,7 @@ func TestNoFolderForState(t *testing.T) {
 func TestDoctor(t *testing.T) {
 	p := someone(t)
 	o := p.must(t, "doctor")
-	for _, w := range []string{"ok    machines: uml", "ok    environments can be built", "ok    mirror and its signature"} {
+	for _, w := range []string{"ok    machines: uml", "works", "ok    mirror and its signature"} {
 		if !strings.Contains(o.out, w) {
 			t.Errorf("does not say %q: %v", w, o)
 		}
