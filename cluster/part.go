@@ -45,8 +45,9 @@ func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) 
 		res.Kind, res.ExitCode = ore.Cancelled, ore.ExitCancelled
 		return res, nil
 	case err != nil:
-		return fail(res, err)
+		return fail(res, withConsole(ctx, n, p.Machine, err))
 	}
+	res.Error = r.starved(ctx, p, n)
 	if len(r.job.Run.Outputs) > 0 {
 		res.Outputs, err = r.bring(ctx, p, n)
 		if err != nil {

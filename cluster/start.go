@@ -29,9 +29,10 @@ type run struct {
 
 	published []ore.Port
 
-	mu      sync.Mutex // guards stages and the result's ranks
+	mu      sync.Mutex // guards stages, started and killed
 	stages  ore.Timeline
 	started []node.Started
+	killed  map[string]string // by machine, the last process that its kernel killed for lack of memory
 }
 
 // step times f under name and tells the watcher.

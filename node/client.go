@@ -128,10 +128,10 @@ func (c *Client) Exec(ctx context.Context, machine string, cmd guest.Command) (g
 	defer s.Close()
 	q, std := cmd.Launch(machine)
 	exit, err := s.Call(ctx, q, std)
-	if err != nil {
-		return exit, fmt.Errorf("exec on %s: %w", machine, err)
+	if err != nil && !wire.IsRefused(err) && ctx.Err() == nil {
+		return exit, fmt.Errorf("exec on %s: the supervisor of the job ended: %w: run the job again", machine, err)
 	}
-	return exit, nil
+	return exit, err
 }
 
 // Dial connects with a TCP port of a machine.

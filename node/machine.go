@@ -97,7 +97,7 @@ func (n *Node) launch(ctx context.Context, name string, c guest.Command) (guest.
 		return guest.Exit{}, err
 	}
 	c.Env = append(c.Env, n.env(m)...) // who asked has its own rank in its environment
-	return m.conn.Exec(ctx, c)
+	return m.exec(ctx, c)
 }
 
 // env is what every process on m sees, whoever started it. A job's command gets
@@ -224,7 +224,7 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return nil, cause // another machine's failure, or a cancel: not this one's
 	}
-	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.console.tail(), Cause: err}
+	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.console.String(), Cause: err}
 }
 
 // bring does one's work, and says which stage it came to.
@@ -361,15 +361,3 @@ func (c *console) String() string {
 	defer c.mu.Unlock()
 	return string(c.kept)
 }
-
-// consoleLines is how many lines of a console an error shows.
-const consoleLines = 12
-
-// tail returns the last lines.
-func (c *console) tail() string {
-	lines := strings.Split(strings.TrimRight(c.String(), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
-}
-
-// indent sets text off from the sentence before it.
-func indent(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") }

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ore"
@@ -16,6 +17,8 @@ const (
 	BootDeadline = 5 * time.Minute
 	// consoleTail is how much of each console is kept: a kernel's last words.
 	consoleTail = 64 << 10
+	// consoleLines is how many lines of a console an error shows.
+	consoleLines = 12
 	// startsAtOnce bounds machines that boot at the same time: more than this
 	// only compete for the cores and the page cache.
 	startsAtOnce = 4
@@ -90,11 +93,18 @@ type StartError struct {
 
 // Error gives the machine, the stage, the cause and what the console said last.
 func (e *StartError) Error() string {
-	s := fmt.Sprintf("machine %s: %s: %v", e.Machine, e.Stage, e.Cause)
-	if e.Console != "" {
-		s += "\n  the end of its console:\n" + indent(e.Console)
+	return fmt.Sprintf("machine %s: %s: %v", e.Machine, e.Stage, e.Cause) + ConsoleEnd(e.Console)
+}
+
+// ConsoleEnd sets the last lines of a console off from an error that they are
+// added to. It returns "" for a console that said nothing.
+func ConsoleEnd(console string) string {
+	lines := strings.Split(strings.TrimRight(console, "\r\n"), "\n")
+	lines = lines[max(0, len(lines)-consoleLines):]
+	if len(lines) == 1 && lines[0] == "" {
+		return ""
 	}
-	return s
+	return "\n  the end of its console:\n    " + strings.Join(lines, "\n    ")
 }
 
 // Unwrap returns the cause.

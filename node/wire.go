@@ -148,7 +148,7 @@ func (c *call) serve(ctx context.Context) {
 	m, err := c.node.lookup(c.request.To)
 	var exit guest.Exit
 	if err == nil {
-		exit, err = m.conn.Exec(ctx, c.command(ctx, m, resize))
+		exit, err = m.exec(ctx, c.command(ctx, m, resize))
 	}
 	c.mu.Lock()
 	if err != nil && exit == (guest.Exit{}) {

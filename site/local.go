@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,7 @@ type supervised struct {
 	dir  string
 	wait func() error // returns when the supervisor has ended
 	kill func() error
+	care *janitor // nil for a keeper, which has its own
 }
 
 // Release ends the machines and then the supervisor, and removes the job's
@@ -67,7 +69,12 @@ type supervised struct {
 func (s *supervised) Release(ctx context.Context) error {
 	err := s.Client.Release(ctx)
 	s.Client.Close()
-	if err != nil {
+	var unreachable *url.Error
+	if errors.As(err, &unreachable) && ctx.Err() == nil {
+		// A supervisor that died has ended all machines by that, and whoever
+		// needed them has been told.
+		err = s.kill()
+	} else if err != nil {
 		err = errors.Join(fmt.Errorf("release: %w", err), s.kill())
 	}
 	done := make(chan error, 1)
@@ -78,7 +85,14 @@ func (s *supervised) Release(ctx context.Context) error {
 		err = errors.Join(err, s.kill())
 		<-done
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, os.RemoveAll(s.dir), s.dismiss())
+}
+
+func (s *supervised) dismiss() error {
+	if s.care == nil {
+		return nil
+	}
+	return s.care.dismiss()
 }
 
 // supervisor starts the process that owns the job's machines.
@@ -118,9 +132,12 @@ func (l *local) spawn(ctx context.Context, job, dir string) (*supervised, error)
 	if l.keep {
 		return sup, keep(sup, args, []*os.File{listener, lock}, log)
 	}
+	if sup.care, err = watchOver(dir); err != nil {
+		return nil, err
+	}
 	p, err := start(context.WithoutCancel(ctx), args, job, []*os.File{listener, lock}, log)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, sup.dismiss())
 	}
 	sup.wait, sup.kill = p.Wait, p.Kill
 	return sup, nil
@@ -161,14 +178,21 @@ func keep(sup *supervised, args []string, files []*os.File, log *os.File) error 
 // Keep is what a keeper does: it hands its descriptors on to a supervisor.
 func Keep(ctx context.Context, images, dir string) error {
 	files := []*os.File{os.NewFile(listenerFD, "listener"), os.NewFile(lockFD, "lock")}
-	p, err := start(ctx, []string{SuperviseCommand, images, dir}, filepath.Base(dir), files, os.Stderr)
+	for _, f := range files {
+		syscall.CloseOnExec(int(f.Fd())) // for the supervisor, not for the janitor
+	}
+	care, err := watchOver(dir)
 	if err != nil {
 		return err
+	}
+	p, err := start(ctx, []string{SuperviseCommand, images, dir}, filepath.Base(dir), files, os.Stderr)
+	if err != nil {
+		return errors.Join(err, care.dismiss())
 	}
 	for _, f := range files {
 		f.Close()
 	}
-	return errors.Join(p.Wait(), os.RemoveAll(dir))
+	return errors.Join(p.Wait(), os.RemoveAll(dir), care.dismiss())
 }
 
 func socketPath(dir string) string { return filepath.Join(dir, "node") }

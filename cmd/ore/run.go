@@ -106,6 +106,11 @@ func (a *app) conclude(res ore.Result, dir string) error {
 		if res.Error != "" {
 			fmt.Fprintf(a.io.err, "ore: %s\n", res.Error)
 		}
+		for _, p := range res.Ranks {
+			if p.Error != "" && p.Kind == ore.Finished {
+				fmt.Fprintf(a.io.err, "ore: %s\n", p.Error)
+			}
+		}
 		if !a.quiet {
 			fmt.Fprintf(a.io.err, "%s: %s, %s; results in %s\n", res.Job, res.Kind, res.Timeline.Span().Round(10*time.Millisecond), dir)
 		}

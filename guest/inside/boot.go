@@ -75,7 +75,17 @@ func (s *server) goHome(m *system.Machine, failed string, cause error) error {
 		return err
 	}
 	setTime(welcome.UnixNanos)
+	showErrors()
 	return s.serve(context.Background(), stream)
+}
+
+// showErrors has the kernel's errors written to the console from here on: that
+// it kills processes for want of memory is told there. Kernels are started more
+// silent, since they call errors what devices they do not find.
+func showErrors() {
+	if err := os.WriteFile("/proc/sys/kernel/printk", []byte("4"), 0o644); err != nil {
+		fmt.Fprintf(os.Stderr, "ore-init: console: %v\n", err)
+	}
 }
 
 // clockSlack is how far the machine's clock may be off before it is set: the
