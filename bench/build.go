@@ -43,18 +43,35 @@ type manifest struct {
 }
 
 // build makes an image and returns what it is.
-func (b *bench) build(ctx context.Context, home string, args ...string) (manifest, *command, error) {
-	c := b.oreCommand(home, append([]string{"build", "--json", "--base", "debian/" + suite}, args...)...)
+func (b *bench) build(ctx context.Context, home string, args ...string) (manifest, error) {
+	c := b.buildCommand(home, append(args, "--json")...)
 	var m manifest
 	if err := b.account.run(ctx, c); err != nil {
-		return m, c, err
+		return m, err
 	}
-	return m, c, json.Unmarshal(c.out.Bytes(), &m)
+	return m, json.Unmarshal(c.out.Bytes(), &m)
+}
+
+func (b *bench) buildCommand(home string, args ...string) *command {
+	return b.oreCommand(home, append([]string{"build", "--base", "debian/" + suite}, args...)...)
+}
+
+// timeBuild times the command as a person would give it, which then also tells
+// its stages.
+func (b *bench) timeBuild(ctx context.Context, name, home string, round int) error {
+	c := b.buildCommand(home, "-p", wanted)
+	clock := startClock(name, round)
+	if err := b.account.run(ctx, c); err != nil {
+		return err
+	}
+	s := clock.stop(c.cpu)
+	s.Stages = buildStages(c.err.String())
+	return b.record.add(s)
 }
 
 // prepareCold has everything fetched by building once.
 func prepareCold(ctx context.Context, b *bench) error {
-	_, _, err := b.build(ctx, b.home("cold"), "-p", wanted)
+	_, err := b.build(ctx, b.home("cold"), "-p", wanted)
 	return err
 }
 
@@ -71,32 +88,30 @@ func runCold(ctx context.Context, b *bench, round int) error {
 	if err := b.account.run(ctx, &command{args: []string{"cp", "-a", fetched, filepath.Join(home, "cache")}, dir: b.dir}); err != nil {
 		return err
 	}
-	clock := startClock(oreCold, round)
-	_, c, err := b.build(ctx, home, "-p", wanted)
-	if err != nil {
+	if err := b.timeBuild(ctx, oreCold, home, round); err != nil {
 		return err
 	}
-	s := clock.stop(c.cpu)
-	s.Stages = buildStages(c.err.String())
-	return errors.Join(b.record.add(s), removeAll(home))
+	return removeAll(home)
 }
 
 // prepareSeen builds a larger environment, so that the base and all packages
 // have been seen, in another combination than the one that is timed.
 func prepareSeen(ctx context.Context, b *bench) error {
-	_, _, err := b.build(ctx, b.home("seen"), "-p", wanted, "-p", beside)
+	_, err := b.build(ctx, b.home("seen"), "-p", wanted, "-p", beside)
 	return err
 }
 
 func runSeen(ctx context.Context, b *bench, round int) error {
-	clock := startClock(oreSeen, round)
-	m, c, err := b.build(ctx, b.home("seen"), "-p", wanted)
-	if err != nil {
+	if err := b.timeBuild(ctx, oreSeen, b.home("seen"), round); err != nil {
 		return err
 	}
-	s := clock.stop(c.cpu)
-	s.Stages = buildStages(c.err.String())
-	if err := b.record.add(s); err != nil {
+	return b.forget(ctx)
+}
+
+// forget removes the image that was timed.
+func (b *bench) forget(ctx context.Context) error {
+	m, err := b.build(ctx, b.home("seen"), "-p", wanted) // says which it is
+	if err != nil {
 		return err
 	}
 	return b.account.run(ctx, b.oreCommand(b.home("seen"), "images", "rm", m.Key))
@@ -128,7 +143,7 @@ func (b *bench) mmdebstrapCommands() (tree, squash *command) {
 		suite, file, "deb " + b.mirror.url + " " + suite + " main",
 	}}
 	squash = &command{root: true, dir: b.dir, args: []string{
-		"sh", "-c", "exec sqfstar -quiet -no-progress -comp zstd -Xcompression-level 1 -b 256K peer.squashfs <peer.tar",
+		"sh", "-c", "exec mksquashfs - peer.squashfs -tar -quiet -no-progress -comp zstd -Xcompression-level 1 -b 256K <peer.tar",
 	}}
 	return tree, squash
 }
@@ -214,6 +229,6 @@ func runMmdebstrap(ctx context.Context, b *bench, round int) error {
 		return err
 	}
 	s := clock.stop(tree.cpu + squash.cpu)
-	s.Stages = map[string]float64{"mmdebstrap": tree.took.Seconds(), "sqfstar": squash.took.Seconds()}
+	s.Stages = map[string]float64{"mmdebstrap": tree.took.Seconds(), "mksquashfs": squash.took.Seconds()}
 	return errors.Join(b.record.add(s), b.removePeer())
 }

@@ -38,7 +38,7 @@ func (b *bench) facts(ctx context.Context) facts {
 	f.User = "uid " + strconv.Itoa(b.account.uid) + ", peers that build as uid " + strconv.Itoa(os.Geteuid())
 	for name, args := range map[string][]string{
 		"ore": {b.ore, "version"}, "mmdebstrap": {"mmdebstrap", "--version"}, "linux.uml": {"linux.uml", "--version"},
-		"sqfstar": {"sqfstar", "-version"}, "busybox": {"busybox"},
+		"mksquashfs": {"mksquashfs", "-version"}, "busybox": {"busybox"},
 	} {
 		// A program that is not there is missed where it is used.
 		out, _ := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()

@@ -223,7 +223,7 @@ func prepareMount(ctx context.Context, b *bench) error {
 		if err := fill(data, s.data); err != nil {
 			return err
 		}
-		m, _, err := b.build(ctx, b.home(mountHome), "-f", b.jobFile(s))
+		m, err := b.build(ctx, b.home(mountHome), "-f", b.jobFile(s))
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 const (
 	oreCold     = "ore build, cold"
 	oreSeen     = "ore build, seen"
-	mmdebstrap  = "mmdebstrap + sqfstar"
+	mmdebstrap  = "mmdebstrap + mksquashfs"
 	oreMount    = "ore root mounted"
 	oreOne      = "ore run -n 1"
 	stockOne    = "stock boot"
