@@ -257,10 +257,11 @@ func (b *batch) prepare(p place, hosts []guest.Host, m *machine) (vm.Config, str
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return vm.Config{}, "", err
 	}
-	disk := filepath.Join(m.dir, "disk")
+	disk, begun := filepath.Join(m.dir, "disk"), time.Now()
 	if err := boot.CopySparse(disk, s.Boot.Disk); err != nil {
 		return vm.Config{}, "", err
 	}
+	m.started.Timings = append(m.started.Timings, Timing{Stage: "private disk", Took: time.Since(begun)})
 	layers, err := b.layers()
 	if err != nil {
 		return vm.Config{}, "", err
