@@ -124,6 +124,7 @@ func (r *run) steps(ctx context.Context) (err error) {
 		return err
 	}
 	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, work, machines) })
+	r.over = err == nil && ctx.Err() == nil
 	return err
 }
 
@@ -160,7 +161,7 @@ func (r *run) conclude(ctx context.Context, err error) {
 	if err != nil {
 		res.Kind, res.Error = ore.Failed, err.Error()
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !r.over {
 		res.Kind, res.Error = ore.Cancelled, "cancelled"
 	}
 	switch res.Kind {

@@ -167,16 +167,14 @@ func (r *run) env(p Part) []string {
 	for i := range hosts {
 		hosts[i] = MachineName(i)
 	}
-	env := []string{
-		"ORE_JOB=" + r.ID, "ORE_RANK=" + strconv.Itoa(p.Rank), "ORE_SIZE=" + strconv.Itoa(size),
-		"ORE_HOSTS=" + strings.Join(hosts, ","), "ORE_TASK=" + p.Task,
-	}
-	var own []string
+	var env []string
 	for k, v := range r.job.Run.Env {
-		own = append(own, k+"="+v)
+		env = append(env, k+"="+v)
 	}
-	slices.Sort(own)
-	return append(env, own...)
+	slices.Sort(env)
+	return append(env,
+		"ORE_JOB="+r.ID, "ORE_RANK="+strconv.Itoa(p.Rank), "ORE_SIZE="+strconv.Itoa(size),
+		"ORE_HOSTS="+strings.Join(hosts, ","), "ORE_TASK="+p.Task)
 }
 
 func (r *run) secrets() (map[string][]byte, error) {
@@ -211,7 +209,7 @@ func (r *run) bring(ctx context.Context, p Part, n Node) ([]string, error) {
 	}
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(n.Get(ctx, p.Machine, from, r.job.Run.Outputs, pw)) }()
-	names, err := guest.Extract(root, pr, guest.Limits{})
+	names, err := guest.Extract(root, pr, guest.Limits{Reserved: []string{"stdout", "stderr"}})
 	pr.CloseWithError(err)
 	var refused *guest.Refusals
 	if errors.As(err, &refused) {

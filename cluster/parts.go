@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/guest"
 )
 
 // maxTasks bounds an array: each task has a folder of results.
@@ -96,41 +97,69 @@ func tasks(t ore.Tasks) ([]Part, error) {
 func (r *run) runAll(ctx context.Context, work []Part, machines map[string]Node) error {
 	r.runBegun = time.Now()
 	done := make([]ore.RankResult, len(work)) // in the order of the parts
-	queue := make(chan Part)
 	var workers sync.WaitGroup
-	var mu sync.Mutex
+	var mu sync.Mutex // guards errs
 	var errs []error
-	do := func(p Part, m string) {
-		res, err := r.part(ctx, p, machines[m])
-		mu.Lock()
-		defer mu.Unlock()
-		done[p.Index] = res
+	do := func(p Part) error {
+		res, err := r.part(ctx, p, machines[p.Machine])
+		done[p.Index] = res // each part has its own place
 		if err != nil && ctx.Err() == nil {
+			mu.Lock()
+			defer mu.Unlock()
 			errs = append(errs, err)
 		}
+		return err
 	}
-	if r.job.Run.Mode != ore.Array {
-		for _, p := range work {
-			workers.Go(func() { do(p, p.Machine) })
-		}
-		workers.Wait()
-	} else {
-		for _, m := range sortedNames(machines) {
-			workers.Go(func() {
-				for p := range queue {
-					p.Machine, p.Rank = m, rankOf(m)
-					do(p, m)
-				}
-			})
-		}
+	if r.job.Run.Mode == ore.Array {
+		queue := make(chan Part, len(work))
 		for _, p := range work {
 			queue <- p
 		}
 		close(queue)
+		for _, m := range sortedNames(machines) {
+			workers.Go(func() {
+				pull(queue, func(p Part) bool {
+					p.Machine, p.Rank = m, rankOf(m)
+					return do(p) == nil || ctx.Err() != nil || answers(ctx, machines[m], m)
+				})
+			})
+		}
+		workers.Wait()
+		for p := range queue { // no machine was left for these
+			var err error
+			done[p.Index], err = fail(ore.RankResult{Rank: -1, Task: p.Task}, fmt.Errorf("task %q: every machine was lost before it: run the job again, with retries", p.Task))
+			errs = append(errs, err)
+		}
+	} else {
+		for _, p := range work {
+			workers.Go(func() { _ = do(p) }) // its error is kept
+		}
 		workers.Wait()
 	}
 	r.result.Ranks = done
 	return errors.Join(errs...)
+}
+
+// answer is how long a machine may take to show that it still works, after a
+// task on it failed by no fault of the task: one of sixteen on two cores.
+const answer = 10 * time.Second
+
+// pull does tasks on one machine until there are none or the machine is lost:
+// the tasks that it would have failed are for the others.
+func pull(queue <-chan Part, do func(Part) bool) {
+	for p := range queue {
+		if !do(p) {
+			return
+		}
+	}
+}
+
+// answers says whether a machine still runs commands.
+func answers(ctx context.Context, n Node, machine string) bool {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	_, err := n.Exec(ctx, machine, guest.Command{Args: []string{"/bin/true"}})
+	return err == nil
 }
 
 func sortedNames(machines map[string]Node) []string {

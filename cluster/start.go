@@ -22,6 +22,7 @@ type run struct {
 	plan   plan.Plan
 	result ore.Result
 
+	over     bool            // all parts are done: a cancel comes too late
 	runBegun time.Time       // when the job's time began to count
 	image    image.Manifest  // what the machines were started with
 	hosts    map[string]Host // by machine, to start one again

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,9 +19,10 @@ import (
 // Limits bounds what [Extract] takes in. The zero value of a number means the
 // default.
 type Limits struct {
-	Bytes    int64 // of all files together; 0 is DefaultBytes
-	Entries  int   // files, folders and links; 0 is DefaultEntries
-	AnyLinks bool  // let symbolic links point anywhere: inside a machine they do no harm
+	Bytes    int64    // of all files together; 0 is DefaultBytes
+	Entries  int      // files, folders and links; 0 is DefaultEntries
+	Reserved []string // names at the top that belong to somebody else and are refused
+	AnyLinks bool     // let symbolic links point anywhere: inside a machine they do no harm
 }
 
 // What one tar stream may bring unless somebody says more.
@@ -151,6 +154,9 @@ func (x *extraction) entry(h *tar.Header) error {
 	if !filepath.IsLocal(name) {
 		return refusal("its name leads out of the folder")
 	}
+	if slices.Contains(x.limits.Reserved, name) {
+		return refusal("this name is taken: call the file otherwise")
+	}
 	if err := x.parents(name); err != nil {
 		return err
 	}
@@ -261,7 +267,7 @@ func (x *extraction) file(name string, h *tar.Header) error {
 	if err != nil {
 		return x.fault(err)
 	}
-	_, err = io.Copy(f, x.tar)
+	err = copySparse(f, x.tar, h.Size)
 	if err == nil {
 		err = f.Chmod(mode) // whatever the umask
 	}
@@ -275,6 +281,33 @@ func (x *extraction) file(name string, h *tar.Header) error {
 	x.dir.Chtimes(name, time.Time{}, sane(h.ModTime))
 	x.made = append(x.made, name)
 	return nil
+}
+
+// hole is how many zero bytes in a row are left out of a file: a block of every
+// usual file system.
+const hole = 4096
+
+// copySparse copies n bytes of r to the empty file f, which gets holes where r
+// is zero: a machine's sparse file of many gigabytes is sparse here too.
+func copySparse(f *os.File, r io.Reader, n int64) error {
+	buf, zero := make([]byte, hole*16), make([]byte, hole)
+	for at := int64(0); at < n; {
+		k, err := io.ReadFull(r, buf[:min(int64(len(buf)), n-at)])
+		if err != nil {
+			return err
+		}
+		for from := 0; from < k; from += hole {
+			part := buf[from:min(from+hole, k)]
+			if bytes.Equal(part, zero[:len(part)]) {
+				continue
+			}
+			if _, err := f.WriteAt(part, at+int64(from)); err != nil {
+				return err
+			}
+		}
+		at += int64(k)
+	}
+	return f.Truncate(n)
 }
 
 // sane returns t if a file system can hold it.

@@ -15,7 +15,7 @@ import (
 // job is to be run, and so needs a command. Errors have the form what failed:
 // why: what to do.
 func Check(j ore.Job, run bool) error {
-	for _, check := range []func(ore.Job) error{checkMachines, checkFiles, checkNames} {
+	for _, check := range []func(ore.Job) error{checkMachines, checkFiles, checkNames, checkVariables} {
 		if err := check(j); err != nil {
 			return err
 		}
@@ -77,9 +77,31 @@ func checkFiles(j ore.Job) error {
 			}
 		}
 	}
+	return nil
+}
+
+// reservedSecrets are variables that a secret's path would make useless.
+var reservedSecrets = []string{"PATH", "HOME", "USER", "SHELL"}
+
+// maxSecret is what a secret may hold: it is kept in memory on its way.
+const maxSecret = 512 << 10
+
+func checkVariables(j ore.Job) error {
+	for name := range j.Run.Env {
+		if !variable(name) {
+			return fmt.Errorf("variable %q: not a variable's name: use letters, digits and _, and no ORE_ before it", name)
+		}
+	}
 	for name, s := range j.Run.Secrets {
-		if err := look("secret "+name, s.File); err != nil {
-			return err
+		if !variable(name) || slices.Contains(reservedSecrets, name) || strings.HasPrefix(name, "LD_") {
+			return fmt.Errorf("secret %q: not a name that a secret can have: use letters, digits and _, and neither ORE_ nor LD_ before it nor the name of a variable of the system", name)
+		}
+		info, err := os.Stat(s.File)
+		if err != nil {
+			return fmt.Errorf("secret %s %s: %w: correct the path or make the file", name, s.File, err)
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxSecret {
+			return fmt.Errorf("secret %s %s: not a file of at most %s: use one", name, s.File, FormatSize(maxSecret))
 		}
 	}
 	return nil
@@ -110,6 +132,10 @@ func checkRun(r ore.Run) error {
 		return fmt.Errorf("run: command and script: use one of them")
 	case len(r.Command) > 0 && r.Command[0] == "":
 		return fmt.Errorf("run: the command's name is empty: name a program")
+	case r.Timeout < 0 || r.Timeout > MaxTimeout:
+		return fmt.Errorf("run: timeout is %v: use a time such as 90s or 2h, at most %v", r.Timeout, MaxTimeout)
+	case r.Retries < 0 || r.Retries > MaxRetries:
+		return fmt.Errorf("run: retries is %d: use 0 to %d", r.Retries, MaxRetries)
 	case r.Mode == ore.Array && r.Tasks == (ore.Tasks{}):
 		return fmt.Errorf("run: mode array without tasks: give run.tasks with from or glob")
 	case r.Mode != ore.Array && r.Tasks != (ore.Tasks{}):

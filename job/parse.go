@@ -19,6 +19,9 @@ func Load(path string, base ore.Job) (ore.Job, error) {
 	if err != nil {
 		return ore.Job{}, fmt.Errorf("read job file: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		return ore.Job{}, fmt.Errorf("read job file %s: a %s: use a regular file", path, info.Mode().Type())
+	}
 	if info.Size() > MaxFile {
 		return ore.Job{}, fmt.Errorf("read job file %s: %d bytes: more than %d: put large contents beside it and name them with source", path, info.Size(), MaxFile)
 	}

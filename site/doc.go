@@ -10,8 +10,8 @@
 //	cache    ORE_HOME/cache    XDG_CACHE_HOME/ore    packages, packs, tools, trees: can be made again
 //	images   ORE_HOME/images   XDG_DATA_HOME/ore     the image cache
 //	state    ORE_HOME/state    XDG_STATE_HOME/ore    records of jobs, learned rates
-//	run      ORE_HOME/run      XDG_RUNTIME_DIR/ore   one folder a job that runs: its socket and disks
+//	run      ORE_HOME/run      XDG_STATE_HOME/ore/run  one folder a job that runs: its socket and disks
 //
-// Private disks are sparse files in the run folder's jobs; where XDG_RUNTIME_DIR
-// is not set, or is a small tmpfs, the state folder holds them.
+// Not XDG_RUNTIME_DIR, since that is usually a small tmpfs and machines' private
+// disks, sparse files that may grow, lie in the run folder.
 package site

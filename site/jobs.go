@@ -97,11 +97,9 @@ func (s *Site) Jobs() ([]Record, error) {
 		if !ok || strings.HasPrefix(id, ".") {
 			continue
 		}
-		r, err := s.readRecord(id)
-		if err != nil {
-			return nil, err
+		if r, err := s.readRecord(id); err == nil { // one that cannot be read is no reason to hide the others
+			all = append(all, r)
 		}
-		all = append(all, r)
 	}
 	slices.SortFunc(all, func(a, b Record) int { return b.Begun.Compare(a.Begun) })
 	return all, nil
@@ -137,6 +135,16 @@ func (s *Site) Job(name string) (Record, error) {
 		}
 	}
 	return Record{}, fmt.Errorf("job %q: there is none: see 'ore jobs ls'", name)
+}
+
+// Bed returns the record of the kept machines called name. Jobs that are run
+// are not found here: nobody ends them by a name that they happen to share.
+func (s *Site) Bed(name string) (Record, error) {
+	r, err := s.readRecord(name)
+	if err != nil || !r.Kept {
+		return Record{}, fmt.Errorf("machines %q: there are none kept under this name: see 'ore jobs ls'", name)
+	}
+	return r, nil
 }
 
 // State says whether a job runs.

@@ -33,14 +33,14 @@ type Folder struct {
 // an error matching fs.ErrExist, since results are never overwritten.
 func Create(parent, job string) (*Folder, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, fmt.Errorf("make results folder: %w", err)
+		return nil, fmt.Errorf("make results folder: %w: name another folder with --results", err)
 	}
 	dir, err := filepath.Abs(filepath.Join(parent, job))
 	if err != nil {
 		return nil, fmt.Errorf("make results folder: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make results folder: %w", err)
+		return nil, fmt.Errorf("make results folder: %w: name another folder with --results", err)
 	}
 	return &Folder{dir: dir}, nil
 }

@@ -57,7 +57,7 @@ further machines added with 'ore grow'.`,
 
 func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	id := j.Name
-	if r, err := s.Job(id); err == nil && s.State(r) == site.Running {
+	if r, err := s.Bed(id); err == nil && s.State(r) == site.Running {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 	}
 	v := a.view(j)
@@ -99,7 +99,7 @@ type bed struct {
 // onBed opens kept machines for one command.
 func (a *app) onBed(f func(ctx context.Context, s *site.Site, b bed, args []string) error) func(*cobra.Command, []string) error {
 	return a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-		r, err := s.Job(args[0])
+		r, err := s.Bed(args[0])
 		if err != nil {
 			return err
 		}
@@ -270,7 +270,7 @@ func newDown(a *app) *cobra.Command {
 				}
 			}
 			for _, name := range args {
-				r, err := s.Job(name)
+				r, err := s.Bed(name)
 				if err != nil {
 					return err
 				}

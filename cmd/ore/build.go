@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,7 +104,7 @@ their names.`,
 				_, err = a.io.out.Write(b)
 				return err
 			}
-			return os.WriteFile(out, b, 0o644)
+			return writeWhole(out, b)
 		},
 	}
 	flags.environment(c)
@@ -121,4 +123,21 @@ func human(n int64) string {
 		f, u = f/1000, u+1
 	}
 	return fmt.Sprintf("%.1f %cB", f, units[u])
+}
+
+// writeWhole writes a file so that it appears complete or not at all.
+func writeWhole(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".ore-lock-*")
+	if err != nil {
+		return fmt.Errorf("write lock: %w: name a file in a folder that you can write to", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write lock: %w", err)
+	}
+	return nil
 }

@@ -61,7 +61,7 @@ func place(s string) (name, file string, ok bool) {
 
 // openBed opens the kept machines called name.
 func openBed(s *site.Site, name string) (bed, error) {
-	r, err := s.Job(name)
+	r, err := s.Bed(name)
 	if err != nil {
 		return bed{}, err
 	}

@@ -195,17 +195,21 @@ func newImagesVerify(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			bad := 0
+			bad, seen := 0, 0
 			for _, e := range all {
 				if !selected(e, args) {
 					continue
 				}
+				seen++
 				if err := s.Verify(ctx, e.Key); err != nil {
 					bad++
 					fmt.Fprintf(a.io.err, "ore: image %s: %v: build it again\n", e.Key.Short(), err)
 					continue
 				}
 				a.say("%s ok", e.Key.Short())
+			}
+			if seen == 0 && len(args) > 0 {
+				return fmt.Errorf("verify %s: no image begins so: see 'ore images ls'", strings.Join(args, " "))
 			}
 			if bad > 0 {
 				return exitCode(1)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,9 @@ func main() {
 	sandbox.Main() // a process that ore itself started in namespaces ends or begins here
 	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
+
+// oneRequest is the time in which several signals count as one.
+const oneRequest = 500 * time.Millisecond
 
 // stdio is what a command is connected to.
 type stdio struct {
@@ -51,8 +55,14 @@ func run(ctx context.Context, args []string, io stdio) int {
 			return
 		}
 		cancel()
-		if _, ok := <-signals; ok {
-			os.Exit(ore.ExitCancelled)
+		// Some senders signal a process and then its group: that is one request.
+		for again := time.Now().Add(oneRequest); ; {
+			if _, ok := <-signals; !ok {
+				return
+			}
+			if time.Now().After(again) {
+				os.Exit(ore.ExitCancelled)
+			}
 		}
 	}()
 	root := newRoot(io)

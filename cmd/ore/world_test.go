@@ -179,12 +179,12 @@ func (w *world) makeUser(p *person) error {
 	if p.name == oneID {
 		args = append(args, "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0")
 	}
-	if _, err := user.Lookup(p.name); err != nil {
-		if out, err := exec.Command("useradd", append(args, p.name)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("useradd %s: %w: %s", p.name, err, out)
-		}
-		w.made = append(w.made, p.name)
+	// Several runs of the tests at once must not see each other's processes.
+	p.name += "-" + strconv.Itoa(os.Getpid())
+	if out, err := exec.Command("useradd", append(args, p.name)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("useradd %s: %w: %s", p.name, err, out)
 	}
+	w.made = append(w.made, p.name)
 	u, err := user.Lookup(p.name)
 	if err != nil {
 		return err

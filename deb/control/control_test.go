@@ -166,6 +166,9 @@ func TestCompareAgainstDpkg(t *testing.T) {
 	for range pairs {
 		a := randomVersion(r)
 		b := mutate(r, a)
+		if CheckVersion(b) != nil {
+			continue // dpkg has no opinion on what is no version
+		}
 		want := 0
 		if exec.Command("dpkg", "--compare-versions", a, "lt", b).Run() == nil {
 			want = -1

@@ -29,6 +29,8 @@ func CheckVersion(v string) error {
 	switch {
 	case upstream == "":
 		return fmt.Errorf("version %q: no upstream version", v)
+	case strings.HasPrefix(v, ":"):
+		return fmt.Errorf("version %q: an empty epoch", v)
 	case strings.Trim(epoch, "0123456789") != "":
 		return fmt.Errorf("version %q: the epoch is not a number", v)
 	case strings.HasSuffix(v, "-"):

@@ -1,0 +1,302 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/cluster"
+	"ore/node"
+)
+
+func newSite(t *testing.T) *Site {
+	t.Helper()
+	home := t.TempDir()
+	d, err := FindDirs(func(name string) string { return map[string]string{HomeVariable: home}[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Config{Dirs: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestFindDirs(t *testing.T) {
+	for _, c := range []struct {
+		summary string
+		env     map[string]string
+		want    Dirs
+		err     string
+	}{
+		{"one folder", map[string]string{"ORE_HOME": "/o", "HOME": "/h"}, Dirs{"/o/cache", "/o/images", "/o/state", "/o/run"}, ""},
+		{"the usual ones", map[string]string{"HOME": "/h"},
+			Dirs{"/h/.cache/ore", "/h/.local/share/ore/images", "/h/.local/state/ore", "/h/.local/state/ore/run"}, ""},
+		{"those of XDG", map[string]string{"HOME": "/h", "XDG_CACHE_HOME": "/c", "XDG_DATA_HOME": "/d", "XDG_STATE_HOME": "relative"},
+			Dirs{"/c/ore", "/d/ore/images", "/h/.local/state/ore", "/h/.local/state/ore/run"}, ""},
+		{"none", nil, Dirs{}, "set ORE_HOME"},
+	} {
+		got, err := FindDirs(func(name string) string { return c.env[name] })
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %+v, %v", c.summary, got, err)
+		}
+	}
+}
+
+func TestRecordsOfJobs(t *testing.T) {
+	s := newSite(t)
+	old := Record{ID: "a-1", Name: "a", Begun: time.Unix(1, 0), Ended: time.Unix(2, 0), Result: &ore.Result{ExitCode: 3}}
+	lost := Record{ID: "a-2", Name: "a", Begun: time.Unix(3, 0)}
+	for _, r := range []Record{old, lost} {
+		if err := s.Keep(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := s.Jobs()
+	if err != nil || len(all) != 2 || all[0].ID != "a-2" {
+		t.Errorf("%+v, %v: want both, the newest first", all, err)
+	}
+	if s.State(old) != Over || s.State(lost) != Lost {
+		t.Errorf("states %s, %s", s.State(old), s.State(lost))
+	}
+	if r, err := s.Job("a"); err != nil || r.ID != "a-2" {
+		t.Errorf("by name: %+v, %v", r, err)
+	}
+	if r, err := s.Job("a-1"); err != nil || r.Result.ExitCode != 3 {
+		t.Errorf("by ID: %+v, %v", r, err)
+	}
+	if err := s.Forget(lost); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Job("a-2"); err == nil {
+		t.Error("a job that was forgotten is found")
+	}
+}
+
+// lockJob makes the folder of a job that runs, as its supervisor holds it.
+func lockJob(t *testing.T, s *Site, id string) *os.File {
+	t.Helper()
+	if err := os.Mkdir(s.jobDir(id), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(s.jobDir(id), lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tryLock(f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestSweepTakesWhatNobodyHolds(t *testing.T) {
+	s := newSite(t)
+	held := lockJob(t, s, "held")
+	defer held.Close()
+	lockJob(t, s, "dead").Close()
+	if err := os.Mkdir(s.jobDir("fresh"), 0o700); err != nil { // just being made
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.jobDir("stale"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * freshFolder)
+	if err := os.Chtimes(s.jobDir("stale"), long, long); err != nil {
+		t.Fatal(err)
+	}
+	if s.State(Record{ID: "held"}) != Running || s.State(Record{ID: "dead"}) != Lost {
+		t.Error("states are wrong")
+	}
+	n, err := s.Sweep()
+	if err != nil || n != 2 {
+		t.Errorf("%d, %v: want two swept", n, err)
+	}
+	for id, want := range map[string]bool{"held": true, "fresh": true, "dead": false, "stale": false} {
+		if _, err := os.Stat(s.jobDir(id)); (err == nil) != want {
+			t.Errorf("%s: %v, want there: %v", id, err, want)
+		}
+	}
+	if err := s.Forget(Record{ID: "held"}); err == nil {
+		t.Error("a job that runs was forgotten")
+	}
+}
+
+func TestLockFiles(t *testing.T) {
+	s := newSite(t)
+	src := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(src, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(src, "d", "f"), []byte("x"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("d/f", filepath.Join(src, "l")); err != nil {
+		t.Fatal(err)
+	}
+	files, sources, err := lockFiles(t.Context(), s.Cache.Store, []ore.File{
+		{Path: "/etc/motd", Content: []byte("hello")}, {Path: "/opt/s", Source: src},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint32{"/etc/motd": 0o100644, "/opt/s": 0o40755, "/opt/s/d": 0o40755, "/opt/s/d/f": 0o100640, "/opt/s/l": 0o120777}
+	for _, f := range files {
+		mode, ok := want[f.Path]
+		if !ok || f.Mode&0o170000 != mode&0o170000 || f.Mode&0o170000 == 0o100000 && f.Mode != mode {
+			t.Errorf("%s: mode %o, want %o", f.Path, f.Mode, mode)
+		}
+		if f.Digest != "" {
+			if d, _, err := hashFile(sources[f.Digest]); err != nil || d != f.Digest {
+				t.Errorf("%s: its source has %s, %v", f.Path, d, err)
+			}
+		}
+		delete(want, f.Path)
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
+	// A content that stood in a job file is found again without it.
+	found := map[ore.Digest]string{}
+	(&images{site: s}).addKept(files, found)
+	if found[ore.DigestOf([]byte("hello"))] == "" {
+		t.Errorf("not kept: %v", found)
+	}
+}
+
+func TestChooseHypervisor(t *testing.T) {
+	s := &Site{}
+	for _, c := range []struct {
+		hypervisor, kernel string
+		cpus               int
+		want               string
+	}{
+		{"auto", "", 1, "uml"}, {"auto", "", 2, "qemu"}, {"auto", "linux-image-amd64", 1, "qemu"}, {"qemu", "", 1, "qemu"},
+		{"uml", "", 1, "uml"}, {"uml", "", 2, ""}, {"uml", "linux-image-amd64", 1, ""},
+	} {
+		got, err := s.choose(t.Context(), cluster.Reservation{Kernel: c.kernel, Machines: ore.Machines{
+			Hypervisor: c.hypervisor, Resources: ore.Resources{CPUs: c.cpus}}})
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+	}
+}
+
+func TestReadLock(t *testing.T) {
+	env := ore.Environment{Version: ore.EnvironmentVersion, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Packages: []ore.Package{{Name: "a", Version: "1"}}}
+	write := func(l any) string {
+		b, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := filepath.Join(t.TempDir(), "lock")
+		if err := os.WriteFile(p, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	l, err := ReadLock(write(Lock{Key: env.Key(), Environment: env, Kernel: "k"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w ore.Wants
+	if l.Pin(&w); w.Base != env.Base || w.Kernel != "k" {
+		t.Errorf("pinned %+v", w)
+	}
+	changed := env
+	changed.Packages = []ore.Package{{Name: "a", Version: "2"}}
+	for word, l := range map[string]any{
+		"it was changed": Lock{Key: env.Key(), Environment: changed}, "not a lock of this version": Lock{}, "cannot unmarshal": "text",
+	} {
+		if _, err := ReadLock(write(l)); err == nil || !strings.Contains(err.Error(), word) || !strings.Contains(err.Error(), "make it again with 'ore lock'") {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+}
+
+func TestAcceleratorIsRemembered(t *testing.T) {
+	s := newSite(t)
+	program := filepath.Join(t.TempDir(), "qemu")
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := node.Boot{Program: []string{program}}
+	want, err := asked(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte("another"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := asked(b); err != nil || other == want {
+		t.Errorf("another program is the same: %+v, %v", other, err)
+	}
+	want.Accelerator = "kvm"
+	if err := s.remember(want); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.accelerationPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got acceleration
+	if err := json.Unmarshal(text, &got); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// The janitor removes the folder of a job whose ore was killed, and only then.
+func TestJanitor(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		dir := filepath.Join(t.TempDir(), "job")
+		if err := os.MkdirAll(filepath.Join(dir, "machine-m0"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		j, err := watchOver(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if killed {
+			j.say.Close() // as the end of this process does
+			err = j.cmd.Wait()
+		} else {
+			err = j.dismiss()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dir); (err == nil) == killed {
+			t.Errorf("killed %v: %v", killed, err)
+		}
+	}
+}
+
+func TestRatesAreLearnedAndKept(t *testing.T) {
+	s := newSite(t)
+	if r := s.Rates(); len(r) != 0 {
+		t.Errorf("rates of a new site: %v", r)
+	}
+	if err := os.WriteFile(s.ratesPath(), []byte("{damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Rates(); len(r) != 0 {
+		t.Errorf("rates of a damaged file: %v", r)
+	}
+}
+
+func TestVerifyUnknownImage(t *testing.T) {
+	s := newSite(t)
+	if err := s.Verify(context.Background(), ore.Key(strings.Repeat("0", 64))); err == nil {
+		t.Error("no error")
+	}
+}
