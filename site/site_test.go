@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/node"
+	"ore/plan"
 )
 
 func newSite(t *testing.T) *Site {
@@ -281,15 +283,15 @@ func TestJanitor(t *testing.T) {
 	}
 }
 
-func TestRatesAreLearnedAndKept(t *testing.T) {
+func TestDamagedRatesAreNone(t *testing.T) {
 	s := newSite(t)
-	if r := s.Rates(); len(r) != 0 {
+	if r := s.Rates(); !reflect.DeepEqual(r, plan.Rates{}) {
 		t.Errorf("rates of a new site: %v", r)
 	}
 	if err := os.WriteFile(s.ratesPath(), []byte("{damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.Rates(); len(r) != 0 {
+	if r := s.Rates(); !reflect.DeepEqual(r, plan.Rates{}) {
 		t.Errorf("rates of a damaged file: %v", r)
 	}
 }

@@ -115,3 +115,19 @@ func (r *running) end(t *testing.T) outcome {
 	}
 	return outcome{code: r.cmd.ProcessState.ExitCode(), out: r.out.String(), err: r.errs.String()}
 }
+
+// await returns when the condition holds. There is no event to wait for where
+// processes die that are not our children, so it looks again and again.
+func (p *person) await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(20 * time.Second)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s has not come: %v", what, p.traces(t))
+		}
+	}
+}
