@@ -37,6 +37,7 @@ const (
 	DefaultMemory = 256 << 20
 	DefaultDisk   = 20 << 30
 	DefaultSuite  = "bookworm"
+	DefaultName   = "job"
 )
 
 // Default returns the job that a file or flags change: one machine of the
@@ -46,7 +47,7 @@ func Default(suite string) ore.Job {
 		suite = DefaultSuite
 	}
 	return ore.Job{
-		Name:  "job",
+		Name:  DefaultName,
 		Wants: ore.Wants{Base: ore.Base{Distribution: "debian", Suite: suite}},
 		Machines: ore.Machines{
 			Count: 1, Hypervisor: "auto",

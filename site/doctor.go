@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,22 +93,10 @@ const leastMemory = 512 << 20
 
 func findMemory() Finding {
 	f := Finding{Name: "memory", Needed: true}
-	var total, free int64
-	b, err := os.ReadFile("/proc/meminfo")
+	total, free, err := memory()
 	if err != nil {
 		f.What = err.Error()
 		return f
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		var kib int64
-		switch {
-		case strings.HasPrefix(line, "MemTotal:"):
-			fmt.Sscanf(line, "MemTotal: %d", &kib)
-			total = kib << 10
-		case strings.HasPrefix(line, "MemAvailable:"):
-			fmt.Sscanf(line, "MemAvailable: %d", &kib)
-			free = kib << 10
-		}
 	}
 	f.Works = free >= leastMemory
 	f.What = fmt.Sprintf("%d MiB, %d MiB free", total>>20, free>>20)

@@ -57,6 +57,12 @@ further machines added with 'ore grow'.`,
 
 func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	id := j.Name
+	if id == job.DefaultName {
+		id = "bed"
+	}
+	if err := s.CheckHost(id, j); err != nil {
+		return usageError{err}
+	}
 	if r, err := s.Bed(id); err == nil && s.State(r) == site.Running {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 	}

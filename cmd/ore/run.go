@@ -63,6 +63,9 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, folder string) e
 	if err != nil {
 		return err
 	}
+	if err := s.CheckHost(id, j); err != nil {
+		return usageError{err}
+	}
 	out, err := results.Create(folder, id)
 	if err != nil {
 		return err

@@ -1,0 +1,59 @@
+package site
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"ore"
+	"ore/job"
+)
+
+// maxSocketPath is what the address of a Unix socket holds (unix(7)), less the
+// zero byte at its end.
+const maxSocketPath = 107
+
+// CheckHost says what this host cannot give j, before any work is done for it.
+// id is the job's name on this site.
+func (s *Site) CheckHost(id string, j ore.Job) error {
+	if p := socketPath(s.jobDir(id)); len(p) > maxSocketPath {
+		return fmt.Errorf("run folder %s: longer than a socket's address can be: set %s to a folder with a shorter path", s.Dirs.Run, HomeVariable)
+	}
+	h := j.Machines.Hypervisor
+	if (h == "uml" || h == "auto" && j.Machines.CPUs == 1 && j.Wants.Kernel == "") && strings.ContainsAny(s.Dirs.Run+s.Dirs.Images+s.Dirs.Cache, " ,:\"\t\n") {
+		return fmt.Errorf("state folder %s: User Mode Linux takes no space, comma, colon or quote in a path: set %s to another folder, or use hypervisor: qemu", s.Dirs.Run, HomeVariable)
+	}
+	total, _, err := memory()
+	if err != nil {
+		return fmt.Errorf("look at the host's memory: %w", err)
+	}
+	switch each, count := j.Machines.Memory, int64(j.Machines.Count); {
+	case each > total:
+		return fmt.Errorf("memory: %s asked for each machine: this host has %d MiB: ask for less", job.FormatSize(each), total>>20)
+	case each*count > total:
+		return fmt.Errorf("memory: %s asked for each of %d machines: this host has %d MiB: ask for less or for fewer machines", job.FormatSize(each), count, total>>20)
+	}
+	return nil
+}
+
+// memory returns the host's memory and how much of it is free, in bytes.
+func memory() (total, free int64, err error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		var name string
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "%s %d", &name, &kib); n != 2 {
+			continue
+		}
+		switch name {
+		case "MemTotal:":
+			total = kib << 10
+		case "MemAvailable:":
+			free = kib << 10
+		}
+	}
+	return total, free, nil
+}
