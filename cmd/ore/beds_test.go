@@ -74,7 +74,7 @@ func TestBed(t *testing.T) {
 	if _, err := net.Dial("tcp", port[1]); err == nil {
 		t.Errorf("the port %s is still open", port[1])
 	}
-	p.refused(t, ore.ExitFailed, []string{"there is none"}, "down", "bed")
+	p.refused(t, ore.ExitFailed, []string{"none kept under this name"}, "down", "bed")
 	if _, err := os.Stat(filepath.Join(p.home, "run", "bed")); !os.IsNotExist(err) {
 		t.Errorf("the folder of the job is still there: %v", err)
 	}

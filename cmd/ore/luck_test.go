@@ -228,7 +228,7 @@ func TestBadMirrors(t *testing.T) {
 		{"another's signature", wrong, nil, "sign"},
 		{"down", key, debtest.Down, "503"},
 		{"no such suite", key, debtest.Missing("InRelease"), "no such suite"},
-		{"a wrong index", key, debtest.Corrupted("by-hash"), "hash"},
+		{"a wrong index", key, debtest.Corrupted("binary-amd64"), "hash"},
 		{"a wrong package", key, debtest.Corrupted(".deb"), "base-files"},
 		{"a short package", key, debtest.Short(".deb"), "base-files"},
 	} {

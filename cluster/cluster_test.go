@@ -1,0 +1,305 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/cluster/results"
+	"ore/guest"
+	"ore/image"
+	"ore/node"
+	"ore/plan"
+)
+
+// site is what jobs of a test run on.
+type site struct {
+	images *fakeImages
+	node   *fakeNode
+	engine *fakeEngine
+	dir    string // of the last job's results
+	learn  func(ore.Timeline, plan.Plan)
+}
+
+func newSite(p program) *site {
+	n := &fakeNode{run: p, machines: map[string]*fakeMachine{}}
+	return &site{
+		images: &fakeImages{known: []string{"hello"}, kept: map[ore.Key]image.Manifest{}},
+		node:   n, engine: &fakeEngine{node: n},
+	}
+}
+
+// run runs j, whose machines must be released once whatever happens.
+func (s *site) run(ctx context.Context, t *testing.T, j ore.Job) ore.Result {
+	t.Helper()
+	folder, err := results.Create(t.TempDir(), "job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dir = folder.Dir()
+	before := s.node.released
+	res := Run(ctx, Config{ID: "job", Images: s.images, Engine: s.engine, Results: folder, Learn: s.learn}, j)
+	if s.engine.err == nil && s.node.released != before+1 {
+		t.Errorf("released %d times", s.node.released-before)
+	}
+	return res
+}
+
+func job(n int, change func(*ore.Job)) ore.Job {
+	j := ore.Job{
+		Name: "job", Wants: ore.Wants{Packages: []ore.Wish{{Name: "hello"}}},
+		Machines: ore.Machines{Count: n, Resources: ore.Resources{CPUs: 1, Memory: 256 << 20}},
+		Run:      ore.Run{Command: []string{"x"}, Mode: ore.Each},
+	}
+	if change != nil {
+		change(&j)
+	}
+	return j
+}
+
+// variable reads one of a command's environment.
+func variable(c guest.Command, name string) string {
+	for _, e := range c.Env {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+func TestRunEach(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(in, []byte("given"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
+		fmt.Fprintf(c.Stdout, "rank %s of %s", variable(c, "ORE_RANK"), variable(c, "ORE_SIZE"))
+		fmt.Fprintf(c.Stderr, "err %s", m.name)
+		m.write("/job/out", m.read("/job/in")+" "+m.name)
+		return guest.Exit{Code: int(m.name[1] - '0')}, nil
+	})
+	learned := false
+	s.learn = func(ore.Timeline, plan.Plan) { learned = true }
+	j := job(3, func(j *ore.Job) { j.Run.Inputs, j.Run.Outputs = []string{in}, []string{"o*"} })
+	res := s.run(t.Context(), t, j)
+	if res.Kind != ore.Finished || res.ExitCode != 2 || res.Error != "" || len(res.Ranks) != 3 || !learned {
+		t.Errorf("%+v", res)
+	}
+	for rank, want := range []string{"given m0", "given m1", "given m2"} {
+		dir := filepath.Join(s.dir, fmt.Sprint(rank))
+		for name, content := range map[string]string{"out": want, "stdout": fmt.Sprintf("rank %d of 3", rank), "stderr": fmt.Sprintf("err m%d", rank)} {
+			if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != content {
+				t.Errorf("rank %d: %s: %q, %v", rank, name, b, err)
+			}
+		}
+		if r := res.Ranks[rank]; r.Rank != rank || r.ExitCode != rank || !slices.Equal(r.Outputs, []string{"out"}) {
+			t.Errorf("rank %d: %+v", rank, r)
+		}
+	}
+	if again := s.run(t.Context(), t, j); again.Image != res.Image || s.images.made != 1 {
+		t.Errorf("made %d images for one environment", s.images.made)
+	}
+}
+
+func TestRunFirst(t *testing.T) {
+	var mu sync.Mutex
+	var ran []string
+	s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ran = append(ran, m.name+" "+variable(c, "ORE_HOSTS"))
+		return guest.Exit{}, nil
+	})
+	res := s.run(t.Context(), t, job(3, func(j *ore.Job) { j.Run.Mode = ore.First }))
+	if res.Kind != ore.Finished || !slices.Equal(ran, []string{"m0 m0,m1,m2"}) || len(s.node.machines) != 3 {
+		t.Errorf("%+v: ran %q on %d machines", res, ran, len(s.node.machines))
+	}
+}
+
+func TestRunArray(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "tasks")
+	if err := os.WriteFile(list, []byte("a\n\nb\nc\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
+		m.write(c.Dir+"/out", variable(c, "ORE_TASK"))
+		if variable(c, "ORE_TASK") == "b" {
+			return guest.Exit{Code: 9}, nil
+		}
+		return guest.Exit{}, nil
+	})
+	res := s.run(t.Context(), t, job(2, func(j *ore.Job) {
+		j.Run.Mode, j.Run.Tasks, j.Run.Outputs = ore.Array, ore.Tasks{From: list}, []string{"out"}
+	}))
+	if res.ExitCode != 9 || len(res.Ranks) != 3 {
+		t.Fatalf("%+v", res)
+	}
+	for i, task := range []string{"a", "b", "c"} {
+		b, err := os.ReadFile(filepath.Join(s.dir, fmt.Sprintf("task-%d", i), "out"))
+		if err != nil || string(b) != task || res.Ranks[i].Task != task {
+			t.Errorf("task %d: %q, %v, %+v", i, b, err, res.Ranks[i])
+		}
+	}
+}
+
+// The system's failures are not the job's, and the other way round.
+func TestFailures(t *testing.T) {
+	lost := errors.New("machine m1 is lost")
+	ok := func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) { return guest.Exit{}, nil }
+	for _, c := range []struct {
+		summary string
+		change  func(*site, *ore.Job)
+		kind    ore.Kind
+		code    int
+		error   string
+	}{
+		{"an unknown package", func(_ *site, j *ore.Job) { j.Wants.Packages[0].Name = "no" }, ore.Failed, 125, "package no: not known"},
+		{"no hosts", func(s *site, _ *ore.Job) { s.engine.err = errors.New("no hosts") }, ore.Failed, 125, "no hosts"},
+		{"a machine that does not start", func(s *site, _ *ore.Job) { s.node.refuse = "m1" }, ore.Failed, 125, "machine m1: boot: no answer"},
+		{"a machine that is lost", func(s *site, _ *ore.Job) {
+			s.node.run = func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+				if m.name == "m1" {
+					m.console = "last words\n"
+					return guest.Exit{}, lost
+				}
+				return guest.Exit{}, nil
+			}
+		}, ore.Failed, 125, "machine m1 is lost\n  the end of its console:\n    last words"},
+		{"a job's own 125", func(s *site, _ *ore.Job) {
+			s.node.run = func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) {
+				return guest.Exit{Code: 125}, nil
+			}
+		}, ore.Finished, 125, ""},
+		{"an input that is gone", func(_ *site, j *ore.Job) { j.Run.Inputs = []string{"/nowhere/at/all"} }, ore.Failed, 125, "inputs of m"},
+		{"a port of no machine", func(_ *site, j *ore.Job) { j.Run.Publish = []ore.Port{{Listen: "127.0.0.1:0", Rank: 7}} }, ore.Failed, 125, "there is no rank 7"},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			s, j := newSite(ok), job(2, nil)
+			c.change(s, &j)
+			res := s.run(t.Context(), t, j)
+			if res.Kind != c.kind || res.ExitCode != c.code || !strings.Contains(res.Error, c.error) {
+				t.Errorf("%+v", res)
+			}
+		})
+	}
+}
+
+// An array without tasks is refused before anything is reserved.
+func TestPartsRefuseAnEmptyArray(t *testing.T) {
+	_, err := Parts(job(2, func(j *ore.Job) { j.Run.Mode, j.Run.Tasks.Glob = ore.Array, "/nowhere/*" }))
+	if err == nil || !strings.Contains(err.Error(), "there are none, so nothing would run: give at least one") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRetriesUseAFreshMachine(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(in, []byte("given"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		retries int
+		kind    ore.Kind
+		lives   int
+	}{{0, ore.Failed, 1}, {1, ore.Failed, 2}, {2, ore.Finished, 3}} {
+		s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
+			if m.read("/job/in") != "given" || m.read("/job/dirt") != "" {
+				return guest.Exit{Code: 1}, nil
+			}
+			m.write("/job/dirt", "left by a try")
+			if m.lives < 3 {
+				return guest.Exit{}, errors.New("lost")
+			}
+			return guest.Exit{}, nil
+		})
+		res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Retries, j.Run.Inputs = c.retries, []string{in} }))
+		if res.Kind != c.kind || s.node.machines["m0"].lives != c.lives || c.kind == ore.Finished && res.ExitCode != 0 {
+			t.Errorf("%d retries: %+v, %d lives", c.retries, res, s.node.machines["m0"].lives)
+		}
+	}
+}
+
+// untilEnd is a command that runs until it is told to end.
+func untilEnd(begun chan<- string) program {
+	return func(ctx context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+		if begun != nil {
+			begun <- m.name
+		}
+		<-ctx.Done()
+		return guest.Exit{Code: 143, Signal: "SIGTERM"}, context.Cause(ctx)
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	s := newSite(untilEnd(nil))
+	res := s.run(t.Context(), t, job(2, func(j *ore.Job) { j.Run.Timeout = time.Millisecond }))
+	if res.Kind != ore.TimedOut || res.ExitCode != ore.ExitTimeout || !strings.Contains(res.Error, "raise run.timeout") {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	begun := make(chan string, 2)
+	s := newSite(untilEnd(begun))
+	go func() {
+		<-begun
+		<-begun
+		cancel()
+	}()
+	res := s.run(ctx, t, job(2, nil))
+	if res.Kind != ore.Cancelled || res.ExitCode != ore.ExitCancelled || len(res.Ranks) != 2 || res.Ranks[1].Kind != ore.Cancelled {
+		t.Errorf("%+v", res)
+	}
+}
+
+// Want of memory is told of the task that met it, and of no other.
+func TestStarvedTaskIsNamed(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "tasks")
+	if err := os.WriteFile(list, []byte("good\nbad\ngood\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
+		if variable(c, "ORE_TASK") == "bad" {
+			m.console = "[ 1.2] Out of memory: Killed process 77 (tail) total-vm:1kB\n"
+		}
+		return guest.Exit{}, nil
+	})
+	res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Mode, j.Run.Tasks = ore.Array, ore.Tasks{From: list} }))
+	for i, want := range []string{"", "machine m0: out of memory: its kernel killed tail: give machines more memory than 256 MiB", ""} {
+		if got := res.Ranks[i].Error; got != want || res.Ranks[i].Kind != ore.Finished {
+			t.Errorf("task %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestUpKeepsMachinesOrLeavesNone(t *testing.T) {
+	s := newSite(nil)
+	c := Config{ID: "bed", Images: s.images, Engine: s.engine}
+	bed, err := Up(t.Context(), c, job(2, nil))
+	if err != nil || len(bed.Machines) != 2 || s.node.released != 0 {
+		t.Fatalf("%+v, %v, released %d times", bed, err, s.node.released)
+	}
+	text, err := bed.Encode()
+	if err != nil || !bytes.Contains(text, []byte(`"m1"`)) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if err := bed.Release(t.Context()); err != nil || s.node.released != 1 {
+		t.Errorf("%v, released %d times", err, s.node.released)
+	}
+	s = newSite(nil)
+	s.node.refuse = "m1"
+	var se *node.StartError
+	if _, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(2, nil)); !errors.As(err, &se) || s.node.released != 1 {
+		t.Errorf("%v, released %d times", err, s.node.released)
+	}
+}
