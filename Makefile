@@ -5,6 +5,9 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 
+# What has goroutines and needs no machine is tested under the race detector, too.
+RACE = ./cache ./cluster/... ./deb/fetch ./deb/resolve ./guest/wire ./image ./node ./plan ./vm/home ./vm/process ./vnet/ethernet
+
 .PHONY: all build demo test test-system soak bench lint fuzz man clean
 
 all: build
@@ -28,6 +31,7 @@ test: build
 	./test/needs
 	$(GO) vet ./...
 	$(GO) test -vet=off -timeout 20m ./...
+	$(GO) test -vet=off -race $(RACE)
 
 test-system: build
 	./test/needs
