@@ -58,7 +58,7 @@ func (r *Reader) readTree() error {
 	if err := w.add(".", 0, r.super.Root); err != nil {
 		return fmt.Errorf("root folder: %w", err)
 	}
-	if len(w.stack) != 1 {
+	if len(r.items) != 1 || !r.items[0].Mode.IsDir() {
 		return fmt.Errorf("root folder: %w", errInode)
 	}
 	for len(w.stack) > 0 {

@@ -39,8 +39,8 @@ func linkLaunchers(bin, program string) error {
 func Main() {
 	name := filepath.Base(os.Args[0])
 	switch {
-	case os.Getpid() == 1:
-		machine()
+	case os.Getpid() == 1 && exists(guest.IdentityPath):
+		machine() // the first process of a PID namespace on a host is none
 	case slices.Contains(launcherNames(), name):
 		os.Exit(rsh(name, os.Args[1:]))
 	case len(os.Args) == 3 && os.Args[1] == "serve":
@@ -52,6 +52,11 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "ore-init: not process 1: it is started by a machine's kernel, or as: ore-init serve FOLDER")
 		os.Exit(2)
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // homeFD is where `ore-init serve` finds home.
