@@ -176,7 +176,10 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 	if _, err := os.Lstat(w.Tree); err == nil {
 		return nil
 	}
-	s.lower = []string{w.path(treePlace)}
+	// On the disk, although memory would be faster: here it is kept, and the
+	// builds after this one find it.
+	w.restored = w.disk(treePlace)
+	s.lower = []string{w.restored}
 	return w.restore(ctx, b.Nodes)
 }
 
@@ -193,7 +196,7 @@ func readNodes(name string) (b baseNodes, err error) {
 	return b, nil
 }
 
-// restore unpacks the base's layer into a tree.
+// restore unpacks the base's layer into the folder w.restored.
 func (w *worker) restore(ctx context.Context, nodes []tree.Node) error {
 	f, err := os.Open(w.Base)
 	if err != nil {
@@ -208,8 +211,8 @@ func (w *worker) restore(ctx context.Context, nodes []tree.Node) error {
 	if err != nil {
 		return fmt.Errorf("restore base: %w", err)
 	}
-	stage := w.path("stage/base")
-	for _, d := range []string{stage, w.path(treePlace)} {
+	stage := w.disk("stage/base")
+	for _, d := range []string{stage, w.restored} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("restore base: %w", err)
 		}
@@ -221,7 +224,7 @@ func (w *worker) restore(ctx context.Context, nodes []tree.Node) error {
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("restore base: %w", err)
 	}
-	v := tree.NewView(w.sb, w.path(treePlace))
+	v := tree.NewView(w.sb, w.restored)
 	for i := range nodes {
 		n := nodes[i]
 		if len(n.Path) > 4 && n.Path[:4] == "dev/" {

@@ -39,7 +39,8 @@ type worker struct {
 	watch ore.Watcher
 	epoch int64 // the newest time in the base's packages
 
-	scratch string // where trees are made: in memory, or Work itself
+	restored string // the base's tree if this build unpacked it from its layer
+	scratch  string // where trees are made: in memory, or Work itself
 }
 
 // Worker does the work of a build inside a sandbox that a [Builder] spawned: it
@@ -128,8 +129,12 @@ const treePlace = "tree"
 // keepTree gives a base's tree that is on the disk its place in the cache,
 // unless another build was faster. The tree is whole: all that reads it is over.
 func (w *worker) keepTree() error {
-	if w.scratch != w.Work {
-		return nil // it goes with the memory
+	made := w.restored
+	if made == "" {
+		made = w.path(treePlace)
+		if w.scratch != w.Work {
+			return nil // it goes with the memory
+		}
 	}
 	if _, err := os.Lstat(w.Tree); err == nil {
 		return nil
@@ -139,7 +144,7 @@ func (w *worker) keepTree() error {
 			return err
 		}
 	}
-	err := os.Rename(w.path(treePlace), w.Tree)
+	err := os.Rename(made, w.Tree)
 	if err != nil && !errors.Is(err, os.ErrExist) && !isNotEmpty(err) {
 		return fmt.Errorf("keep the base's tree: %w", err)
 	}
