@@ -83,7 +83,7 @@ type Config struct {
 	Engine  Engine
 	Rates   plan.Rates
 	Watch   ore.Watcher
-	Live    func(Part) Output             // where output is shown; nil for nowhere
+	Live    func(Part) Output             // where output is shown; nil shows none
 	Results *results.Folder               // where results are kept
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
 }
