@@ -11,6 +11,8 @@ require (
 	github.com/pierrec/lz4/v4 v4.1.33 // lz4 in layers
 	github.com/spf13/cobra v1.10.2 // command line, completion, man pages
 	github.com/ulikunitz/xz v0.5.17 // lzma in old packages and foreign images
+	github.com/opencontainers/go-digest v1.0.0 // digests of OCI
+	github.com/opencontainers/image-spec v1.1.1 // descriptors of OCI
 	go.uber.org/goleak v1.3.0 // tests
 	go.yaml.in/yaml/v4 v4.0.0 // job files
 	golang.org/x/net v0.57.0 // DNS messages; tests' BPF
@@ -19,6 +21,7 @@ require (
 	golang.org/x/term v0.47.0 // terminals
 	gvisor.dev/gvisor v0.0.0-20240916094835-a174eb65023f // TCP/IP of the gateway, without root
 	modernc.org/sqlite v1.60.1 // metadata of the image cache, without cgo
+	oras.land/oras-go/v2 v2.6.4 // OCI registries as remote caches
 	pgregory.net/rapid v1.3.0 // tests
 )
 
