@@ -1,12 +1,11 @@
-// Package xz decodes .xz files, as fast as Go allows.
+// Package xz decodes .xz files, faster than liblzma.
 //
 // Nearly every Debian package is compressed this way, and decoding them is the
-// largest cost of unpacking a system, so this package exists for its speed: a
-// literal's bits are decoded without branches that depend on them, and a
-// chunk's input is indexed without checks. It takes 1.0 to 1.25 times the CPU of
-// liblzma 5.4, where a pipe to the xz program costs a process and a copy, and
-// needs no program. Packages are best decoded several at once, by one Reader
-// each.
+// largest cost of unpacking a system, so this package exists for its speed. The
+// loop over a chunk's symbols is written in assembly for amd64, where it takes
+// 0.7 times the CPU of liblzma 5.4, and in Go for the rest, where it takes 1.0
+// to 1.25 times. A pipe to the xz program would cost a process and a copy, too.
+// Packages are best decoded several at once, by one Reader each.
 //
 // The format is that of "The .xz File Format", version 1.2.1, with the filters
 // LZMA2 and BCJ x86, which are those that Debian's packages and kernels use;

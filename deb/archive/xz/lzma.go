@@ -76,6 +76,8 @@ type lzma struct {
 	literal  [maxLiterals + literalSpan - literalSize]uint16
 
 	in [inputSize]byte // the chunk that is decoded
+
+	onlyGo bool // for tests: do without assembly
 }
 
 // setProps takes the properties byte: (pb * 5 + lp) * 9 + lc.
@@ -117,6 +119,7 @@ func fill(p []uint16) {
 type rangeDecoder struct {
 	rng, code uint32
 	at        uint32 // next byte of the input
+	end       uint32 // of the input
 }
 
 // bit decodes one bit.
@@ -186,9 +189,9 @@ func (r *rangeDecoder) direct(in *[inputSize]byte, bits uint32) uint32 {
 			at++
 		}
 		rng >>= 1
-		code -= rng
-		borrow := uint32(int32(code) >> 31) // all ones if the bit is 0
-		code += rng & borrow
+		diff := uint64(code) - uint64(rng)
+		borrow := uint32(diff >> 32) // all ones if the bit is 0
+		code = uint32(diff) + rng&borrow
 		sum = sum<<1 + (borrow + 1)
 	}
 	r.rng, r.code, r.at = rng, code, at
@@ -228,46 +231,67 @@ type window struct {
 	buf   []byte // with slack bytes behind the last that is decoded
 	start int    // the dictionary's first byte
 	pos   int    // where the next byte goes
+	end   int    // of the chunk
 	phase int    // pos+phase is the position that contexts depend on
 	dict  int
 }
 
 // chunk decodes one chunk, whose n bytes of input are in l.in, to
-// w.buf[w.pos:end].
-func (l *lzma) chunk(w *window, end, n int) error {
+// w.buf[w.pos:w.end].
+func (l *lzma) chunk(w *window, n int) error {
 	if n < rangeInit || l.in[0] != 0 {
 		return errData
 	}
-	r := rangeDecoder{rng: 1<<32 - 1, code: binary.BigEndian.Uint32(l.in[1:]), at: rangeInit}
-	for w.pos < end {
-		posState := uint32(w.pos+w.phase) & l.posMask
-		if r.bit(&l.in, &l.isMatch[l.state<<4|posState]) == 0 && !l.literals(&r, w, end, uint32(n)) {
-			break
-		}
-		posState = uint32(w.pos+w.phase) & l.posMask
-		length := l.match(&r, posState)
-		d := int(l.rep[0]) + 1
-		if d > min(w.pos-w.start, w.dict) || length > end-w.pos || r.at > uint32(n) {
-			return errData
-		}
-		copyMatch(w.buf, w.pos, d, length)
-		w.pos += length
+	r := rangeDecoder{rng: 1<<32 - 1, code: binary.BigEndian.Uint32(l.in[1:]), at: rangeInit, end: uint32(n)}
+	if l.state >= firstNonLit && !w.holds(l.rep[0]) {
+		return errData
+	}
+	var ok bool
+	if haveSymbols && !l.onlyGo {
+		ok = symbols(l, &r, w)
+	} else {
+		ok = l.portable(&r, w)
+	}
+	if !ok {
+		return errData
 	}
 	if r.rng < rangeTop {
 		r.code = r.code<<8 | uint32(l.in[r.at&(inputSize-1)])
 		r.at++
 	}
-	if w.pos != end || r.at != uint32(n) || r.code != 0 {
+	if w.pos != w.end || r.at != r.end || r.code != 0 {
 		return errData
 	}
 	return nil
 }
 
+// holds tells whether the dictionary reaches back to rep+1 bytes before pos.
+func (w *window) holds(rep uint32) bool { return int(rep) < min(w.pos-w.start, w.dict) }
+
+// portable decodes a chunk's symbols until w.end is reached or the input has
+// passed its end. It is false if they make no sense.
+func (l *lzma) portable(r *rangeDecoder, w *window) bool {
+	for w.pos < w.end && r.at <= r.end {
+		posState := uint32(w.pos+w.phase) & l.posMask
+		if r.bit(&l.in, &l.isMatch[l.state<<4|posState]) == 0 && !l.literals(r, w) {
+			break
+		}
+		posState = uint32(w.pos+w.phase) & l.posMask
+		length := l.match(r, posState)
+		if !w.holds(l.rep[0]) || length > w.end-w.pos {
+			return false
+		}
+		copyMatch(w.buf, w.pos, int(l.rep[0])+1, length)
+		w.pos += length
+	}
+	return true
+}
+
 // literals decodes a run of literals, the first of which has been announced.
-// It returns whether a match follows; else end was reached or the input's end
-// n passed. The bits of literals are hard to predict, so this loop has no
+// It returns whether a match follows; else w.end was reached or the input's end
+// passed. The bits of literals are hard to predict, so this loop has no
 // branch that depends on them: mask is all ones for 0 and zero for 1.
-func (l *lzma) literals(r *rangeDecoder, w *window, end int, n uint32) bool {
+func (l *lzma) literals(r *rangeDecoder, w *window) bool {
 	in, rng, code, at := &l.in, r.rng, r.code, r.at
 	buf, pos, state := w.buf, w.pos, l.state
 	var prev uint32
@@ -308,7 +332,7 @@ func (l *lzma) literals(r *rangeDecoder, w *window, end int, n uint32) bool {
 		buf[pos] = byte(m)
 		pos++
 		state = afterLiteral(state)
-		if pos >= end || at > n {
+		if pos >= w.end || at > r.end {
 			break
 		}
 		if rng < rangeTop {

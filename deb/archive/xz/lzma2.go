@@ -75,7 +75,8 @@ func (d *lzma2) next(r io.Reader) ([]byte, error) {
 	}
 	d.room(out)
 	from := d.pos
-	if err := d.lzma.chunk(&d.window, from+out, in); err != nil {
+	d.end = from + out
+	if err := d.lzma.chunk(&d.window, in); err != nil {
 		return nil, err
 	}
 	return d.buf[from:d.pos], nil
