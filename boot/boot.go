@@ -16,10 +16,11 @@ import (
 // does for the same input.
 const format = "1"
 
-// Config is what boot works with. All fields but InitDigest are needed.
+// Config is what boot works with. All fields but UML and InitDigest are needed.
 type Config struct {
 	Dir        string       // folder for what is made; shared by processes
 	Shelf      *shelf.Shelf // where kernels, modules and tools come from
+	UML        *shelf.Shelf // where User Mode Linux comes from; nil means Shelf
 	Init       []byte       // the program ore-init, a static executable
 	InitDigest ore.Digest   // of Init; "" has it computed
 }
@@ -70,7 +71,11 @@ func qemuModules() []wanted {
 // UML returns what machines under User Mode Linux start with.
 func UML(ctx context.Context, c Config) (*Boot, error) {
 	const pkg, program = "user-mode-linux", "usr/bin/linux.uml"
-	tree, err := c.Shelf.Tree(ctx, pkg)
+	from := c.UML
+	if from == nil {
+		from = c.Shelf
+	}
+	tree, err := from.Tree(ctx, pkg)
 	if err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}

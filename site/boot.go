@@ -57,7 +57,7 @@ func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Wat
 	}
 	b := node.Boot{Hypervisor: hypervisor, Disk: disk}
 	if hypervisor == "uml" {
-		err = prepareUML(ctx, c, &b)
+		err = s.prepareUML(ctx, c, &b, watch)
 	} else {
 		err = s.prepareQEMU(ctx, c, kernelOf(r.Kernel), &b)
 	}
@@ -82,7 +82,12 @@ func (s *Site) choose(ctx context.Context, r cluster.Reservation) (string, error
 	}
 }
 
-func prepareUML(ctx context.Context, c boot.Config, b *node.Boot) error {
+func (s *Site) prepareUML(ctx context.Context, c boot.Config, b *node.Boot, watch ore.Watcher) error {
+	kernels, err := s.umlTools(ctx, watch)
+	if err != nil {
+		return err
+	}
+	c.UML = kernels
 	u, err := boot.UML(ctx, c)
 	if err != nil {
 		return err

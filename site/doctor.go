@@ -130,6 +130,9 @@ func (s *Site) findHypervisor(ctx context.Context, name string) Finding {
 	if ability.Version != "" {
 		f.What = ability.Version + ": " + f.What
 	}
+	if name == "uml" {
+		f.What += ", " + s.umlNote()
+	}
 	return f
 }
 

@@ -18,10 +18,8 @@ type Lock struct {
 	Environment ore.Environment
 	Kernel      string                   // the kernel that the job asked for, "" for none
 	Kernels     map[string][]ore.Package // by the name asked for: that package and what it needs
+	Suites      map[string]string        // by the same name: the suite that they are of
 }
-
-// umlPackage is the package that holds User Mode Linux.
-const umlPackage = "user-mode-linux"
 
 // ReadLock reads a lock file.
 func ReadLock(path string) (*Lock, error) {
@@ -62,22 +60,37 @@ func (s *Site) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (Lock, 
 	if err := a.FetchAll(ctx, env.Packages, watch); err != nil {
 		return Lock{}, err
 	}
+	l := Lock{Key: env.Key(), Environment: env, Kernel: w.Kernel, Kernels: map[string][]ore.Package{}, Suites: map[string]string{}}
+	return l, s.lockKernels(ctx, &l, watch)
+}
+
+// lockKernels adds the kernels that would be started.
+func (s *Site) lockKernels(ctx context.Context, l *Lock, watch ore.Watcher) error {
 	tools, err := s.archive(ctx, ore.Wants{Base: toolBase()}, watch)
 	if err != nil {
-		return Lock{}, err
+		return err
 	}
-	l := Lock{Key: env.Key(), Environment: env, Kernel: w.Kernel, Kernels: map[string][]ore.Package{}}
-	for _, name := range []string{umlPackage, kernelOf(w.Kernel)} {
-		list, err := tools.Needs(ctx, ore.Wish{Name: name})
+	uml, choice, err := s.umlArchive(ctx, watch)
+	if err != nil {
+		return err
+	}
+	if choice.Lacks != "" {
+		choice.Suite = toolBase().Suite
+	}
+	for _, k := range []struct {
+		name, suite string
+		from        *deb.Archive
+	}{{umlPackage, choice.Suite, uml}, {kernelOf(l.Kernel), toolBase().Suite, tools}} {
+		list, err := k.from.Needs(ctx, ore.Wish{Name: k.name})
+		if err == nil {
+			err = k.from.FetchAll(ctx, list, watch)
+		}
 		if err != nil {
-			return l, fmt.Errorf("kernel: %w", err)
+			return fmt.Errorf("kernel: %w", err)
 		}
-		if err := tools.FetchAll(ctx, list, watch); err != nil {
-			return l, fmt.Errorf("kernel: %w", err)
-		}
-		l.Kernels[name] = list
+		l.Kernels[k.name], l.Suites[k.name] = list, k.suite
 	}
-	return l, nil
+	return nil
 }
 
 // kernelOf is the kernel of machines under QEMU, given the one asked for.
@@ -105,15 +118,15 @@ func (s *Site) locked(a *deb.Archive, names []string) (packages []ore.Package, o
 	return packages, true, nil
 }
 
-// offered names what the shelf resolves names by: what the archive offers, and
+// offered names what a shelf resolves names by: what the archive offers, and
 // the lock.
-func (s *Site) offered(a *deb.Archive) (string, error) {
+func (s *Site) offered(offer ore.Digest) (string, error) {
 	if s.Pinned == nil {
-		return string(a.Offer()), nil
+		return string(offer), nil
 	}
 	b, err := json.Marshal(s.Pinned.Kernels)
 	if err != nil {
 		return "", err
 	}
-	return string(a.Offer()) + " " + string(ore.DigestOf(b)), nil
+	return string(offer) + " " + string(ore.DigestOf(b)), nil
 }

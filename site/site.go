@@ -37,6 +37,7 @@ type Site struct {
 	archives map[string]*deb.Archive
 	shelving sync.Mutex // guards shelf
 	shelf    *shelf.Shelf
+	uml      umlShelf
 }
 
 // Open opens the site and removes what jobs left whose supervisor was killed.

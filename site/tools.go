@@ -10,8 +10,9 @@ import (
 	"ore/job"
 )
 
-// toolBase is the suite that tools and kernels come from: the host's own, so
-// that one set serves all jobs, whatever suites they ask for.
+// toolBase is the suite that tools and other kernels than User Mode Linux come
+// from: the host's own, so that one set serves all jobs, whatever suites they
+// ask for.
 func toolBase() ore.Base {
 	suite := deb.HostSuite()
 	if suite == "" {
@@ -31,13 +32,24 @@ func (s *Site) tools(ctx context.Context, watch ore.Watcher) (*shelf.Shelf, erro
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.offered(a)
+	s.shelf, err = s.shelfOf(a.Offer(), func(context.Context) (*deb.Archive, error) { return a, nil })
+	return s.shelf, err
+}
+
+// shelfOf opens the shelf for packages of an archive, which is opened when
+// something is asked for that is not on the shelf yet.
+func (s *Site) shelfOf(offer ore.Digest, open func(context.Context) (*deb.Archive, error)) (*shelf.Shelf, error) {
+	state, err := s.offered(offer)
 	if err != nil {
 		return nil, err
 	}
 	source := shelf.Source{
 		State: state,
 		Resolve: func(ctx context.Context, names ...string) ([]ore.Package, error) {
+			a, err := open(ctx)
+			if err != nil {
+				return nil, err
+			}
 			if packages, ok, err := s.locked(a, names); ok {
 				return packages, err
 			}
@@ -47,8 +59,13 @@ func (s *Site) tools(ctx context.Context, watch ore.Watcher) (*shelf.Shelf, erro
 			}
 			return a.Needs(ctx, wishes...)
 		},
-		Fetch: a.Fetch,
+		Fetch: func(ctx context.Context, p ore.Package) (string, error) {
+			a, err := open(ctx)
+			if err != nil {
+				return "", err
+			}
+			return a.Fetch(ctx, p)
+		},
 	}
-	s.shelf, err = shelf.Open(filepath.Join(s.Dirs.Cache, "shelf"), source)
-	return s.shelf, err
+	return shelf.Open(filepath.Join(s.Dirs.Cache, "shelf"), source)
 }

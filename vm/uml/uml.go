@@ -77,7 +77,7 @@ func New(c Config) *Host {
 // Name returns "uml".
 func (h *Host) Name() string { return "uml" }
 
-// ability is what every User Mode Linux of Debian 12 can do.
+// ability is what the User Mode Linux of Debian 12 and 13 can do.
 func ability() vm.Ability {
 	return vm.Ability{Works: true, MaxCPUs: 1, MaxDisks: maxDisks, OwnKernel: true}
 }
