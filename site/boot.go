@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"ore"
 	"ore/boot"
 	"ore/cluster"
@@ -51,16 +53,19 @@ func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Wat
 	if err != nil {
 		return node.Boot{}, err
 	}
-	disk, err := boot.Master(ctx, c, r.Machines.Disk)
-	if err != nil {
-		return node.Boot{}, err
-	}
-	b := node.Boot{Hypervisor: hypervisor, Disk: disk}
-	if hypervisor == "uml" {
-		err = s.prepareUML(ctx, c, &b, watch)
-	} else {
-		err = s.prepareQEMU(ctx, c, kernelOf(r.Kernel), &b)
-	}
+	b := node.Boot{Hypervisor: hypervisor}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		b.Disk, err = boot.Master(gctx, c, r.Machines.Disk)
+		return err
+	})
+	g.Go(func() error {
+		if hypervisor == "uml" {
+			return s.prepareUML(gctx, c, &b, watch)
+		}
+		return s.prepareQEMU(gctx, c, kernelOf(r.Kernel), &b)
+	})
+	err = g.Wait()
 	return b, err
 }
 

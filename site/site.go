@@ -34,7 +34,7 @@ type Site struct {
 	Cache *cache.Cache
 
 	mu       sync.Mutex // guards archives
-	archives map[string]*deb.Archive
+	archives map[string]*opening
 	shelving sync.Mutex // guards shelf
 	shelf    *shelf.Shelf
 	uml      umlShelf
@@ -49,7 +49,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{Config: c, Cache: images, archives: map[string]*deb.Archive{}}
+	s := &Site{Config: c, Cache: images, archives: map[string]*opening{}}
 	if _, err := s.Sweep(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -62,9 +62,25 @@ func (s *Site) Close() error {
 	defer s.mu.Unlock()
 	errs := []error{s.Cache.Close()}
 	for _, a := range s.archives {
-		errs = append(errs, a.Close())
+		errs = append(errs, a.close())
 	}
 	return errors.Join(errs...)
+}
+
+// opening is an archive that is open or is being opened: opening one does not
+// wait for another.
+type opening struct {
+	mu      sync.Mutex // guards archive
+	archive *deb.Archive
+}
+
+func (o *opening) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.archive == nil {
+		return nil
+	}
+	return o.archive.Close()
 }
 
 // archive returns the archive of a base and the further repositories of w.
@@ -74,19 +90,22 @@ func (s *Site) archive(ctx context.Context, w ore.Wants, watch ore.Watcher) (*de
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.archives[string(key)]; a != nil {
-		return a, nil
+	o := s.archives[string(key)]
+	if o == nil {
+		o = &opening{}
+		s.archives[string(key)] = o
 	}
-	a, err := deb.Open(ctx, deb.Config{
+	s.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.archive != nil {
+		return o.archive, nil
+	}
+	o.archive, err = deb.Open(ctx, deb.Config{
 		Dir: filepath.Join(s.Dirs.Cache, "deb"), Base: w.Base, Mirror: s.Mirror, Keyring: s.Keyring,
 		Repositories: w.Repositories, MaxAge: s.MaxAge, Watch: watch,
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.archives[string(key)] = a
-	return a, nil
+	return o.archive, err
 }
 
 // ClusterConfig returns what a run of the job id needs, but for where its
