@@ -179,7 +179,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// BenchmarkDecode compares with the xz program, given XZ_FILE, a real file.
+// BenchmarkDecode compares with the code for other architectures, the xz
+// program and another decoder; XZ_FILE names a real file to use.
 func BenchmarkDecode(b *testing.B) {
 	in := pack(b, inputs(b)["program"])
 	if name := os.Getenv("XZ_FILE"); name != "" {
@@ -193,6 +194,11 @@ func BenchmarkDecode(b *testing.B) {
 		copy func() (int64, error)
 	}{
 		{"this", func() (int64, error) { return io.Copy(io.Discard, NewReader(bytes.NewReader(in))) }},
+		{"only Go", func() (int64, error) {
+			r := NewReader(bytes.NewReader(in))
+			r.block.lzma2.lzma.onlyGo = true
+			return io.Copy(io.Discard, r)
+		}},
 		{"xz program", func() (int64, error) {
 			var n count
 			c := exec.Command("xz", "-dc", "-T1")
