@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"ore"
+	"ore/cache/index"
 	"ore/image"
 )
 
@@ -20,47 +22,61 @@ import (
 // Transactions here write a few thousand rows at most.
 const busyTimeout = 20 * time.Second
 
-// schema is applied at every opening; its statements are idempotent.
-const schema = `
-CREATE TABLE IF NOT EXISTS images (
-	key      TEXT PRIMARY KEY,
-	manifest TEXT NOT NULL,
-	tree     TEXT NOT NULL,
-	suite    TEXT NOT NULL,
-	wanted   TEXT NOT NULL,    -- the names asked for, by spaces
-	packages INTEGER NOT NULL,
-	bytes    INTEGER NOT NULL, -- of the layers
-	made     INTEGER NOT NULL, -- Unix seconds
-	used     INTEGER NOT NULL, -- Unix seconds
-	uses     INTEGER NOT NULL DEFAULT 0,
-	build_ms INTEGER NOT NULL  -- what making it took, for eviction by value
-);
-CREATE TABLE IF NOT EXISTS layers (
-	key    TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
-	place  INTEGER NOT NULL,
-	digest TEXT NOT NULL,
-	size   INTEGER NOT NULL,
-	PRIMARY KEY (key, place)
-);
-CREATE INDEX IF NOT EXISTS layers_digest ON layers (digest);`
+// maxConnections bounds what is read at once; SQLite itself lets only one write.
+const maxConnections = 4
+
+// Config says how a cache is used. The zero value is a cache without a quota
+// that signs nothing and trusts everybody.
+type Config struct {
+	Quota    int64            // bytes that the layers of all images may have together; 0 for no limit but the disk
+	Signer   *image.Signer    // signs what is registered; nil for nobody
+	Trusted  image.Keys       // whose signatures are trusted
+	Strict   bool             // Find gives only images that a trusted key has signed
+	Rank     index.Rank       // what having a package in common is worth; zero for index.DefaultRank
+	Now      func() time.Time // nil for time.Now
+	Capacity func(dir string) (free int64, err error)
+	// Capacity says how many bytes a folder's file system has left; nil asks it.
+}
 
 // Cache is the images of one folder.
 type Cache struct {
 	*image.Store
-	db  *sql.DB
-	dir string
+	config Config
+	db     *sql.DB
+	dir    string
+	server *os.File // the lock of OpenExclusive, nil without
+
+	mu    sync.Mutex // guards known
+	known known
+
+	flights flights
 }
 
-// Open opens the cache in dir, making it if need be.
-func Open(ctx context.Context, dir string) (*Cache, error) {
+// Open opens the cache in dir with the zero Config, making it if need be.
+func Open(ctx context.Context, dir string) (*Cache, error) { return Config{}.Open(ctx, dir) }
+
+// Open opens the cache in dir, making it if need be, and removes what processes
+// left there that died.
+func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	store, err := image.OpenStore(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "locks"), 0o755); err != nil {
-		return nil, fmt.Errorf("open cache: %w", err)
+	for _, d := range []string{"locks", "index", "reserved"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
 	}
-	pragmas := url.Values{"_pragma": {
+	if config.Rank == (index.Rank{}) {
+		config.Rank = index.DefaultRank()
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Capacity == nil {
+		config.Capacity = freeBytes
+	}
+	pragmas := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)",
 	}}
@@ -68,35 +84,116 @@ func Open(ctx context.Context, dir string) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cache %s: %w", dir, err)
 	}
-	db.SetMaxOpenConns(1) // one writer; the work is small
-	if _, err := db.ExecContext(ctx, schema); err != nil {
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
+	c := &Cache{Store: store, config: config, db: db, dir: dir}
+	if err := errors.Join(c.migrate(ctx), c.collect(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), db.Close())
 	}
-	return &Cache{Store: store, db: db, dir: dir}, nil
+	return c, nil
+}
+
+// collect removes what was left by processes that died: unfinished files, and
+// blobs that were about to be deleted.
+func (c *Cache) collect(ctx context.Context) error {
+	if _, err := c.Sweep(); err != nil {
+		return err
+	}
+	_, err := c.bury(ctx)
+	return err
 }
 
 // Close ends the use of the cache.
-func (c *Cache) Close() error { return c.db.Close() }
+func (c *Cache) Close() error {
+	err := c.db.Close()
+	if c.server != nil {
+		err = errors.Join(err, c.server.Close())
+	}
+	return err
+}
 
-// Find returns the image of key. The error matches image.ErrMissing if there
-// is none, or if one of its layers is gone: such an image is forgotten.
-func (c *Cache) Find(ctx context.Context, key ore.Key) (image.Manifest, error) {
-	var d string
-	err := c.db.QueryRowContext(ctx, `SELECT manifest FROM images WHERE key = ?`, string(key)).Scan(&d)
-	if errors.Is(err, sql.ErrNoRows) {
-		return image.Manifest{}, fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing)
+// ErrServed is returned by OpenExclusive where another server has the folder.
+var ErrServed = errors.New("another server has this folder")
+
+// OpenExclusive opens the cache in dir for the one process that serves it to
+// others; a second one is refused until the first is closed or dies. Processes
+// that use the folder themselves, by Open, go on doing so: all that they share
+// is guarded by the database and by locks, whoever else is there. A server is
+// alone only in what it does on its own account, such as folding layers and
+// preparing images ahead of need.
+func (config Config) OpenExclusive(ctx context.Context, dir string) (*Cache, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "locks"), 0o755); err != nil {
+		return nil, fmt.Errorf("serve cache: %w", err)
+	}
+	f, err := tryLock(filepath.Join(dir, "locks", "server"))
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("serve cache %s: %w: end it first, or serve another folder", dir, ErrServed)
 	}
 	if err != nil {
-		return image.Manifest{}, fmt.Errorf("find image %s: %w", key.Short(), err)
+		return nil, fmt.Errorf("serve cache %s: %w", dir, err)
+	}
+	c, err := config.Open(ctx, dir)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	c.server = f
+	return c, nil
+}
+
+// Find returns the image of key. The error matches image.ErrMissing if there
+// is none, or if one of its layers is gone: such an image is forgotten. It
+// matches image.ErrUntrusted or image.ErrForged if the cache is strict and
+// nobody whom it trusts has signed the image.
+func (c *Cache) Find(ctx context.Context, key ore.Key) (image.Manifest, error) {
+	m, s, err := c.find(ctx, key)
+	if err == nil && c.config.Strict {
+		err = c.config.Trusted.Verify(m, s)
+	}
+	return m, err
+}
+
+func (c *Cache) find(ctx context.Context, key ore.Key) (image.Manifest, image.Signature, error) {
+	var d string
+	var s image.Signature
+	err := c.db.QueryRowContext(ctx, `SELECT manifest, signer, signature FROM images WHERE key = ?`, string(key)).Scan(&d, &s.Key, &s.Sig)
+	if errors.Is(err, sql.ErrNoRows) {
+		return image.Manifest{}, s, fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing)
+	}
+	if err != nil {
+		return image.Manifest{}, s, fmt.Errorf("find image %s: %w", key.Short(), err)
 	}
 	m, err := c.complete(ore.Digest(d))
 	if errors.Is(err, image.ErrMissing) || errors.Is(err, image.ErrRotten) {
-		if _, err := c.db.ExecContext(ctx, `DELETE FROM images WHERE key = ? AND manifest = ?`, string(key), d); err != nil {
-			return m, fmt.Errorf("forget image %s: %w", key.Short(), err)
+		if err := c.unlist(ctx, key, ore.Digest(d)); err != nil {
+			return m, s, fmt.Errorf("forget image %s: %w", key.Short(), err)
 		}
-		return m, fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing)
+		return m, s, fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing)
 	}
-	return m, err
+	return m, s, err
+}
+
+// unlist takes an image with a part missing off the list, unless another was
+// registered in its place meanwhile, and deletes what only it had.
+func (c *Cache) unlist(ctx context.Context, key ore.Key, manifest ore.Digest) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		var now string
+		err := tx.QueryRowContext(ctx, `SELECT manifest FROM images WHERE key = ?`, string(key)).Scan(&now)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && now != string(manifest) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := c.complete(manifest); err == nil {
+			return nil // it is whole again: somebody has put the same layer
+		}
+		return drop(ctx, tx, key)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.bury(ctx)
+	return err
 }
 
 // complete reads a manifest and looks whether all its layers are there whole.
@@ -105,63 +202,75 @@ func (c *Cache) complete(d ore.Digest) (image.Manifest, error) {
 	if err != nil {
 		return m, err
 	}
+	return m, c.present(m)
+}
+
+func (c *Cache) present(m image.Manifest) error {
 	for _, l := range m.Layers {
 		p, err := c.Path(l.Digest)
 		if err != nil {
-			return m, err
+			return err
 		}
 		if info, err := os.Stat(p); err != nil || info.Size() != l.Size {
-			return m, fmt.Errorf("layer %s: %w", l.Digest.Short(), image.ErrRotten)
-		}
-	}
-	return m, nil
-}
-
-// Register lists m, whose layers are in the store, as the image of its key.
-// took is what making it cost.
-func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Duration) (ore.Digest, error) {
-	d, err := c.PutBytes(ctx, m.Encode())
-	if err != nil {
-		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
-	}
-	if _, err := c.complete(d); err != nil {
-		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
-	}
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
-	}
-	defer tx.Rollback()
-	if err := insert(ctx, tx, m, d, took); err != nil {
-		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
-	}
-	return d, tx.Commit()
-}
-
-func insert(ctx context.Context, tx *sql.Tx, m image.Manifest, d ore.Digest, took time.Duration) error {
-	now := time.Now().Unix()
-	if _, err := tx.ExecContext(ctx, `DELETE FROM images WHERE key = ?`, string(m.Key)); err != nil {
-		return err
-	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO images (key, manifest, tree, suite, wanted, packages, bytes, made, used, build_ms)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		string(m.Key), string(d), string(m.Tree), m.Environment.Base.String(), joinNames(m.Environment.Manual),
-		len(m.Environment.Packages), m.Size(), now, now, took.Milliseconds())
-	if err != nil {
-		return err
-	}
-	for i, l := range m.Layers {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO layers (key, place, digest, size) VALUES (?, ?, ?, ?)`,
-			string(m.Key), i, string(l.Digest), l.Size); err != nil {
-			return err
+			return fmt.Errorf("layer %s: %w", l.Digest.Short(), image.ErrRotten)
 		}
 	}
 	return nil
 }
 
+// Register lists m, whose layers are in the store, as the image of its key, and
+// as what serves its wish. took is what making it cost. It is signed if the
+// cache has a signer.
+func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Duration) (ore.Digest, error) {
+	var s image.Signature
+	if c.config.Signer != nil {
+		s = c.config.Signer.Sign(m)
+	}
+	return c.RegisterSigned(ctx, m, s, took)
+}
+
+// RegisterSigned is Register for an image that somebody else has made and
+// signed. A signature that is not the manifest's is refused; whose it must be
+// is asked when the image is found. The zero Signature is that of nobody.
+func (c *Cache) RegisterSigned(ctx context.Context, m image.Manifest, s image.Signature, took time.Duration) (ore.Digest, error) {
+	d, err := c.register(ctx, m, s, took)
+	if err != nil {
+		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
+	}
+	return d, nil
+}
+
+func (c *Cache) register(ctx context.Context, m image.Manifest, s image.Signature, took time.Duration) (ore.Digest, error) {
+	text := m.Encode()
+	if s.Key != "" {
+		if err := s.Check(text); err != nil {
+			return "", err
+		}
+	}
+	d, err := c.PutBytes(ctx, text)
+	if err != nil {
+		return "", err
+	}
+	err = c.write(ctx, func(tx *sql.Tx) error {
+		// Blobs are deleted only by a transaction that writes, so none goes
+		// between this look and the commit.
+		if _, err := c.complete(d); err != nil {
+			return err
+		}
+		return insert(ctx, tx, row{m: m, digest: d, now: c.config.Now().Unix(), tookMS: took.Milliseconds(), signature: s})
+	})
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.bury(ctx); err != nil { // what had the key before may have left layers
+		return "", err
+	}
+	return d, errors.Join(c.meet(ctx, m.Environment), c.reindex(ctx))
+}
+
 // Touch notes that the image of key was used now.
 func (c *Cache) Touch(ctx context.Context, key ore.Key) error {
-	_, err := c.db.ExecContext(ctx, `UPDATE images SET used = ?, uses = uses + 1 WHERE key = ?`, time.Now().Unix(), string(key))
+	err := c.write(ctx, func(tx *sql.Tx) error { return touch(ctx, tx, key, c.config.Now()) })
 	if err != nil {
 		return fmt.Errorf("note use of image %s: %w", key.Short(), err)
 	}

@@ -124,11 +124,11 @@ func TestOnceHandsOverWhenTheBuilderFails(t *testing.T) {
 func TestOnceStopsWaitingWhenItsContextEnds(t *testing.T) {
 	c := open(t, t.TempDir())
 	m := made(t, c, "a", "base")
-	unlock, err := lock(context.Background(), filepath.Join(c.dir, "locks", string(m.Key)))
+	held, err := tryLock(filepath.Join(c.dir, "locks", string(m.Key)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
+	defer held.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := c.Once(ctx, m.Key, nil); !errors.Is(err, context.Canceled) {

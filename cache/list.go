@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +28,15 @@ type Entry struct {
 	Used      time.Time
 	Uses      int
 	BuildTime time.Duration
+	Pinned    bool       // never evicted
+	Outdated  []Outdated `json:",omitempty"` // packages that have a newer version
+	Signer    string     `json:",omitempty"` // the key that signed it, "" for none
+	Trusted   bool       // whether that key is trusted
+}
+
+// Outdated is a package that has a newer version.
+type Outdated struct {
+	Name, Version, Newer string
 }
 
 // Value says how much keeping the image is worth: seconds saved for each MiB
@@ -37,26 +46,45 @@ func (e Entry) Value() float64 {
 	return float64(e.Uses+1) * e.BuildTime.Seconds() / (float64(e.Own)/(1<<20) + 1)
 }
 
+// entryColumns are the columns of the table images, as i, that make an Entry.
+const entryColumns = `key, manifest, tree, suite, wanted, packages, bytes, made, used, uses, build_ms, pinned, outdated, signer,
+	(SELECT COALESCE(SUM(size), 0) FROM layers l WHERE l.key = i.key AND NOT EXISTS
+		(SELECT 1 FROM layers o WHERE o.digest = l.digest AND o.key <> l.key))`
+
+// scanEntry reads entryColumns and what follows them.
+func (c *Cache) scanEntry(rows *sql.Rows, more ...any) (Entry, error) {
+	var e Entry
+	var wanted, outdated string
+	var made, used, ms int64
+	to := []any{&e.Key, &e.Manifest, &e.Tree, &e.Suite, &wanted, &e.Packages, &e.Bytes, &made, &used, &e.Uses, &ms,
+		&e.Pinned, &outdated, &e.Signer, &e.Own}
+	if err := rows.Scan(append(to, more...)...); err != nil {
+		return e, err
+	}
+	if outdated != "" {
+		if err := json.Unmarshal([]byte(outdated), &e.Outdated); err != nil {
+			return e, fmt.Errorf("image %s: outdated packages: %w", e.Key.Short(), err)
+		}
+	}
+	e.Wanted = strings.Fields(wanted)
+	e.Made, e.Used, e.BuildTime = time.Unix(made, 0), time.Unix(used, 0), time.Duration(ms)*time.Millisecond
+	e.Trusted = c.config.Trusted.Trusted(e.Signer)
+	return e, nil
+}
+
 // List returns all images, the last used first.
 func (c *Cache) List(ctx context.Context) ([]Entry, error) {
-	rows, err := c.db.QueryContext(ctx, `SELECT key, manifest, tree, suite, wanted, packages, bytes, made, used, uses, build_ms,
-		(SELECT COALESCE(SUM(size), 0) FROM layers l WHERE l.key = i.key AND NOT EXISTS
-			(SELECT 1 FROM layers o WHERE o.digest = l.digest AND o.key <> l.key))
-		FROM images i ORDER BY used DESC, key`)
+	rows, err := c.db.QueryContext(ctx, `SELECT `+entryColumns+` FROM images i ORDER BY used DESC, key`)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	defer rows.Close()
 	var all []Entry
 	for rows.Next() {
-		var e Entry
-		var wanted string
-		var made, used, ms int64
-		if err := rows.Scan(&e.Key, &e.Manifest, &e.Tree, &e.Suite, &wanted, &e.Packages, &e.Bytes, &made, &used, &e.Uses, &ms, &e.Own); err != nil {
+		e, err := c.scanEntry(rows)
+		if err != nil {
 			return nil, fmt.Errorf("list images: %w", err)
 		}
-		e.Wanted = strings.Fields(wanted)
-		e.Made, e.Used, e.BuildTime = time.Unix(made, 0), time.Unix(used, 0), time.Duration(ms)*time.Millisecond
 		all = append(all, e)
 	}
 	return all, rows.Err()
@@ -82,63 +110,6 @@ func (c *Cache) Match(ctx context.Context, prefix string) (Entry, error) {
 	default:
 		return Entry{}, fmt.Errorf("image %q: %d images begin so: give more digits", prefix, len(found))
 	}
-}
-
-// Forget removes the image of key from the list and deletes the blobs that no
-// other image has. It refuses an image that somebody holds.
-func (c *Cache) Forget(ctx context.Context, key ore.Key) (freed int64, err error) {
-	m, err := c.Find(ctx, key)
-	if errors.Is(err, image.ErrMissing) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	for _, l := range m.Layers {
-		if used, err := c.Held(l.Digest); err != nil || used {
-			if err == nil {
-				err = errors.New("a running job has it: end the job first (ore jobs ls)")
-			}
-			return 0, fmt.Errorf("remove image %s: %w", key.Short(), err)
-		}
-	}
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, fmt.Errorf("remove image %s: %w", key.Short(), err)
-	}
-	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `DELETE FROM images WHERE key = ?`, string(key)); err != nil {
-		return 0, fmt.Errorf("remove image %s: %w", key.Short(), err)
-	}
-	gone, err := unlisted(ctx, tx, m)
-	if err != nil {
-		return 0, fmt.Errorf("remove image %s: %w", key.Short(), err)
-	}
-	if err := tx.Commit(); err != nil {
-		return 0, fmt.Errorf("remove image %s: %w", key.Short(), err)
-	}
-	for _, l := range gone {
-		if err := c.Remove(l.Digest); err != nil {
-			return freed, err
-		}
-		freed += l.Size
-	}
-	return freed, c.Remove(m.Digest())
-}
-
-// unlisted returns the layers of m that no listed image has.
-func unlisted(ctx context.Context, tx *sql.Tx, m image.Manifest) ([]image.Layer, error) {
-	var gone []image.Layer
-	for _, l := range m.Layers {
-		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM layers WHERE digest = ?`, string(l.Digest)).Scan(&n); err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			gone = append(gone, l)
-		}
-	}
-	return gone, nil
 }
 
 // Prune returns which images to remove, least valuable first, until the layers

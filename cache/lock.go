@@ -5,56 +5,76 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"ore"
-	"ore/image"
 )
 
-// Once returns the image of key, calling build if there is none. Among all
-// callers in all processes one builds and the others wait; if the builder
-// fails or dies, the next caller tries itself.
-func (c *Cache) Once(ctx context.Context, key ore.Key, build func(context.Context) (image.Manifest, error)) (image.Manifest, error) {
-	m, err := c.Find(ctx, key)
-	if err == nil || !errors.Is(err, image.ErrMissing) {
-		return m, err
-	}
-	unlock, err := lock(ctx, filepath.Join(c.dir, "locks", string(key)))
-	if err != nil {
-		return m, fmt.Errorf("build image %s: %w", key.Short(), err)
-	}
-	defer unlock()
-	if m, err = c.Find(ctx, key); err == nil || !errors.Is(err, image.ErrMissing) {
-		return m, err
-	}
-	return build(ctx)
-}
+// errLocked is returned by tryLock for a file that somebody has locked.
+var errLocked = errors.New("locked")
 
-// lock takes the exclusive lock of the file at path, waiting for it until ctx ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	got := make(chan error, 1)
-	go func() { got <- flock(f, unix.LOCK_EX) }()
-	select {
-	case err := <-got:
+// tryLock takes the exclusive lock of the file at path, making the file if need
+// be. The lock ends when the file is closed or its process ends. Whoever has
+// the lock may remove the file.
+func tryLock(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
-			f.Close()
 			return nil, err
 		}
-		return func() { f.Close() }, nil
-	case <-ctx.Done():
-		// The goroutine cannot be called back from flock(2): it ends when the
-		// lock is free, and gives it back.
-		go func() {
-			<-got
-			f.Close()
-		}()
-		return nil, ctx.Err()
+		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(errLocked, f.Close())
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		if current(f, path) {
+			return f, nil
+		}
+		f.Close() // it was removed between opening and locking: the next one counts
+	}
+}
+
+// current says whether path still names f.
+func current(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, named)
+}
+
+// firstPause and lastPause bound how long a waiter sleeps between two looks at
+// a lock: the first short enough not to be felt, the last long enough that a
+// hundred processes cost nothing.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 50 * time.Millisecond
+)
+
+// lock takes the exclusive lock of the file at path, waiting for it until ctx
+// ends. flock(2) itself cannot be called back, so the lock is asked for again
+// and again; between two looks, look is called unless it is nil.
+func lock(ctx context.Context, path string, look func()) (*os.File, error) {
+	pause := firstPause
+	for {
+		f, err := tryLock(path)
+		if !errors.Is(err, errLocked) {
+			return f, err
+		}
+		if look != nil {
+			look()
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+		pause = min(2*pause, lastPause)
 	}
 }
 

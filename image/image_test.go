@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"golang.org/x/sys/unix"
 
 	"ore"
 )
@@ -126,20 +127,51 @@ func TestVerifiedSeesAChangedByte(t *testing.T) {
 	}
 }
 
-func TestSweepTakesOnlyOldFiles(t *testing.T) {
+func TestSweepTakesOnlyWhatNobodyWrites(t *testing.T) {
 	s := store(t)
-	p := filepath.Join(s.Dir(), "partial", "blob-1")
-	if err := os.WriteFile(p, nil, 0o600); err != nil {
+	left := filepath.Join(s.Dir(), "partial", "blob-1")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Sweep(time.Now()); n != 0 || err != nil {
-		t.Errorf("a fresh file: swept %d, %v", n, err)
+	_, _, err := s.Put(context.Background(), func(f *os.File) error {
+		if n, err := s.Sweep(); n != 1 || err != nil {
+			t.Errorf("swept %d, %v", n, err)
+		}
+		_, err := f.WriteString("written after the sweep")
+		return err
+	})
+	if err != nil {
+		t.Errorf("the file that was being written: %v", err)
 	}
-	if n, err := s.Sweep(time.Now().Add(2 * staleTemporary)); n != 1 || err != nil {
-		t.Errorf("an old file: swept %d, %v", n, err)
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left over is still there: %v", err)
 	}
-	if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the old file is still there: %v", err)
+}
+
+// TestFullDisk writes to a file system of one MiB.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("no small file system to fill: %v", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	d, err := s.PutBytes(ctx, []byte("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutBytes(ctx, make([]byte, 2<<20)); !errors.Is(err, ErrFull) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Verify(ctx, d); err != nil {
+		t.Errorf("what was there before: %v", err)
+	}
+	if list, _ := os.ReadDir(filepath.Join(dir, "partial")); len(list) != 0 {
+		t.Errorf("left behind: %v", list)
 	}
 }
 

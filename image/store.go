@@ -10,7 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ore"
 )
@@ -21,9 +22,8 @@ var ErrMissing = errors.New("not in the store")
 // ErrRotten is returned for a blob whose bytes do not match its digest.
 var ErrRotten = errors.New("bytes do not match the digest")
 
-// staleTemporary is how old an unfinished file must be before Sweep takes it
-// for the leaving of a process that died: longer than any one write takes.
-const staleTemporary = 6 * time.Hour
+// ErrFull is returned where the disk has no room for a blob.
+var ErrFull = errors.New("the disk is full: free some space, or remove images (ore images prune)")
 
 // Store keeps blobs by digest in a folder. The zero value is not usable; see
 // [OpenStore]. All methods may be called concurrently, also by other processes.
@@ -52,14 +52,14 @@ func (s *Store) blob(d ore.Digest) string {
 // digest. A blob that exists already is left as it is. The blob is on the disk
 // when Put returns.
 func (s *Store) Put(ctx context.Context, write func(f *os.File) error) (ore.Digest, int64, error) {
-	f, err := os.CreateTemp(filepath.Join(s.dir, "partial"), "blob-*")
+	f, err := s.temporary()
 	if err != nil {
-		return "", 0, fmt.Errorf("store blob: %w", err)
+		return "", 0, fmt.Errorf("store blob: %w", full(err))
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
 	if err := write(f); err != nil {
-		return "", 0, err
+		return "", 0, full(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return "", 0, err
@@ -69,9 +69,55 @@ func (s *Store) Put(ctx context.Context, write func(f *os.File) error) (ore.Dige
 		return "", 0, fmt.Errorf("store blob: %w", err)
 	}
 	if err := s.keep(f, d); err != nil {
-		return "", 0, fmt.Errorf("store %s: %w", d.Short(), err)
+		return "", 0, fmt.Errorf("store %s: %w", d.Short(), full(err))
 	}
 	return d, n, nil
+}
+
+// full says what to do about an error that comes of a full disk.
+func full(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", err, ErrFull)
+	}
+	return err
+}
+
+// temporary makes an empty file and locks it: it is unfinished, not left over,
+// as long as its writer lives. Sweep is kept off between the two by a lock of
+// the folder.
+func (s *Store) temporary() (*os.File, error) {
+	gate, err := lockFolder(s.partial(), unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.Close()
+	f, err := os.CreateTemp(s.partial(), "blob-*")
+	if err != nil {
+		return nil, err
+	}
+	// A shared lock, since the blob may be held as soon as it has its name.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), os.Remove(f.Name()), f.Close())
+	}
+	return f, nil
+}
+
+func (s *Store) partial() string { return filepath.Join(s.dir, "partial") }
+
+func lockFolder(dir string, how int) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
+	}
+	return f, nil
 }
 
 func (s *Store) keep(f *os.File, d ore.Digest) error {
@@ -203,24 +249,42 @@ func (s *Store) Blobs() (map[ore.Digest]int64, error) {
 	return blobs, nil
 }
 
-// Sweep removes unfinished files that a dead process left, and returns how many.
-func (s *Store) Sweep(now time.Time) (int, error) {
-	dir := filepath.Join(s.dir, "partial")
-	list, err := os.ReadDir(dir)
+// Sweep removes unfinished files whose writer died, and returns how many. It
+// goes by locks and not by the clock.
+func (s *Store) Sweep() (int, error) {
+	list, err := os.ReadDir(s.partial())
 	if err != nil {
 		return 0, fmt.Errorf("sweep store: %w", err)
 	}
+	if len(list) == 0 {
+		return 0, nil
+	}
+	gate, err := lockFolder(s.partial(), unix.LOCK_EX)
+	if err != nil {
+		return 0, fmt.Errorf("sweep store: %w", err)
+	}
+	defer gate.Close()
 	n := 0
 	for _, e := range list {
-		info, err := e.Info()
-		if err != nil || !strings.HasPrefix(e.Name(), "blob-") || now.Sub(info.ModTime()) < staleTemporary {
+		path := filepath.Join(s.partial(), e.Name())
+		if !strings.HasPrefix(e.Name(), "blob-") || !abandoned(path) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err == nil {
+		if err := os.Remove(path); err == nil {
 			n++
 		}
 	}
 	return n, nil
+}
+
+// abandoned says whether nobody has the file at path locked.
+func abandoned(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
 // Manifest reads and checks the manifest with digest d.

@@ -1,0 +1,197 @@
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+
+	"ore"
+)
+
+// Package is a package with the id that images name it by. Ids begin at 1.
+type Package struct {
+	ID uint32
+	ore.Package
+}
+
+// Image is an image as the index knows it.
+type Image struct {
+	ID   int64    // what a hit gives back; larger is newer
+	Kind uint64   // images of other kinds are never compared
+	Set  []uint32 // ids of its packages, ascending
+}
+
+// magic begins a file; it changes with the format.
+const magic = "oreindx1"
+
+// Sections of a file, in their order.
+const (
+	secHashes = iota
+	secIDs
+	secKinds
+	secImages
+	secPackages
+	secColumns
+	secLists
+	secMembers
+	secByID
+	secNames
+	sections
+)
+
+// Sizes of the header and of the entries of sections.
+const (
+	headerSize = len(magic) + 8 + 8*(sections+1) // magic, sum, offsets and the end
+	kindSize   = 8 + 6*4
+	imageSize  = 12
+	listSize   = 12
+	byIDSize   = 8
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Build returns the file for images, whose packages are among packages.
+func Build(packages []Package, images []Image) []byte {
+	b := builder{images: slices.Clone(images)}
+	slices.SortFunc(b.images, func(a, c Image) int {
+		return cmp.Or(cmp.Compare(a.Kind, c.Kind), cmp.Compare(a.ID, c.ID))
+	})
+	b.addPackages(packages)
+	for first := 0; first < len(b.images); {
+		end := first
+		for end < len(b.images) && b.images[end].Kind == b.images[first].Kind {
+			end++
+		}
+		b.addKind(first, end)
+		first = end
+	}
+	return b.file()
+}
+
+type builder struct {
+	images []Image
+	out    [sections][]byte
+}
+
+func (b *builder) u32(section int, values ...int) {
+	for _, v := range values {
+		b.out[section] = binary.LittleEndian.AppendUint32(b.out[section], uint32(v))
+	}
+}
+
+func (b *builder) u64(section int, v uint64) {
+	b.out[section] = binary.LittleEndian.AppendUint64(b.out[section], v)
+}
+
+func (b *builder) addPackages(packages []Package) {
+	type hashed struct {
+		hash uint64
+		id   uint32
+	}
+	all := make([]hashed, len(packages))
+	for i, p := range packages {
+		all[i] = hashed{Hash(p.Package), p.ID}
+	}
+	slices.SortFunc(all, func(a, c hashed) int { return cmp.Compare(a.hash, c.hash) })
+	for _, h := range all {
+		b.u64(secHashes, h.hash)
+		b.u32(secIDs, int(h.id))
+	}
+	byID := slices.Clone(packages)
+	slices.SortFunc(byID, func(a, c Package) int { return cmp.Compare(a.ID, c.ID) })
+	for _, p := range byID {
+		b.u32(secByID, int(p.ID), len(b.out[secNames]))
+		b.out[secNames] = appendName(b.out[secNames], p.Package)
+	}
+}
+
+// addKind writes the images from first to end, which are of one kind.
+func (b *builder) addKind(first, end int) {
+	members := map[uint32][]uint32{} // package: numbers of the images that have it
+	for i, m := range b.images[first:end] {
+		b.u64(secImages, uint64(m.ID))
+		b.u32(secImages, len(m.Set))
+		for _, id := range m.Set {
+			members[id] = append(members[id], uint32(i))
+		}
+	}
+	ids := make([]uint32, 0, len(members))
+	for id := range members {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	firstPackage, firstColumn := len(b.out[secPackages])/4, len(b.out[secLists])/listSize
+	columns := map[string]int{} // by their list
+	for _, id := range ids {
+		list, lack := members[id], 0
+		if len(list) > (end-first)/2 {
+			list, lack = complement(list, end-first), 1
+		}
+		text := appendMembers([]byte{byte(lack)}, list)
+		column, known := columns[string(text)]
+		if !known {
+			column = len(columns)
+			columns[string(text)] = column
+			b.u32(secLists, len(b.out[secMembers]), len(text)-1, lack)
+			b.out[secMembers] = append(b.out[secMembers], text[1:]...)
+		}
+		b.u32(secPackages, int(id))
+		b.u32(secColumns, column)
+	}
+	b.u64(secKinds, b.images[first].Kind)
+	b.u32(secKinds, first, end-first, firstPackage, len(ids), firstColumn, len(columns))
+}
+
+// complement returns the numbers below n that are not in list, ascending.
+func complement(list []uint32, n int) []uint32 {
+	out := make([]uint32, 0, n-len(list))
+	for i := range uint32(n) {
+		if len(list) > 0 && list[0] == i {
+			list = list[1:]
+			continue
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+// appendMembers appends image numbers, each as the distance to the one before.
+func appendMembers(b []byte, list []uint32) []byte {
+	next := uint32(0)
+	for _, n := range list {
+		b = binary.AppendUvarint(b, uint64(n-next))
+		next = n + 1
+	}
+	return b
+}
+
+func (b *builder) file() []byte {
+	out := make([]byte, headerSize)
+	copy(out, magic)
+	at := len(magic) + 8
+	for _, s := range b.out {
+		for len(out)%8 != 0 {
+			out = append(out, 0)
+		}
+		binary.LittleEndian.PutUint64(out[at:], uint64(len(out)))
+		at += 8
+		out = append(out, s...)
+	}
+	binary.LittleEndian.PutUint64(out[at:], uint64(len(out)))
+	names := binary.LittleEndian.Uint64(out[len(magic)+8+8*secNames:])
+	binary.LittleEndian.PutUint64(out[len(magic):], uint64(sum(out[:names])))
+	return out
+}
+
+// sum is the CRC of everything after itself.
+func sum(main []byte) uint32 { return crc32.Checksum(main[len(magic)+8:], castagnoli) }
+
+func appendName(b []byte, p ore.Package) []byte {
+	body := binary.AppendUvarint(nil, uint64(max(0, p.Size)))
+	for _, s := range []string{p.Name, p.Version, p.Arch, string(p.Digest)} {
+		body = append(binary.AppendUvarint(body, uint64(len(s))), s...)
+	}
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return append(binary.AppendUvarint(b, uint64(len(body))), body...)
+}

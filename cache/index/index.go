@@ -1,0 +1,151 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"runtime"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"ore"
+)
+
+// ErrDamaged is returned for bytes that Build did not make.
+var ErrDamaged = errors.New("damaged index")
+
+// Index is a file that was opened.
+type Index struct {
+	sec [sections][]byte
+}
+
+// maxFile bounds a file: ten million images of a thousand packages each.
+const maxFile = 8 << 30
+
+// Open maps the file at path. The map ends when the Index is no longer used.
+func Open(path string) (*Index, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	if info.Size() < int64(headerSize) || info.Size() > maxFile {
+		return nil, fmt.Errorf("open index %s: %d bytes: %w", path, info.Size(), ErrDamaged)
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("open index %s: %w", path, err)
+	}
+	x, err := Parse(b)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open index %s: %w", path, err), unix.Munmap(b))
+	}
+	runtime.AddCleanup(x, func(b []byte) { _ = unix.Munmap(b) }, b)
+	return x, nil
+}
+
+// Parse reads a file from b, which must not change while the Index is used.
+func Parse(b []byte) (*Index, error) {
+	if len(b) < headerSize || string(b[:len(magic)]) != magic {
+		return nil, ErrDamaged
+	}
+	x := &Index{}
+	last := uint64(headerSize)
+	for i := range sections {
+		from := binary.LittleEndian.Uint64(b[len(magic)+8+8*i:])
+		to := binary.LittleEndian.Uint64(b[len(magic)+16+8*i:])
+		if from < last || to < from || to > uint64(len(b)) {
+			return nil, ErrDamaged
+		}
+		x.sec[i], last = b[from:to], from
+	}
+	names := binary.LittleEndian.Uint64(b[len(magic)+8+8*secNames:])
+	if uint64(sum(b[:names])) != binary.LittleEndian.Uint64(b[len(magic):]) {
+		return nil, ErrDamaged
+	}
+	return x, nil
+}
+
+func (x *Index) u32(section, i int) uint32 {
+	return binary.LittleEndian.Uint32(x.sec[section][4*i:])
+}
+
+// ID returns the id of the package with this hash, or 0.
+func (x *Index) ID(hash uint64) uint32 {
+	defer runtime.KeepAlive(x)
+	hashes := x.sec[secHashes]
+	n := len(hashes) / 8
+	// Hashes are spread evenly, so that the place is nearly known: the search
+	// begins there, in steps that double.
+	at := func(i int) uint64 { return binary.LittleEndian.Uint64(hashes[8*i:]) }
+	if n == 0 {
+		return 0
+	}
+	guess := int(float64(hash) / (1 << 64) * float64(n))
+	low, high := max(0, min(guess, n-1)), max(0, min(guess, n-1))
+	for step := 16; low > 0 && at(low) > hash; step *= 2 {
+		low = max(0, low-step)
+	}
+	for step := 16; high < n-1 && at(high) < hash; step *= 2 {
+		high = min(n-1, high+step)
+	}
+	i := low + sort.Search(high-low, func(i int) bool { return at(low+i) >= hash })
+	if at(i) != hash {
+		return 0
+	}
+	return x.u32(secIDs, i)
+}
+
+// Package returns the package with this id.
+func (x *Index) Package(id uint32) (ore.Package, error) {
+	defer runtime.KeepAlive(x)
+	table := x.sec[secByID]
+	n := len(table) / byIDSize
+	i := sort.Search(n, func(i int) bool { return binary.LittleEndian.Uint32(table[byIDSize*i:]) >= id })
+	if i == n || binary.LittleEndian.Uint32(table[byIDSize*i:]) != id {
+		return ore.Package{}, fmt.Errorf("package %d: not in the index", id)
+	}
+	at := binary.LittleEndian.Uint32(table[byIDSize*i+4:])
+	p, ok := parseName(x.sec[secNames], uint64(at))
+	if !ok {
+		return p, fmt.Errorf("package %d: %w", id, ErrDamaged)
+	}
+	return p, nil
+}
+
+func parseName(b []byte, at uint64) (ore.Package, bool) {
+	if at+4 > uint64(len(b)) {
+		return ore.Package{}, false
+	}
+	want := binary.LittleEndian.Uint32(b[at:])
+	b = b[at+4:]
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return ore.Package{}, false
+	}
+	b = b[n : n+int(length)]
+	if crc32.Checksum(b, castagnoli) != want {
+		return ore.Package{}, false
+	}
+	size, n := binary.Uvarint(b)
+	if n <= 0 {
+		return ore.Package{}, false
+	}
+	b = b[n:]
+	var text [4]string
+	for i := range text {
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > uint64(len(b)-n) {
+			return ore.Package{}, false
+		}
+		text[i], b = string(b[n:n+int(length)]), b[n+int(length):]
+	}
+	return ore.Package{Name: text[0], Version: text[1], Arch: text[2], Digest: ore.Digest(text[3]), Size: int64(size)}, true
+}

@@ -1,0 +1,163 @@
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"runtime"
+	"slices"
+	"sort"
+)
+
+// Hit is an image and what it is worth.
+type Hit struct {
+	Image int64
+	Score int64
+}
+
+// Before says whether h stands before o in an answer: more is saved, or the
+// image is newer.
+func (h Hit) Before(o Hit) int {
+	return cmp.Or(cmp.Compare(o.Score, h.Score), cmp.Compare(o.Image, h.Image))
+}
+
+// Best keeps the best few hits in their order.
+type Best struct {
+	Hits []Hit
+	max  int
+}
+
+// NewBest returns an empty list that keeps at most n hits.
+func NewBest(n int) *Best { return &Best{Hits: make([]Hit, 0, n+1), max: n} }
+
+// Add offers h.
+func (b *Best) Add(h Hit) {
+	if len(b.Hits) == b.max && (b.max == 0 || h.Before(b.Hits[b.max-1]) > 0) {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(b.Hits, h, Hit.Before)
+	b.Hits = slices.Insert(b.Hits, i, h)
+	b.Hits = b.Hits[:min(len(b.Hits), b.max)]
+}
+
+// kind is one entry of the section kinds.
+type kind struct {
+	images, packages, columns []byte // ids and counts; ids; columns
+	lists                     []byte
+}
+
+// find returns the part of the file that is about images of kind k.
+func (x *Index) find(k uint64) (kind, bool) {
+	all := x.sec[secKinds]
+	n := len(all) / kindSize
+	value := func(i int) uint64 { return binary.LittleEndian.Uint64(all[i*kindSize:]) }
+	i := sort.Search(n, func(i int) bool { return value(i) >= k })
+	if i == n || value(i) != k {
+		return kind{}, false
+	}
+	at := func(j int) uint64 { return uint64(binary.LittleEndian.Uint32(all[i*kindSize+8+4*j:])) }
+	var ok [4]bool
+	var out kind
+	out.images, ok[0] = part(x.sec[secImages], at(0), at(1), imageSize)
+	out.packages, ok[1] = part(x.sec[secPackages], at(2), at(3), 4)
+	out.columns, ok[2] = part(x.sec[secColumns], at(2), at(3), 4)
+	out.lists, ok[3] = part(x.sec[secLists], at(4), at(5), listSize)
+	return out, ok == [4]bool{true, true, true, true}
+}
+
+func part(b []byte, first, count uint64, size int) ([]byte, bool) {
+	from, to := first*uint64(size), (first+count)*uint64(size)
+	if to > uint64(len(b)) {
+		return nil, false
+	}
+	return b[from:to], true
+}
+
+// Search offers to best what q is worth with each image of kind k, except
+// those in gone.
+func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) {
+	defer runtime.KeepAlive(x)
+	part, ok := x.find(k)
+	if !ok {
+		return
+	}
+	scores := make([]int64, len(part.images)/imageSize)
+	all := x.addColumns(part, q, scores)
+	for i := range scores {
+		id := int64(binary.LittleEndian.Uint64(part.images[imageSize*i:]))
+		packages := int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))
+		h := Hit{Image: id, Score: scores[i] + all - packages*q.extra}
+		if len(best.Hits) == best.max && h.Before(best.Hits[best.max-1]) > 0 || gone[id] {
+			continue
+		}
+		best.Add(h)
+	}
+}
+
+// addColumns adds the weights of q's packages to the scores of the images that
+// have them, and returns what is to be added to all.
+func (x *Index) addColumns(part kind, q Query, scores []int64) (all int64) {
+	weights := make([]int64, len(part.lists)/listSize)
+	n, i := len(part.packages)/4, 0
+	at := func(i int) uint32 { return binary.LittleEndian.Uint32(part.packages[4*i:]) }
+	for j, id := range q.ids {
+		// Ids lie apart by about the same distance in both lists: gallop.
+		step := 1
+		for i+step < n && at(i+step) < id {
+			i += step
+			step *= 2
+		}
+		end := min(n, i+step+1)
+		for i < end {
+			if mid := (i + end) / 2; at(mid) < id {
+				i = mid + 1
+			} else {
+				end = mid
+			}
+		}
+		if i == n {
+			break
+		}
+		if column := binary.LittleEndian.Uint32(part.columns[4*i:]); at(i) == id && int(column) < len(weights) {
+			// A common package gives its weight and is not too much either.
+			weights[column] += q.weights[j] + q.extra
+		}
+	}
+	for c, w := range weights {
+		if w == 0 {
+			continue
+		}
+		list := part.lists[listSize*c:]
+		from, length := uint64(binary.LittleEndian.Uint32(list)), uint64(binary.LittleEndian.Uint32(list[4:]))
+		if from+length > uint64(len(x.sec[secMembers])) {
+			continue
+		}
+		if binary.LittleEndian.Uint32(list[8:]) != 0 {
+			all += w
+			w = -w
+		}
+		addMembers(scores, x.sec[secMembers][from:from+length], w)
+	}
+	return all
+}
+
+// addMembers adds w to the score of each image in list.
+func addMembers(scores []int64, list []byte, w int64) {
+	n := uint64(0)
+	for i := 0; i < len(list); {
+		d := uint64(list[i])
+		i++
+		if d >= 0x80 {
+			long, used := binary.Uvarint(list[i-1:])
+			if used <= 0 {
+				return
+			}
+			d, i = long, i-1+used
+		}
+		n += d
+		if n >= uint64(len(scores)) {
+			return
+		}
+		scores[n] += w
+		n++
+	}
+}
