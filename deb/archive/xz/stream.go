@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"io"
 )
 
@@ -45,7 +44,7 @@ func newCheck(kind byte) (hash.Hash, bool) {
 	case checkCRC32:
 		return crc32.NewIEEE(), true
 	case checkCRC64:
-		return crc64.New(crc64.MakeTable(crc64.ECMA)), true
+		return new(ecma), true
 	case checkSHA256:
 		return sha256.New(), true
 	}
