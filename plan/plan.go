@@ -1,24 +1,12 @@
-// Package plan decides by which way the image of an environment comes to be,
-// and predicts how long each stage takes.
-//
-// It is pure: what is asked, what exists and the rates that this site has
-// shown come in as values, and a [Plan] goes out. No time in seconds is written
-// here. A rate that was never measured is zero; what depends on it is then
-// predicted as unknown, and the ways are compared by the work that they need.
-//
-// The ways are, from the least work to the most: an image with the same key
-// (exact); the base layer and what is missing (delta); everything from packages
-// (clean). Every way not chosen is listed with the reason.
 package plan
 
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
-	"time"
 
 	"ore"
-	"ore/image"
 )
 
 // Way names how an image comes to be.
@@ -26,68 +14,87 @@ type Way string
 
 // The ways.
 const (
-	Exact Way = "exact" // an image of this very environment exists
-	Delta Way = "delta" // the base image exists: install the rest over it
-	Clean Way = "clean" // install everything
+	Exact    Way = "exact"    // an image of this very environment is here
+	Fetched  Way = "fetched"  // a cache has it
+	Superset Way = "superset" // an image with more than was asked is taken as it is
+	Delta    Way = "delta"    // the base image exists: install the rest over it
+	Partial  Way = "partial"  // install what another image lacks, remove what it has too much
+	Clean    Way = "clean"    // install everything
 )
 
-// Stage names, also those of the timeline.
+// Distribution is how an image reaches the other hosts.
+type Distribution string
+
+// The distributions.
 const (
-	Fetch     = "fetch"
-	Unpack    = "unpack"
-	Configure = "configure"
-	Seal      = "seal"
-	Start     = "start"
+	None   Distribution = "none"   // one host, or each machine installs itself
+	Direct Distribution = "direct" // all hosts fetch from where the image is
+	Chain  Distribution = "chain"  // each host passes it on to the next
 )
 
-// Have is what exists on this site that the environment could use.
-type Have struct {
-	Exact *image.Manifest     // the image of the environment's key
-	Base  bool                // the layer of its base set
-	Debs  map[ore.Digest]bool // packages whose .deb is on the host
-	Packs map[ore.Digest]bool // packages that were decoded before
-}
+// Stage names, also those of the timeline where it has them.
+const (
+	Fetch      = "fetch" // packages from the mirror
+	Pull       = "pull"  // layers from a cache
+	Unpack     = "unpack"
+	Remove     = "remove"
+	Configure  = "configure"
+	Seal       = "seal"
+	Steps      = "steps"
+	Distribute = "distribute"
+	Start      = "start"
+	Restart    = "restart" // of machines that installed themselves
+)
 
-// Rates is what this site has shown so far, each as work done in a second; zero
-// means never measured.
-type Rates struct {
-	Fetch     float64 // bytes of .debs from the mirror
-	Decode    float64 // bytes of .debs decoded and unpacked
-	Reuse     float64 // bytes of .debs unpacked that were decoded before
-	Configure float64 // packages
-	Seal      float64 // bytes of .debs whose files are sealed
-	Start     float64 // machines
+// Term is work of one law: its seconds are the law's for the amounts.
+type Term struct {
+	Law     string
+	Amounts []float64
 }
 
 // Estimate is the predicted work and time of one stage.
 type Estimate struct {
-	Stage string
-	Work  float64       // in the unit of the stage's rate
-	Unit  string        // of Work, for people
-	Time  time.Duration // 0 if Known is false
-	Known bool          // whether the rate was ever measured
+	Stage    string
+	Note     string  `json:",omitempty"` // which part of the work, or what runs beside it
+	Work     float64 // in Unit, for people
+	Unit     string
+	Branches [][]Term // run side by side, each one term after another
+	Draws    int      `json:",omitempty"` // how many hosts or links do this at once; the last one counts
+	Seconds  Range    // of what is known
+	Known    bool     // whether everything in it was ever measured
+}
+
+// Traffic is bytes over one link.
+type Traffic struct {
+	Link  string
+	Bytes int64
 }
 
 // Option is one way with its predicted stages, or the reason why it is none.
 type Option struct {
-	Way     Way
-	Why     string // why it was not chosen, "" for the one that was
-	Stages  []Estimate
-	Install []ore.Package // what this way has to install
-	Fetch   int64         // bytes over the link to the mirror
+	Way          Way
+	Candidate    int          // in Have.Candidates, -1 if none is used
+	From         ore.Key      `json:",omitempty"` // of the image that it begins with
+	At           string       `json:",omitempty"` // the cache that has it, "" when it is here
+	Each         bool         `json:",omitempty"` // machines install themselves; else the image is made once
+	Distribution Distribution `json:",omitempty"`
+	Start        string       `json:",omitempty"` // the way to start machines
+	Possible     bool         // could be taken
+	Why          string       // why it was not chosen, "" for the one that was
+	Stages       []Estimate
+	Total        Range
+	Known        bool          // whether all stages are
+	Install      []ore.Package // what this way has to install
+	Remove       []ore.Package // what it has to remove
+	Links        []Traffic     // by name
+	Fetch        int64         // bytes from the mirror
+
+	rank    float64 // seconds to compare by: unknown work has its price in it
+	unknown map[string]float64
 }
 
-// Time returns the sum of the stages, and whether all of them are known.
-func (o Option) Time() (total time.Duration, known bool) {
-	known = true
-	for _, s := range o.Stages {
-		total += s.Time
-		known = known && s.Known
-	}
-	return total, known
-}
-
-// Plan is a decision: the options, the chosen first.
+// Plan is a decision: the options, the chosen first, then the runner-up, and
+// those that are none last.
 type Plan struct {
 	Key     ore.Key
 	Options []Option
@@ -96,109 +103,75 @@ type Plan struct {
 // Chosen returns the option to take.
 func (p Plan) Chosen() Option { return p.Options[0] }
 
-// Choose decides how to make env's image and start machines with it. There is
-// always an option: the clean way needs nothing that exists.
-func Choose(env ore.Environment, machines int, have Have, r Rates) Plan {
-	options := []Option{
-		exact(have),
-		delta(env, have, r),
-		clean(env, have, r),
+// RunnerUp returns the next best option, if there is one.
+func (p Plan) RunnerUp() (Option, bool) {
+	if len(p.Options) < 2 || !p.Options[1].Possible {
+		return Option{}, false
 	}
-	for i := range options {
-		if options[i].Why == "" {
-			options[i].Stages = append(options[i].Stages, estimate(Start, float64(machines), "machines", r.Start))
-		}
-	}
-	slices.SortStableFunc(options, func(a, b Option) int {
-		if (a.Why == "") != (b.Why == "") {
-			return cmp.Compare(len(a.Why), len(b.Why))
-		}
-		return compare(a, b)
-	})
-	for i := range options[1:] {
-		if o := &options[i+1]; o.Why == "" {
-			o.Why = behind(options[0], *o)
-		}
-	}
-	return Plan{Key: env.Key(), Options: options}
+	return p.Options[1], true
 }
 
-// compare puts the faster way first, and where a time is not known, the one
-// with less to install.
-func compare(a, b Option) int {
-	ta, ka := a.Time()
-	tb, kb := b.Time()
-	if ka && kb {
-		return cmp.Compare(ta, tb)
+// Choose decides how to make the image of what is asked and to start machines
+// with it. There is always an option: the clean way needs nothing that exists.
+func Choose(ask Ask, have Have, rates Rates) Plan {
+	m := newModel(ask, have, rates)
+	var options, none []Option
+	for _, w := range m.ways() {
+		if w.why != "" {
+			none = append(none, Option{Way: w.way, Candidate: w.candidate, From: w.from, At: w.at, Why: w.why})
+			continue
+		}
+		options = append(options, m.options(w)...)
 	}
-	return cmp.Compare(len(a.Install), len(b.Install))
+	price(options)
+	slices.SortStableFunc(options, func(a, b Option) int { return cmp.Compare(a.rank, b.rank) })
+	for i := range options[1:] {
+		options[i+1].Why = behind(options[0], options[i+1])
+	}
+	return Plan{Key: ask.Environment.Key(), Options: append(options, none...)}
+}
+
+// price gives each option the seconds to compare by. Work of a law that nobody
+// has measured costs, where there is most of it, as much as the dearest known
+// option, and in proportion elsewhere: what all options must do alike then
+// decides nothing, and less unknown work is better. With nothing known at all
+// this leaves the comparison of work.
+func price(options []Option) {
+	var dearest float64
+	most := map[string]float64{}
+	for _, o := range options {
+		dearest = max(dearest, o.Total.Middle)
+		for law, n := range o.unknown {
+			most[law] = max(most[law], n)
+		}
+	}
+	if dearest == 0 {
+		dearest = 1
+	}
+	for i := range options {
+		o := &options[i]
+		o.rank = o.Total.Middle
+		for _, law := range slices.Sorted(maps.Keys(o.unknown)) {
+			o.rank += dearest * o.unknown[law] / most[law]
+		}
+	}
 }
 
 func behind(best, o Option) string {
-	tb, kb := best.Time()
-	to, ko := o.Time()
-	if kb && ko {
-		return fmt.Sprintf("predicted %.1f s later", (to - tb).Seconds())
-	}
-	return fmt.Sprintf("installs %d packages more", len(o.Install)-len(best.Install))
-}
-
-func exact(have Have) Option {
-	if have.Exact == nil {
-		return Option{Way: Exact, Why: "no image with this key"}
-	}
-	return Option{Way: Exact}
-}
-
-func delta(env ore.Environment, have Have, r Rates) Option {
-	if !have.Base {
-		return Option{Way: Delta, Why: "no layer of the base set"}
-	}
-	var rest []ore.Package
-	for _, p := range env.Packages {
-		if !p.Base {
-			rest = append(rest, p)
+	if best.Known && o.Known {
+		s := fmt.Sprintf("predicted %.1f s later", o.Total.Middle-best.Total.Middle)
+		if o.Total.Low < best.Total.High {
+			s += ", the ranges overlap"
 		}
+		return s
 	}
-	return install(Delta, rest, have, r)
-}
-
-func clean(env ore.Environment, have Have, r Rates) Option {
-	return install(Clean, env.Packages, have, r)
-}
-
-func install(w Way, packages []ore.Package, have Have, r Rates) Option {
-	o := Option{Way: w, Install: packages}
-	var decode, reuse float64
-	for _, p := range packages {
-		switch {
-		case have.Packs[p.Digest]:
-			reuse += float64(p.Size)
-			continue
-		case !have.Debs[p.Digest]:
-			o.Fetch += p.Size
-		}
-		decode += float64(p.Size)
+	switch more, gone := len(o.Install)-len(best.Install), len(o.Remove)-len(best.Remove); {
+	case more > 0:
+		return fmt.Sprintf("installs %d packages more, and not all of its rates are known", more)
+	case gone > 0:
+		return fmt.Sprintf("removes %d packages more, and not all of its rates are known", gone)
+	case o.rank > best.rank && !o.Known:
+		return "some of its work was never measured here"
 	}
-	unpack := estimate(Unpack, decode, "bytes", r.Decode)
-	again := estimate(Unpack, reuse, "bytes", r.Reuse)
-	unpack.Work += again.Work
-	unpack.Time += again.Time
-	unpack.Known = unpack.Known && again.Known
-	o.Stages = []Estimate{
-		estimate(Fetch, float64(o.Fetch), "bytes", r.Fetch),
-		unpack,
-		estimate(Configure, float64(len(packages)), "packages", r.Configure),
-		estimate(Seal, decode+reuse, "bytes", r.Seal),
-	}
-	return o
-}
-
-// estimate predicts a stage. No work takes no time, whatever the rate.
-func estimate(stage string, work float64, unit string, rate float64) Estimate {
-	e := Estimate{Stage: stage, Work: work, Unit: unit, Known: work == 0 || rate > 0}
-	if work > 0 && rate > 0 {
-		e.Time = time.Duration(work / rate * float64(time.Second))
-	}
-	return e
+	return "no better by what is known"
 }

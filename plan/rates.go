@@ -1,47 +1,150 @@
 package plan
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
-// weight is the share of a new measurement in a rate: high enough to follow a
-// site that changes, low enough that one odd run does not turn the choice.
+// RatesVersion changes when the amounts of a law do; rates of another version
+// are not used.
+const RatesVersion = 2
+
+// Kinds of work that have a law of their own on each host, with their amounts.
+const (
+	workFetch     = "fetch"     // over a link: requests, bytes
+	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
+	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
+	workRemove    = "remove"    // runs, packages
+	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
+	workSteps     = "steps"     // seconds that the steps took before, steps never seen
+)
+
+// maxNames bounds what is remembered by name; a suite's usual environments have
+// some thousand packages in all.
+const maxNames = 8192
+
+// weight is the share of a new measurement in what is remembered by name.
 const weight = 0.3
 
-// shortest is the least time that a measurement must have taken to count:
-// below it, the clock and the start of processes are what is measured.
-const shortest = 5 * time.Millisecond
+// Rates is what a site has shown so far. The zero value knows nothing. Rates are
+// a value: what learns returns another.
+type Rates struct {
+	Version int
+	Laws    map[string]Law     // by kind of work and host, see lawName
+	Names   map[string]float64 // seconds that the part of one package or step took, by its name
+	Layer   float64            // bytes of a layer for one byte of .debs; 0: never seen
+}
 
-// Learn returns r with the measurement of one stage taken in, as an
-// exponentially weighted mean. Measurements of no work or next to no time are
-// left out.
-func (r Rates) Learn(stage string, work float64, took time.Duration) Rates {
-	if work <= 0 || took < shortest {
-		return r
+// lawName names the law of a kind of work on a host or a link. That of host ""
+// is of all hosts together: a new host is judged by it.
+func lawName(kind, place string) string { return kind + "@" + place }
+
+// named returns the law to predict with for a name that lawName gave.
+func (r *Rates) named(name string) Law {
+	if l, ok := r.Laws[name]; ok {
+		return l
 	}
-	rate := work / took.Seconds()
-	learn := func(old *float64) {
-		if *old == 0 {
-			*old = rate
-			return
-		}
-		*old += weight * (rate - *old)
+	return r.Laws[pool(name)]
+}
+
+// pool names the law of all places that a law's place is one of. Links have
+// nothing in common, but for those between hosts.
+func pool(name string) string {
+	kind, place, _ := strings.Cut(name, "@")
+	if kind == workFetch {
+		to, _, _ := strings.Cut(place, " ")
+		return lawName(kind, to)
 	}
-	switch stage {
-	case Fetch:
-		learn(&r.Fetch)
-	case Unpack:
-		learn(&r.Decode)
-	case reuseStage:
-		learn(&r.Reuse)
-	case Configure:
-		learn(&r.Configure)
-	case Seal:
-		learn(&r.Seal)
-	case Start:
-		learn(&r.Start)
+	return lawName(kind, "")
+}
+
+// clone returns rates of this version that share nothing with r.
+func (r Rates) clone() Rates {
+	if r.Version != RatesVersion {
+		return Rates{Version: RatesVersion, Laws: map[string]Law{}, Names: map[string]float64{}}
+	}
+	r.Laws, r.Names = maps.Clone(r.Laws), maps.Clone(r.Names)
+	if r.Laws == nil {
+		r.Laws = map[string]Law{}
+	}
+	if r.Names == nil {
+		r.Names = map[string]float64{}
 	}
 	return r
 }
 
-// reuseStage is how Learn tells unpacking of packages decoded before from the
-// first time.
-const reuseStage = "reuse"
+// Measurement is one kind of work that was timed.
+type Measurement struct {
+	Law     string // its name in Rates.Laws
+	Amounts []float64
+	Took    time.Duration
+}
+
+// Learn returns r with measurements taken in.
+func (r Rates) Learn(all ...Measurement) Rates {
+	n := r.clone()
+	for _, m := range all {
+		n.learn(m.Law, m)
+		if all := pool(m.Law); all != m.Law {
+			n.learn(all, m)
+		}
+	}
+	return n
+}
+
+func (r *Rates) learn(name string, m Measurement) {
+	l := r.Laws[name]
+	if l.Prior == nil {
+		// What took so many seconds before is first expected to do so again.
+		switch kind, _, _ := strings.Cut(name, "@"); kind {
+		case workConfigure:
+			l = l.Calibrated([]float64{0, 1, 0, 0})
+		case workSteps:
+			l = l.Calibrated([]float64{1, 0})
+		}
+	}
+	r.Laws[name] = l.Learn(m.Amounts, m.Took)
+}
+
+// Remember returns r with the seconds that parts took by name, and with the
+// bytes that a layer had for each byte of the packages in it (0: not known).
+func (r Rates) Remember(took map[string]time.Duration, layer float64) Rates {
+	n := r.clone()
+	for name, t := range took {
+		old, known := n.Names[name]
+		switch {
+		case known:
+			n.Names[name] = old + weight*(t.Seconds()-old)
+		default:
+			n.Names[name] = t.Seconds()
+		}
+	}
+	if excess := len(n.Names) - maxNames; excess > 0 {
+		// The cheapest names are those that a prediction misses least.
+		cheap := slices.SortedFunc(maps.Keys(n.Names), func(a, b string) int {
+			switch {
+			case n.Names[a] < n.Names[b]:
+				return -1
+			case n.Names[a] > n.Names[b]:
+				return 1
+			}
+			return strings.Compare(a, b)
+		})
+		for _, name := range cheap[:excess] {
+			delete(n.Names, name)
+		}
+	}
+	switch {
+	case layer > 0 && n.Layer > 0:
+		n.Layer += weight * (layer - n.Layer)
+	case layer > 0:
+		n.Layer = layer
+	}
+	return n
+}
+
+func packageName(name string) string { return "package " + name }
+
+func stepName(run string) string { return "step " + run }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"ore/cluster"
 	"ore/deb"
 	"ore/deb/shelf"
-	"ore/plan"
 )
 
 // Config says what a site is like.
@@ -111,49 +109,9 @@ func (s *Site) archive(ctx context.Context, w ore.Wants, watch ore.Watcher) (*de
 // ClusterConfig returns what a run of the job id needs, but for where its
 // output and results go.
 func (s *Site) ClusterConfig(id string, watch ore.Watcher) cluster.Config {
+	l := &learner{site: s}
 	return cluster.Config{
-		ID: id, Images: &images{site: s}, Engine: &local{site: s, watch: watch}, Watch: watch,
-		Rates: s.Rates(), Learn: s.learn,
+		ID: id, Images: &images{site: s}, Engine: &local{site: s, watch: watch}, Watch: l.watching(watch),
+		Ask: s.ask(), Rates: s.Rates(), Learn: l.learn,
 	}
-}
-
-func (s *Site) ratesPath() string { return filepath.Join(s.Dirs.State, "rates.json") }
-
-// Rates returns what this site has learned; nothing if it has not run a job.
-func (s *Site) Rates() plan.Rates {
-	var r plan.Rates
-	b, err := os.ReadFile(s.ratesPath())
-	if err != nil || json.Unmarshal(b, &r) != nil {
-		return plan.Rates{}
-	}
-	return r
-}
-
-// learn takes the timeline of a job that finished into the rates. Losing an
-// update to another process costs one measurement.
-func (s *Site) learn(t ore.Timeline, p plan.Plan) {
-	if len(p.Options) == 0 {
-		return
-	}
-	r := s.Rates()
-	for _, e := range p.Chosen().Stages {
-		if took, ok := duration(t, e.Stage); ok {
-			r = r.Learn(e.Stage, e.Work, took)
-		}
-	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return
-	}
-	_ = writeWhole(s.ratesPath(), b)
-}
-
-// duration returns how long a stage of the whole job took.
-func duration(t ore.Timeline, name string) (time.Duration, bool) {
-	for _, s := range t {
-		if s.Name == name && s.Machine == "" {
-			return s.End.Sub(s.Start), true
-		}
-	}
-	return 0, false
 }

@@ -32,22 +32,10 @@ func (s *Site) make(ctx context.Context, m *images, mk cluster.Make, watch ore.W
 	if mk.Have, err = m.Have(ctx, mk.Environment); err != nil {
 		return image.Manifest{}, err
 	}
-	mk.Plan = plan.Choose(mk.Environment, 0, mk.Have, s.Rates())
-	return m.Make(ctx, mk, watch)
-}
-
-// Plan says what running j would do.
-func (s *Site) Plan(ctx context.Context, j ore.Job) (ore.Environment, plan.Plan, error) {
-	m := &images{site: s}
-	env, err := m.Lock(ctx, j.Wants, nil)
-	if err != nil {
-		return env, plan.Plan{}, err
-	}
-	have, err := m.Have(ctx, env)
-	if err != nil {
-		return env, plan.Plan{}, err
-	}
-	return env, plan.Choose(env, j.Machines.Count, have, s.Rates()), nil
+	ask := s.ask()
+	ask.Environment = mk.Environment
+	mk.Plan = plan.Choose(ask, mk.Have, s.Rates())
+	return s.learned(mk.Plan, watch, func(w ore.Watcher) (image.Manifest, error) { return m.Make(ctx, mk, w) })
 }
 
 // KeptConfig is ClusterConfig for machines that outlive this process.

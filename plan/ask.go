@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"ore"
+	"ore/image"
+)
+
+// Ask is what is asked for, and where it is to run.
+type Ask struct {
+	Environment ore.Environment
+	Machines    int // 0: only the image is wanted
+	Locked      bool
+	Superset    bool     // an image with more than was asked may be taken, unless Locked
+	Hosts       []Host   // the first makes the image; none means one host
+	Starts      []string // ways to start machines, such as "uml"; none means one without a name
+	Chain       bool     // hosts can pass an image on
+	Each        bool     // machines can install themselves
+	Restarts    []string // how such a machine comes up again, such as "kexec", "restart"
+}
+
+// Destinations of links beside caches, which are known by their names.
+const (
+	Mirror = "mirror" // where packages come from
+	Peers  = "hosts"  // the other hosts
+)
+
+// Here is the name of the host that is asked, as its rates are kept.
+const Here = "here"
+
+// Host is where machines run.
+type Host struct {
+	Name     string  // "" means Here
+	Box      string  // hosts that name the same box share its cores; "" is its own
+	Cores    int     // 0 means 1
+	Load     float64 // threads of others that want a core all the time
+	Machines int     // that run there; 0 in all hosts means an even share
+	// Links are those on the way to a destination. Two hosts that name the same
+	// link share it. A destination that is not listed has a link of its own name
+	// that all hosts share; that to Peers is each host's own.
+	Links map[string][]string
+	Holds map[ore.Digest]int64 // bytes of layers that this host has already
+}
+
+// Have is what exists that the environment could use.
+type Have struct {
+	Exact      *image.Manifest     // the image of the environment's key, on the first host
+	Base       bool                // the layer of its base set is there
+	BaseLayer  image.Layer         // that layer, if there is one
+	Restore    int64               // bytes of it that must be unpacked before anything is installed over it
+	Debs       map[ore.Digest]bool // packages whose .deb is on the host
+	Packs      map[ore.Digest]bool // packages that were decoded before
+	Weights    map[ore.Digest]Weight
+	Candidates []Candidate
+}
+
+// Weight is what is known of a package that was decoded before.
+type Weight struct {
+	Scripts int // maintainer scripts that run when it is installed
+}
+
+// Candidate is an image that shares packages with the environment.
+type Candidate struct {
+	Key     ore.Key
+	At      string        // the cache that has it; "" when it is here
+	Missing []ore.Package // what it lacks
+	Extra   []ore.Package // what it has too much
+	Files   bool          // it has the environment's files, or there are none
+	Steps   []string      // names of the environment's steps that it has done
+	Layers  []Layer
+	Restore int64 // bytes of its layers that must be unpacked before anything is installed over it
+}
+
+// Layer is a layer of a candidate.
+type Layer struct {
+	Digest ore.Digest
+	Size   int64
+	Fetch  int64 // bytes that must come from where the candidate is, after what is held was used
+}
+
+// whole says whether the candidate is the very environment.
+func (c Candidate) whole(steps int) bool {
+	return len(c.Missing)+len(c.Extra) == 0 && c.Files && len(c.Steps) == steps
+}
+
+func (h Host) name() string {
+	if h.Name == "" {
+		return Here
+	}
+	return h.Name
+}
+
+func (h Host) cores() float64 { return float64(max(1, h.Cores)) }
+
+// serial says how much longer work of one thread takes when n such threads run
+// beside the load, and parallel the same for n pieces of work that each use all
+// cores: the cores are shared by all threads alike.
+func (h Host) serial(n int) float64 {
+	return max(1, (float64(n)+max(0, h.Load))/h.cores())
+}
+
+func (h Host) parallel(n int) float64 {
+	return float64(n) + max(0, h.Load)/h.cores()
+}
+
+// way returns the links to a destination.
+func (h Host) way(to string) []string {
+	if l, ok := h.Links[to]; ok {
+		return l
+	}
+	if to == Peers {
+		return []string{Peers + " " + h.name()}
+	}
+	return []string{to}
+}
+
+// hosts returns the hosts with their machines shared out and names filled in.
+func (a Ask) hosts() []Host {
+	if len(a.Hosts) == 0 {
+		return []Host{{Name: Here, Box: Here, Machines: a.Machines}}
+	}
+	hosts := make([]Host, len(a.Hosts))
+	given := 0
+	for i, h := range a.Hosts {
+		hosts[i] = h
+		hosts[i].Name = h.name()
+		if hosts[i].Box == "" {
+			hosts[i].Box = hosts[i].Name
+		}
+		given += h.Machines
+	}
+	if given > 0 {
+		return hosts
+	}
+	for i := range hosts {
+		hosts[i].Machines = a.Machines / len(hosts)
+		if i < a.Machines%len(hosts) {
+			hosts[i].Machines++
+		}
+	}
+	return hosts
+}

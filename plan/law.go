@@ -1,0 +1,288 @@
+package plan
+
+import (
+	"math"
+	"time"
+)
+
+// maxAmounts is the most amounts that one law has.
+const maxAmounts = 4
+
+// forget is what a measurement still weighs after the next one: some six of
+// them make a law, so that it follows a site that changes and one odd run does
+// not turn a choice.
+const forget = 0.85
+
+// firstSpread is the relative spread that is assumed before a law has shown its
+// own: a factor of 1.6 either way. It counts as one measurement and fades.
+const firstSpread = 0.5
+
+// widestSpread bounds the relative spread of a prediction. Beyond a factor of
+// three either way a range says no more than "unknown".
+const widestSpread = 1.0
+
+// outlier is from how many spreads on a measurement is taken as one that far
+// away only. A site that has really changed is still followed, since the spread
+// grows with each of them.
+const outlier = 3.0
+
+// shortest is the least time that a measurement must have taken to count:
+// below it, the clock is what is measured.
+const shortest = 2 * time.Millisecond
+
+// Law is what a site has shown of one kind of work: its seconds are the sum of
+// amounts of work, each times a coefficient that is not negative. With one
+// amount it is an exponentially weighted rate; with several, a least-squares fit
+// of relative errors whose older measurements fade alike. The zero Law knows
+// nothing. A Law is a value: Learn returns another.
+type Law struct {
+	Gram   []float64 // sums of the products of amounts, row by row
+	Moment []float64 // sums of amounts times seconds
+	Prior  []float64 `json:",omitempty"` // coefficients that a calibration gave
+	Coef   []float64 // seconds for one of each amount
+	Weight float64   // of all measurements, faded
+	Square float64   // sum of the squared relative errors of predictions, faded
+	Count  int       // of measurements
+}
+
+// Knows says whether all that amounts has anything of was measured before.
+func (l *Law) Knows(amounts []float64) bool {
+	for i, a := range amounts {
+		if a > 0 && !l.knows(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *Law) knows(i int) bool {
+	return i < len(l.Prior) && l.Prior[i] > 0 || i < len(l.Moment) && l.Gram[i*len(l.Moment)+i] > 0
+}
+
+// Seconds returns the middle prediction for amounts.
+func (l *Law) Seconds(amounts []float64) float64 {
+	var t float64
+	for i, a := range amounts {
+		if i < len(l.Coef) {
+			t += a * l.Coef[i]
+		}
+	}
+	return t
+}
+
+// Spread returns the relative spread that measurements of this law have.
+func (l *Law) Spread() float64 {
+	first := math.Pow(forget, float64(l.Count))
+	return math.Sqrt((l.Square + first*firstSpread*firstSpread) / (l.Weight + first))
+}
+
+// Deviation returns the standard deviation of a prediction for amounts, in
+// seconds: what measurements spread, and more the less the amounts are like
+// those that were measured.
+func (l *Law) Deviation(amounts []float64) float64 {
+	t := l.Seconds(amounts)
+	if t <= 0 {
+		return 0
+	}
+	return t * min(widestSpread, l.Spread()*math.Sqrt(1+l.leverage(amounts, t)))
+}
+
+// leverage says how far amounts are from what was measured (0: measured often).
+func (l *Law) leverage(amounts []float64, seconds float64) float64 {
+	n := len(l.Coef)
+	if n == 0 {
+		return 0
+	}
+	var z [maxAmounts]float64
+	for i := range min(n, len(amounts)) {
+		z[i] = amounts[i] / seconds
+	}
+	m, _ := l.normal()
+	x, ok := solve(m, z, n)
+	if !ok {
+		return math.Inf(1)
+	}
+	var h float64
+	for i := range n {
+		h += z[i] * x[i]
+	}
+	return max(h, 0)
+}
+
+// Learn returns l with a measurement taken in. Measurements of no work or of
+// next to no time are left out.
+func (l Law) Learn(amounts []float64, took time.Duration) Law {
+	seconds := took.Seconds()
+	expected := l.Seconds(amounts)
+	known := l.Count+len(l.Prior) > 0 && l.Knows(amounts) && expected > 0
+	if !anything(amounts) || took < shortest || len(amounts) > maxAmounts {
+		return l
+	}
+	n := l.grown(len(amounts))
+	n.Weight, n.Square, n.Count = forget*l.Weight, forget*l.Square, l.Count+1
+	if known {
+		s := l.Spread()
+		r := math.Log(seconds / expected)
+		if far := outlier * s * math.Sqrt(1+min(1, l.leverage(amounts, expected))); l.Count > 1 && math.Abs(r) > far {
+			r = math.Copysign(far, r)
+			seconds = expected * math.Exp(r)
+		}
+		n.Weight++
+		n.Square += r * r / (1 + l.leverage(amounts, expected))
+	} else {
+		expected = seconds
+	}
+	for i := range n.Gram {
+		n.Gram[i] *= forget
+	}
+	for i, a := range amounts {
+		n.Moment[i] = forget*n.Moment[i] + a/expected*(seconds/expected)
+		for j, b := range amounts {
+			n.Gram[i*len(n.Moment)+j] += a / expected * (b / expected)
+		}
+	}
+	n.fit()
+	return n
+}
+
+// Calibrated returns l with coefficients that a calibration gave. They count as
+// a first measurement and fade as the site shows more.
+func (l Law) Calibrated(coefficients []float64) Law {
+	n := l.grown(len(coefficients))
+	n.Prior = append([]float64(nil), coefficients...)
+	n.fit()
+	return n
+}
+
+// grown returns a copy of l with room for n amounts.
+func (l Law) grown(n int) Law {
+	old := len(l.Moment)
+	n = max(n, old)
+	g := l
+	g.Gram, g.Moment, g.Coef = make([]float64, n*n), make([]float64, n), make([]float64, n)
+	copy(g.Moment, l.Moment)
+	for i := range old {
+		copy(g.Gram[i*n:i*n+old], l.Gram[i*old:])
+	}
+	return g
+}
+
+// least is the weight that keeps a sum of squares solvable where measurements
+// say nothing, and too little to be felt where they do.
+const least = 1e-4
+
+// normal returns the matrix and right side of the normal equations, with the
+// calibration in them.
+func (l *Law) normal() (m [maxAmounts][maxAmounts]float64, v [maxAmounts]float64) {
+	n := len(l.Moment)
+	fading := max(math.Pow(forget, float64(l.Count)), least)
+	for i := range n {
+		v[i] = l.Moment[i]
+		for j := range n {
+			m[i][j] = l.Gram[i*n+j]
+		}
+		switch {
+		case i < len(l.Prior) && l.Prior[i] > 0:
+			m[i][i] += fading / (l.Prior[i] * l.Prior[i])
+			v[i] += fading / l.Prior[i]
+		case m[i][i] > 0:
+			m[i][i] *= 1 + least
+		default:
+			m[i][i] = 1 // never seen: any value does, its coefficient is 0
+		}
+	}
+	return m, v
+}
+
+// fit finds the coefficients with the least squared relative errors, none
+// negative. There are at most four, so all choices of those that are not zero
+// are tried.
+func (l *Law) fit() {
+	n := len(l.Moment)
+	m, v := l.normal()
+	best := math.Inf(1)
+	for set := 1; set < 1<<n; set++ {
+		sub, side := m, v
+		for i := range n {
+			if set&(1<<i) != 0 {
+				continue
+			}
+			side[i] = 0
+			for j := range n {
+				sub[i][j], sub[j][i] = 0, 0
+			}
+			sub[i][i] = 1
+		}
+		c, ok := solve(sub, side, n)
+		if !ok {
+			continue
+		}
+		var worth float64 // of the minimum, but for what all have
+		negative := false
+		for i := range n {
+			negative = negative || c[i] < 0
+			worth -= v[i] * c[i]
+		}
+		if !negative && worth < best {
+			best = worth
+			copy(l.Coef, c[:n])
+		}
+	}
+}
+
+// solve solves m x = v for the first n, by elimination with the greatest pivot
+// after scaling, since amounts differ by orders of magnitude.
+func solve(m [maxAmounts][maxAmounts]float64, v [maxAmounts]float64, n int) (x [maxAmounts]float64, ok bool) {
+	var scale [maxAmounts]float64
+	for i := range n {
+		if m[i][i] <= 0 {
+			return x, false
+		}
+		scale[i] = 1 / math.Sqrt(m[i][i])
+	}
+	for i := range n {
+		v[i] *= scale[i]
+		for j := range n {
+			m[i][j] *= scale[i] * scale[j]
+		}
+	}
+	for c := range n {
+		p := c
+		for r := c + 1; r < n; r++ {
+			if math.Abs(m[r][c]) > math.Abs(m[p][c]) {
+				p = r
+			}
+		}
+		if math.Abs(m[p][c]) < 1e-12 {
+			return x, false
+		}
+		m[c], m[p], v[c], v[p] = m[p], m[c], v[p], v[c]
+		for r := c + 1; r < n; r++ {
+			f := m[r][c] / m[c][c]
+			v[r] -= f * v[c]
+			for k := c; k < n; k++ {
+				m[r][k] -= f * m[c][k]
+			}
+		}
+	}
+	for i := n - 1; i >= 0; i-- {
+		x[i] = v[i]
+		for k := i + 1; k < n; k++ {
+			x[i] -= m[i][k] * x[k]
+		}
+		x[i] /= m[i][i]
+	}
+	for i := range n {
+		x[i] *= scale[i]
+	}
+	return x, true
+}
+
+func anything(amounts []float64) bool {
+	for _, a := range amounts {
+		if a > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// WhatIf is a change to what is asked, to what exists and to links, to see what
+// the plan would then be. Nil fields and empty ones change nothing.
+type WhatIf struct {
+	Link, Mirror, Peers   *float64 // bits in a second
+	Machines, Hosts       *int
+	Cores                 *int
+	Load                  *float64
+	Cache                 string // "none": no image at all; "here": none of another cache's
+	Debs                  string // "none": no package is here, decoded or not
+	Superset, Chain, Each *bool
+	Start                 string
+}
+
+// Limits of what-ifs: a plan for more would say nothing about any site.
+const (
+	mostMachines = 1 << 20
+	mostHosts    = 1 << 12
+	mostLoad     = 1 << 16
+	mostBits     = 1e15 // a petabit in a second
+)
+
+// WhatIfKeys lists the keys that ParseWhatIf knows.
+func WhatIfKeys() []string {
+	return []string{"cache", "chain", "cores", "debs", "each", "hosts", "link", "load", "machines", "mirror", "peers", "start", "superset"}
+}
+
+// set reads the value of a key that there is.
+func (w *WhatIf) set(key, v string) error {
+	switch key {
+	case "link":
+		return rate(&w.Link, v)
+	case "mirror":
+		return rate(&w.Mirror, v)
+	case "peers":
+		return rate(&w.Peers, v)
+	case "machines":
+		return count(&w.Machines, v, mostMachines)
+	case "hosts":
+		return count(&w.Hosts, v, mostHosts)
+	case "cores":
+		return count(&w.Cores, v, mostHosts)
+	case "load":
+		return threads(&w.Load, v)
+	case "cache":
+		return oneOf(&w.Cache, v, "none", "here", "all")
+	case "debs":
+		return oneOf(&w.Debs, v, "none", "all")
+	case "superset":
+		return yesNo(&w.Superset, v)
+	case "chain":
+		return yesNo(&w.Chain, v)
+	case "each":
+		return yesNo(&w.Each, v)
+	}
+	if v == "" || strings.ContainsAny(v, "@ ") {
+		return fmt.Errorf("not the name of a hypervisor")
+	}
+	w.Start = v
+	return nil
+}
+
+func threads(to **float64, v string) error {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(f >= 0 && f <= mostLoad) {
+		return fmt.Errorf("not a number from 0 to %d", mostLoad)
+	}
+	*to = &f
+	return nil
+}
+
+// ParseWhatIf reads "key=value,key=value", as in
+// "link=500kbit,machines=64,cache=none". A key may be given once.
+//
+//	link, mirror, peers   rate of the links to caches, to the mirror, between
+//	                      hosts: a number and bit, kbit, Mbit or Gbit, where k is
+//	                      1000, as tc(8) has them
+//	machines, hosts       how many
+//	cores, load           of each host: how many, and how many threads of others
+//	                      want one
+//	cache                 none (no image anywhere), here (no other cache's), all
+//	debs                  none (no package is here), all
+//	superset, chain, each yes or no
+//	start                 the name of a hypervisor
+func ParseWhatIf(text string) (WhatIf, error) {
+	var w WhatIf
+	seen := map[string]bool{}
+	for part := range strings.SplitSeq(text, ",") {
+		key, value, ok := strings.Cut(part, "=")
+		if !ok {
+			return WhatIf{}, fmt.Errorf("what-if %q: no value: write it as key=value", part)
+		}
+		if !slices.Contains(WhatIfKeys(), key) {
+			return WhatIf{}, fmt.Errorf("what-if %q: there is no such key: use %s", key, strings.Join(WhatIfKeys(), ", "))
+		}
+		if seen[key] {
+			return WhatIf{}, fmt.Errorf("what-if %q: it is given twice: give it once", key)
+		}
+		seen[key] = true
+		if err := w.set(key, value); err != nil {
+			return WhatIf{}, fmt.Errorf("what-if %s=%s: %w", key, value, err)
+		}
+	}
+	return w, nil
+}
+
+// unit returns the bits of a unit of rates, as tc(8) has them; 0 if it is none.
+func unit(name string) float64 {
+	switch strings.ToLower(name) {
+	case "bit":
+		return 1
+	case "kbit":
+		return 1e3
+	case "mbit":
+		return 1e6
+	case "gbit":
+		return 1e9
+	}
+	return 0
+}
+
+func rate(to **float64, v string) error {
+	end := strings.IndexFunc(v, func(c rune) bool { return (c < '0' || c > '9') && c != '.' })
+	if end <= 0 {
+		return fmt.Errorf("not a rate: write it as 500kbit or 100Mbit")
+	}
+	f, err := strconv.ParseFloat(v[:end], 64)
+	f *= unit(v[end:])
+	if err != nil || !(f >= 1 && f <= mostBits) {
+		return fmt.Errorf("not a rate of at least 1bit: write it as 500kbit or 100Mbit")
+	}
+	*to = &f
+	return nil
+}
+
+func count(to **int, v string, most int) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > most {
+		return fmt.Errorf("not a number from 1 to %d", most)
+	}
+	*to = &n
+	return nil
+}
+
+func oneOf(to *string, v string, allowed ...string) error {
+	if !slices.Contains(allowed, v) {
+		return fmt.Errorf("not one of %s", strings.Join(allowed, ", "))
+	}
+	*to = v
+	return nil
+}
+
+func yesNo(to **bool, v string) error {
+	if v != "yes" && v != "no" {
+		return fmt.Errorf("neither yes nor no")
+	}
+	b := v == "yes"
+	*to = &b
+	return nil
+}
+
+// Apply returns the question as it would be.
+func (w WhatIf) Apply(ask Ask, have Have, rates Rates) (Ask, Have, Rates) {
+	rates = rates.clone()
+	ask = w.ask(ask)
+	hosts := ask.hosts()
+	if w.Mirror != nil {
+		rates.set(hosts, Mirror, *w.Mirror)
+	}
+	if w.Peers != nil {
+		rates.set(hosts, Peers, *w.Peers)
+	}
+	switch w.Cache {
+	case "none":
+		have.Exact, have.Candidates, have.Base = nil, nil, false
+	case "here":
+		have.Candidates = slices.DeleteFunc(slices.Clone(have.Candidates), func(c Candidate) bool { return c.At != "" })
+	}
+	if w.Debs == "none" {
+		have.Debs, have.Packs = nil, nil
+	}
+	if w.Link != nil {
+		for _, c := range have.Candidates {
+			if c.At != "" {
+				rates.set(hosts, c.At, *w.Link)
+			}
+		}
+	}
+	return ask, have, rates
+}
+
+func (w WhatIf) ask(a Ask) Ask {
+	if w.Machines != nil {
+		a.Machines = *w.Machines
+	}
+	hosts := slices.Clone(a.Hosts)
+	if len(hosts) == 0 {
+		hosts = []Host{{}}
+	}
+	if w.Hosts != nil {
+		for i := len(hosts); i < *w.Hosts; i++ {
+			h := hosts[0]
+			h.Name, h.Box, h.Holds = fmt.Sprintf("host-%d", i), "", nil
+			hosts = append(hosts, h)
+		}
+		hosts = hosts[:*w.Hosts]
+	}
+	for i := range hosts {
+		if w.Machines != nil || w.Hosts != nil {
+			hosts[i].Machines = 0 // shared out again
+		}
+		if w.Cores != nil {
+			hosts[i].Cores = *w.Cores
+		}
+		if w.Load != nil {
+			hosts[i].Load = *w.Load
+		}
+	}
+	a.Hosts = hosts
+	set := func(to *bool, from *bool) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	set(&a.Superset, w.Superset)
+	set(&a.Chain, w.Chain)
+	set(&a.Each, w.Each)
+	if w.Start != "" {
+		a.Starts = []string{w.Start}
+	}
+	return a
+}
+
+// set gives the links to a destination a rate.
+func (r *Rates) set(hosts []Host, to string, bits float64) {
+	for _, h := range hosts {
+		for _, l := range h.way(to) {
+			name := lawName(workFetch, l)
+			r.Laws[name] = fixed(r.named(name).Coef, bits/8)
+		}
+	}
+}
+
+// fixed returns the law of a link with a rate that is given, not measured. What
+// a request costs stays as it was.
+func fixed(old []float64, bytes float64) Law {
+	c := []float64{0, 1 / bytes}
+	if len(old) > 0 {
+		c[0] = old[0]
+	}
+	const often = 1000 // measurements, after which next to no spread is left
+	return Law{Gram: []float64{math.Max(c[0], 1e-9), 0, 0, 1 / bytes}, Moment: make([]float64, 2), Coef: c, Weight: often, Count: often}
+}
