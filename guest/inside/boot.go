@@ -76,7 +76,10 @@ func (s *server) goHome(m *system.Machine, failed string, cause error) error {
 	}
 	setTime(welcome.UnixNanos)
 	showErrors()
-	return s.serve(context.Background(), stream)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.background.Go(func() { watchMemory(ctx) })
+	defer cancel()
+	return s.serve(ctx, stream)
 }
 
 // showErrors has the kernel's errors written to the console from here on: that

@@ -34,8 +34,6 @@ func newCgroups() (*cgroups, error) {
 	if err := os.Mkdir(base, 0o755); err != nil {
 		return &cgroups{}, err
 	}
-	// Half of what the kernel can have: a fork bomb then leaves room for
-	// process 1, the kernel's threads and whoever looks after it.
 	b, err := os.ReadFile("/proc/sys/kernel/threads-max")
 	if err != nil {
 		return &cgroups{}, err
@@ -44,8 +42,9 @@ func newCgroups() (*cgroups, error) {
 	if err != nil {
 		return &cgroups{}, err
 	}
+	total, _ := memory()
 	for file, value := range map[string]string{
-		"pids.max":               strconv.Itoa(max(n/2, 1)),
+		"pids.max":               strconv.Itoa(mostProcesses(n, total)),
 		"cgroup.subtree_control": "+pids",
 	} {
 		if err := os.WriteFile(filepath.Join(base, file), []byte(value), 0o644); err != nil {
@@ -53,6 +52,24 @@ func newCgroups() (*cgroups, error) {
 		}
 	}
 	return &cgroups{base: base}, nil
+}
+
+const (
+	// processMemory is what a process needs at least, with its page tables, its
+	// stacks and the pages that it does not share: a small one of a scripting
+	// language that was just forked. So many fill the memory and no more.
+	processMemory = 512 << 10
+	// fewProcesses can run on the smallest machine.
+	fewProcesses = 64
+)
+
+// mostProcesses is how many processes and threads a job may have on a machine of
+// so much memory whose kernel has room for so many: half of that room, which
+// leaves process 1, the kernel's threads and whoever looks after it theirs; and
+// no more than have memory, so that a fork bomb is told EAGAIN before it has the
+// kernel kill whatever it finds.
+func mostProcesses(room int, memory int64) int {
+	return max(min(room/2, max(int(memory/processMemory), fewProcesses)), 1)
 }
 
 // group is the control group of one command; nil where there are none.
