@@ -78,10 +78,11 @@ type Publisher interface {
 
 // Config is what a run of a job needs from its site.
 type Config struct {
-	ID      string // the job's name on this site, unique
+	ID      string    // the job's name on this site, unique
+	Work    []Part    // what Parts gave for the job; nil has Run ask it
+	Stdin   io.Reader // for a job of one part; nil is an empty input. See wire.Session.Call for how it is stopped
 	Images  Images
 	Engine  Engine
-	Ask     plan.Ask // what the plan has to know of the site; Run fills in what the job asks for
 	Rates   plan.Rates
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
@@ -106,8 +107,12 @@ func Run(ctx context.Context, c Config, j ore.Job) ore.Result {
 
 // steps is one job from end to end.
 func (r *run) steps(ctx context.Context) (err error) {
-	work, err := Parts(r.job)
-	if err != nil {
+	if r.work = r.Work; r.work == nil {
+		if r.work, err = Parts(r.job); err != nil {
+			return err
+		}
+	}
+	if r.secrets, err = readSecrets(r.job.Run.Secrets); err != nil {
 		return err
 	}
 	reserved := r.reserve(ctx) // beside the image, since neither needs the other
@@ -124,7 +129,7 @@ func (r *run) steps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, work, machines) })
+	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, r.work, machines) })
 	r.over = err == nil && ctx.Err() == nil
 	return err
 }
@@ -139,9 +144,7 @@ func (r *run) makeImage(ctx context.Context) (image.Manifest, error) {
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	ask := r.Ask
-	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.job.Machines.Hypervisor}
-	r.plan = plan.Choose(ask, have, r.Rates)
+	r.plan = plan.Choose(env, r.job.Machines.Count, have, r.Rates)
 	img, err := step(r, "image", func() (image.Manifest, error) {
 		return r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
 	})

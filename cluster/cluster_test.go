@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +30,8 @@ type site struct {
 	engine *fakeEngine
 	dir    string // of the last job's results
 	learn  func(ore.Timeline, plan.Plan)
+	work   []Part
+	stdin  io.Reader
 }
 
 func newSite(p program) *site {
@@ -47,7 +51,7 @@ func (s *site) run(ctx context.Context, t *testing.T, j ore.Job) ore.Result {
 	}
 	s.dir = folder.Dir()
 	before := s.node.released
-	res := Run(ctx, Config{ID: "job", Images: s.images, Engine: s.engine, Results: folder, Learn: s.learn}, j)
+	res := Run(ctx, Config{ID: "job", Images: s.images, Engine: s.engine, Results: folder, Learn: s.learn, Work: s.work, Stdin: s.stdin}, j)
 	if s.engine.err == nil && s.node.released != before+1 {
 		t.Errorf("released %d times", s.node.released-before)
 	}
@@ -301,5 +305,118 @@ func TestUpKeepsMachinesOrLeavesNone(t *testing.T) {
 	var se *node.StartError
 	if _, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(2, nil)); !errors.As(err, &se) || s.node.released != 1 {
 		t.Errorf("%v, released %d times", err, s.node.released)
+	}
+}
+
+// A list that comes through a pipe can be read once, by whoever looks whether
+// there is any work.
+func TestTasksFromAPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if f, err := os.OpenFile(pipe, os.O_WRONLY, 0); err == nil {
+			fmt.Fprint(f, "a\nb\n")
+			f.Close()
+		}
+	}()
+	j := job(1, func(j *ore.Job) { j.Run.Mode, j.Run.Tasks.From = ore.Array, pipe })
+	work, err := Parts(j)
+	if err != nil || len(work) != 2 {
+		t.Fatalf("%d parts, %v", len(work), err)
+	}
+	if err := os.Remove(pipe); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) { return guest.Exit{}, nil })
+	s.work = work
+	if res := s.run(t.Context(), t, j); res.Kind != ore.Finished || len(res.Ranks) != 2 {
+		t.Errorf("%+v", res)
+	}
+}
+
+// A secret that comes through a pipe reaches every machine.
+func TestSecretFromAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	fmt.Fprint(w, "word")
+	w.Close()
+	s := newSite(func(_ context.Context, _ *fakeMachine, c guest.Command) (guest.Exit, error) {
+		if string(c.Secrets["TOKEN"]) != "word" {
+			return guest.Exit{Code: 1}, nil
+		}
+		return guest.Exit{}, nil
+	})
+	res := s.run(t.Context(), t, job(3, func(j *ore.Job) {
+		j.Run.Secrets = map[string]ore.Secret{"TOKEN": {File: fmt.Sprintf("/proc/self/fd/%d", r.Fd())}}
+	}))
+	if res.Kind != ore.Finished || res.ExitCode != 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestStdin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(file, []byte("skipped.given"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() io.Reader {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		if _, err := f.Seek(8, io.SeekStart); err != nil { // its reader began elsewhere
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, c := range []struct {
+		summary string
+		from    io.Reader
+		change  func(*ore.Job)
+		losses  int
+		kind    ore.Kind
+		words   string
+		said    string
+	}{
+		{"one machine", strings.NewReader("given"), nil, 0, ore.Finished, "", "given"},
+		{"rank 0 of several", strings.NewReader("given"), func(j *ore.Job) { j.Machines.Count, j.Run.Mode = 2, ore.First }, 0, ore.Finished, "", "given"},
+		{"several have none", strings.NewReader("given"), func(j *ore.Job) { j.Machines.Count = 2 }, 0, ore.Finished, "", "none"},
+		{"a file is read again on a fresh machine", open(), func(j *ore.Job) { j.Run.Retries = 1 }, 1, ore.Finished, "", "given"},
+		{"a pipe cannot be", io.MultiReader(strings.NewReader("given")), func(j *ore.Job) { j.Run.Retries = 1 }, 1, ore.Failed,
+			"5 bytes of the standard input are read and gone: give it as a file", ""},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			losses := c.losses
+			s := newSite(func(_ context.Context, _ *fakeMachine, cmd guest.Command) (guest.Exit, error) {
+				said := "none"
+				if cmd.Stdin != nil {
+					b, err := io.ReadAll(cmd.Stdin)
+					if err != nil {
+						return guest.Exit{}, err
+					}
+					said = string(b)
+				}
+				if losses > 0 {
+					losses--
+					return guest.Exit{}, errors.New("the machine is lost")
+				}
+				io.WriteString(cmd.Stdout, said)
+				return guest.Exit{}, nil
+			})
+			s.stdin = c.from
+			res := s.run(t.Context(), t, job(1, c.change))
+			if res.Kind != c.kind || !strings.Contains(res.Error, c.words) {
+				t.Errorf("%+v", res)
+			}
+			if b, _ := os.ReadFile(filepath.Join(s.dir, "0", "stdout")); string(b) != c.said {
+				t.Errorf("the job read %q, want %q", b, c.said)
+			}
+		})
 	}
 }

@@ -104,10 +104,14 @@ func (r *run) open(p Part) (Output, func(), error) {
 // attempts runs the part's command, again on a fresh machine if the system lost
 // the one it was on.
 func (r *run) attempts(ctx context.Context, p Part, n Node, out Output) (guest.Exit, error) {
+	in := r.stdin(p)
 	for try := 0; ; try++ {
-		exit, err := r.command(ctx, p, n, out)
+		exit, err := r.command(ctx, p, n, connected{out, in})
 		if err == nil || ctx.Err() != nil || errors.Is(err, errTimeout) || try >= r.job.Run.Retries {
 			return exit, err
+		}
+		if gone := in.rewind(); gone != nil {
+			return exit, fmt.Errorf("%w: %w", err, gone)
 		}
 		r.Watch.Tell(ore.Event{Stage: "retry", Machine: p.Machine, Text: err.Error()})
 		if again := r.again(ctx, p.Machine); again != nil {
@@ -116,11 +120,13 @@ func (r *run) attempts(ctx context.Context, p Part, n Node, out Output) (guest.E
 	}
 }
 
-func (r *run) command(ctx context.Context, p Part, n Node, out Output) (guest.Exit, error) {
-	secrets, err := r.secrets()
-	if err != nil {
-		return guest.Exit{}, err
-	}
+// connected is what a command's three files are connected to.
+type connected struct {
+	Output
+	in *stdin // nil for an empty one
+}
+
+func (r *run) command(ctx context.Context, p Part, n Node, std connected) (guest.Exit, error) {
 	dir, err := r.enter(ctx, p, n)
 	if err != nil {
 		return guest.Exit{}, err
@@ -132,7 +138,10 @@ func (r *run) command(ctx context.Context, p Part, n Node, out Output) (guest.Ex
 	}
 	c := guest.Command{
 		Args: r.job.Run.Command, Script: r.job.Run.Script, Env: r.env(p), Dir: dir,
-		Stdout: out.Stdout, Stderr: out.Stderr, Secrets: secrets, Sweep: true,
+		Stdout: std.Stdout, Stderr: std.Stderr, Secrets: r.secrets, Sweep: true,
+	}
+	if std.in != nil {
+		c.Stdin = std.in
 	}
 	exit, err := n.Exec(ctx, p.Machine, c)
 	if cause := context.Cause(ctx); cause != nil {
@@ -177,17 +186,26 @@ func (r *run) env(p Part) []string {
 		"ORE_HOSTS="+strings.Join(hosts, ","), "ORE_TASK="+p.Task)
 }
 
-func (r *run) secrets() (map[string][]byte, error) {
-	if len(r.job.Run.Secrets) == 0 {
-		return nil, nil
-	}
+// maxSecret is what a secret may hold: it is kept in memory on its way.
+const maxSecret = 512 << 10
+
+// readSecrets reads the secrets once for all machines, since a secret may be a
+// pipe from the program that knows it.
+func readSecrets(secrets map[string]ore.Secret) (map[string][]byte, error) {
 	all := map[string][]byte{}
-	for name, s := range r.job.Run.Secrets {
-		b, err := os.ReadFile(s.File)
+	for name, s := range secrets {
+		f, err := os.Open(s.File)
 		if err != nil {
 			return nil, fmt.Errorf("secret %s: %w", name, err)
 		}
-		all[name] = b
+		all[name], err = io.ReadAll(io.LimitReader(f, maxSecret+1))
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", name, err)
+		}
+		if len(all[name]) > maxSecret {
+			return nil, fmt.Errorf("secret %s: larger than %d KiB: give a smaller one", name, maxSecret>>10)
+		}
 	}
 	return all, nil
 }

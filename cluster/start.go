@@ -17,10 +17,12 @@ import (
 // run is the state of one job's way.
 type run struct {
 	Config
-	job    ore.Job
-	begun  time.Time
-	plan   plan.Plan
-	result ore.Result
+	job     ore.Job
+	work    []Part
+	secrets map[string][]byte // by name
+	begun   time.Time
+	plan    plan.Plan
+	result  ore.Result
 
 	over     bool            // all parts are done: a cancel comes too late
 	runBegun time.Time       // when the job's time began to count

@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,9 @@ func checkFiles(j ore.Job) error {
 		if err := look("input", in); err != nil {
 			return err
 		}
+		if info, err := os.Stat(in); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			return fmt.Errorf("input %s: a %s: use a file or folder, or give it to the job's standard input", in, typeName(info.Mode().Type()))
+		}
 		b := filepath.Base(in)
 		if other, twice := bases[b]; twice {
 			return fmt.Errorf("inputs %s and %s: both would be %s in the job's folder: rename one", other, in, b)
@@ -100,8 +104,8 @@ func checkVariables(j ore.Job) error {
 		if err != nil {
 			return fmt.Errorf("secret %s %s: %w: correct the path or make the file", name, s.File, err)
 		}
-		if !info.Mode().IsRegular() || info.Size() > maxSecret {
-			return fmt.Errorf("secret %s %s: not a file of at most %s: use one", name, s.File, FormatSize(maxSecret))
+		if t := info.Mode().Type(); t != 0 && t != fs.ModeNamedPipe || info.Size() > maxSecret {
+			return fmt.Errorf("secret %s %s: not a file or pipe of at most %s: use one", name, s.File, FormatSize(maxSecret))
 		}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package job
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +108,47 @@ func TestParseFaults(t *testing.T) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+// What is no YAML is told as all other faults are: file, line, column, what,
+// and what is allowed.
+func TestSyntaxFaults(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"a: b: c\n", "j.yaml:1:5: a key within a value: allowed is one 'key: value' a line"},
+		{"run:\n\tcommand: [x]\n", "j.yaml:2:1: a tab, or one of"},
+		{"run:\n  command: [ls\n  mode: each\n", "j.yaml:3:7: a list that begins in line 2 has no end: allowed is [a, b]"},
+		{"a: {b: c\n", "j.yaml:2:1: a mapping that begins in line 1 has no end: allowed is {a: b, c: d}"},
+		{"name: \"abc\n", "j.yaml:2:1: a quoted value that begins in line 1 has no end: allowed is"},
+		{"a:\n  b: 1\n c: 2\n", "j.yaml:3:2: no key of the mapping that begins in line 1: allowed is"},
+		{"a: *nope\n", "j.yaml:1:4: an alias (*name) of nothing: allowed are"},
+		{"---\na: 1\n---\nb: 2\n", "j.yaml:1:1: more than one document: allowed is one job a file"},
+		{"a: \xff\n", "j.yaml:1:1: no text: allowed is UTF-8"},
+		{"%YAML 9\n", "j.yaml:1:8: no YAML: "},
+	} {
+		_, err := Parse("j.yaml", "/", []byte(c.text), Default(""))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%q: %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+// A pipe is a job file, too; its relative paths are the working folder's.
+func TestLoadFromAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	io.WriteString(w, "run: {inputs: [x]}\n")
+	w.Close()
+	j, err := Load(fmt.Sprintf("/proc/self/fd/%d", r.Fd()), Default(""))
+	here, _ := os.Getwd()
+	if err != nil || len(j.Run.Inputs) != 1 || j.Run.Inputs[0] != filepath.Join(here, "x") {
+		t.Errorf("%v, %v", j.Run.Inputs, err)
+	}
+	if _, err := Load(t.TempDir(), Default("")); err == nil || !strings.HasSuffix(err.Error(), ": a folder: use a file or a pipe") {
+		t.Errorf("a folder: %v", err)
 	}
 }
 

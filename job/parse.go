@@ -2,6 +2,8 @@ package job
 
 import (
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,38 +15,68 @@ import (
 	"ore"
 )
 
-// Load reads the job file at path over the values of base.
+// Load reads the job file at path over the values of base. Relative paths in it
+// are taken from its folder; those of a pipe, which has none, from the working
+// folder.
 func Load(path string, base ore.Job) (ore.Job, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return ore.Job{}, fmt.Errorf("read job file: %w: correct the path or make the file", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return ore.Job{}, fmt.Errorf("read job file: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return ore.Job{}, fmt.Errorf("read job file %s: a %s: use a regular file", path, info.Mode().Type())
+	dir := filepath.Dir(path)
+	switch t := info.Mode().Type(); t {
+	case 0:
+	case fs.ModeNamedPipe:
+		dir = "."
+	default:
+		return ore.Job{}, fmt.Errorf("read job file %s: a %s: use a file or a pipe", path, typeName(t))
 	}
-	if info.Size() > MaxFile {
-		return ore.Job{}, fmt.Errorf("read job file %s: %d bytes: more than %d: put large contents beside it and name them with source", path, info.Size(), MaxFile)
-	}
-	data, err := os.ReadFile(path)
+	return Read(f, Origin{Name: path, Dir: dir}, base)
+}
+
+// Origin says what a job file is called in errors, and which folder its
+// relative paths are taken from.
+type Origin struct{ Name, Dir string }
+
+// Read reads a job file to its end over the values of base.
+func Read(from io.Reader, o Origin, base ore.Job) (ore.Job, error) {
+	data, err := io.ReadAll(io.LimitReader(from, MaxFile+1))
 	if err != nil {
 		return ore.Job{}, fmt.Errorf("read job file: %w", err)
 	}
-	dir, err := filepath.Abs(filepath.Dir(path))
+	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return ore.Job{}, fmt.Errorf("read job file: %w", err)
 	}
-	return Parse(path, dir, data, base)
+	return Parse(o.Name, dir, data, base)
+}
+
+// typeName says what is no file, in a word.
+func typeName(m fs.FileMode) string {
+	for bit, name := range map[fs.FileMode]string{
+		fs.ModeDir: "folder", fs.ModeSymlink: "link", fs.ModeSocket: "socket", fs.ModeNamedPipe: "pipe", fs.ModeDevice: "device",
+	} {
+		if m&bit != 0 {
+			return name
+		}
+	}
+	return "special file"
 }
 
 // Parse reads the job file data, called name in errors, over the values of
 // base. Relative paths are taken from dir. The error joins one *Error a fault.
 func Parse(name, dir string, data []byte, base ore.Job) (ore.Job, error) {
 	if len(data) > MaxFile {
-		return ore.Job{}, fmt.Errorf("%s: %d bytes: more than %d", name, len(data), MaxFile)
+		return ore.Job{}, fmt.Errorf("read job file %s: larger than %s: put large contents beside it and name them with source", name, FormatSize(MaxFile))
 	}
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
-		return ore.Job{}, fmt.Errorf("%s: %w", name, err)
+		return ore.Job{}, syntaxError(name, err)
 	}
 	r := &reader{file: name, dir: dir}
 	j := base

@@ -32,22 +32,8 @@ run on them with 'ore exec' and 'ore shell', files copied with 'ore cp', and
 further machines added with 'ore grow'.`,
 		Example: "  ore up --name bed -n 3 -p postgresql --publish 5432:5432\n  ore exec bed -- hostname\n  ore down bed",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			j, err := flags.job(nil)
-			if err != nil {
-				return err
-			}
-			if err := job.Check(j, false); err != nil {
-				return usageError{err}
-			}
-			s, err := a.open(c.Context(), flags.pinned)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			return a.up(c.Context(), s, j)
-		},
 	}
+	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: a.up})
 	flags.environment(c)
 	flags.machines(c)
 	flags.locks(c)
@@ -150,7 +136,12 @@ the command if it runs on one machine. The exit code is the largest of all.`,
 func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Command) error {
 	v := &view{err: a.io.err, out: a.io.out, quiet: true, many: len(machines) > 1}
 	if len(machines) == 1 {
-		c.Stdin = a.io.in
+		in, end, err := a.input()
+		if err != nil {
+			return err
+		}
+		defer end()
+		c.Stdin = in
 	}
 	var mu sync.Mutex
 	worst := 0

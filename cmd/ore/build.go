@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 
 	"ore"
 	"ore/image"
-	"ore/job"
+	"ore/site"
 )
 
 func newBuild(a *app) *cobra.Command {
@@ -22,29 +23,17 @@ func newBuild(a *app) *cobra.Command {
 		Short:   "Make the image of an environment, or find it made",
 		Example: "  ore build -p ncbi-blast+\n  ore build --lock job.lock",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			j, err := flags.job(nil)
-			if err != nil {
-				return err
-			}
-			if err := job.Check(j, false); err != nil {
-				return usageError{err}
-			}
-			s, err := a.open(c.Context(), flags.pinned)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			v := a.view(ore.Job{})
-			begun := time.Now()
-			img, err := s.Build(c.Context(), j.Wants, v.watch)
-			v.close()
-			if err != nil {
-				return err
-			}
-			return a.tellImage(img, time.Since(begun))
-		},
 	}
+	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+		v := a.view(ore.Job{})
+		begun := time.Now()
+		img, err := s.Build(ctx, j.Wants, v.watch)
+		v.close()
+		if err != nil {
+			return err
+		}
+		return a.tellImage(img, time.Since(begun))
+	}})
 	flags.environment(c)
 	flags.locks(c)
 	return c
@@ -76,40 +65,33 @@ take it with --lock, and refuse a lock whose packages can be had no more, with
 their names.`,
 		Example: "  ore lock -f job.yaml -o job.lock\n  ore build --lock job.lock",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			j, err := flags.job(nil)
-			if err != nil {
-				return err
-			}
-			if err := job.Check(j, false); err != nil {
-				return usageError{err}
-			}
-			s, err := a.open(c.Context(), nil)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			v := a.view(ore.Job{})
-			l, err := s.Lock(c.Context(), j.Wants, v.watch)
-			v.close()
-			if err != nil {
-				return err
-			}
-			b, err := json.MarshalIndent(l, "", " ")
-			if err != nil {
-				return err
-			}
-			b = append(b, '\n')
-			if out == "" || out == "-" {
-				_, err = a.io.out.Write(b)
-				return err
-			}
-			return writeWhole(out, b)
-		},
 	}
+	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+		v := a.view(ore.Job{})
+		l, err := s.Lock(ctx, j.Wants, v.watch)
+		v.close()
+		if err != nil {
+			return err
+		}
+		return a.writeLock(l, out)
+	}})
 	flags.environment(c)
 	c.Flags().StringVarP(&out, "write", "o", "", "write the lock to this `file` instead of standard output")
 	return c
+}
+
+// writeLock writes l to the file out, or to standard output for "" and "-".
+func (a *app) writeLock(l site.Lock, out string) error {
+	b, err := json.MarshalIndent(l, "", " ")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	if out == "" || out == "-" {
+		_, err = a.io.out.Write(b)
+		return err
+	}
+	return writeWhole(out, b)
 }
 
 // human gives a number of bytes as people read it.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -33,7 +35,7 @@ type jobFlags struct {
 func (j *jobFlags) environment(c *cobra.Command) {
 	f := c.Flags()
 	j.set = f.Changed
-	f.StringVarP(&j.file, "file", "f", "", "job `file`; flags override what it says")
+	f.StringVarP(&j.file, "file", "f", "", "job `file`, - for standard input; flags override what it says")
 	f.StringSliceVarP(&j.packages, "package", "p", nil, "`package`, or package=version; repeat, or separate by commas")
 	f.StringVar(&j.base, "base", "", "suite to start from, such as debian/bookworm; default: the host's, else debian/"+job.DefaultSuite)
 	f.StringVar(&j.kernel, "kernel", "", "kernel `package`, where the hypervisor can take it")
@@ -79,14 +81,49 @@ func (j *jobFlags) running(c *cobra.Command) {
 	c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"each", "first", "array"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// job puts file, flags and the command's words together.
-func (j *jobFlags) job(command []string) (ore.Job, error) {
-	out := job.Default(deb.HostSuite())
-	if j.file != "" {
-		var err error
-		if out, err = job.Load(j.file, out); err != nil {
-			return out, usageError{err}
+// onJob is a command that does something with a job: what may be wrong with the
+// job is said before the site is opened, so that it costs nothing.
+type onJob struct {
+	flags *jobFlags
+	check func(ore.Job) error // what only this command looks at; its errors are the user's
+	do    func(ctx context.Context, s *site.Site, j ore.Job) error
+}
+
+func (a *app) onJob(o onJob) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		j, err := o.flags.job(args, a.io.in)
+		if err != nil {
+			return err
 		}
+		if err := o.check(j); err != nil {
+			return usageError{err}
+		}
+		s, err := a.open(c.Context(), o.flags.pinned)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return o.do(c.Context(), s, j)
+	}
+}
+
+// noCommand checks a job that is not to be run.
+func noCommand(j ore.Job) error { return job.Check(j, false) }
+
+// job puts file, flags and the command's words together. A file called - is
+// read from stdin.
+func (j *jobFlags) job(command []string, stdin io.Reader) (ore.Job, error) {
+	out := job.Default(deb.HostSuite())
+	var err error
+	switch j.file {
+	case "":
+	case "-":
+		out, err = job.Read(stdin, job.Origin{Name: "standard input", Dir: "."}, out)
+	default:
+		out, err = job.Load(j.file, out)
+	}
+	if err != nil {
+		return out, usageError{err}
 	}
 	for _, apply := range []func(*ore.Job) error{j.applyEnvironment, j.applyMachines, j.applyRun} {
 		if err := apply(&out); err != nil {

@@ -16,7 +16,8 @@ import (
 
 func newRun(a *app) *cobra.Command {
 	var flags jobFlags
-	var folder string
+	var t toRun
+	var stdin bool
 	c := &cobra.Command{
 		Use:   "run [flags] [-- command [argument...]]",
 		Short: "Run a job and bring its results home",
@@ -25,40 +26,51 @@ run the command on them, bring output and files home, remove every trace.
 
 The exit code is the job's own (the largest of the ranks); 124 if its time limit
 was reached, 125 if ore could not do it, 130 if it was cancelled. Results are in
-ore-results/JOB/RANK, and result.json there says which of these it was.`,
+ore-results/JOB/RANK, and result.json there says which of these it was.
+
+What ore's standard input was redirected to (a pipe, a file) is the standard
+input of the job, if one machine runs the command (one machine, or --mode first);
+otherwise, and with a terminal, the job's is empty. Ore reads it only as fast as
+the job does, but what is on its way when the job ends is gone, as with ssh: in a
+shell's loop that reads a list, say </dev/null or --stdin=false. A job that is
+tried again (--retries) needs it as a file, which can be read again.`,
 		Example: `  ore run -- uname -a
   ore run -n 4 -p ncbi-blast+ -i db.fa -i query.fa -o hits.tsv -- \
     sh -c 'makeblastdb -in db.fa -dbtype prot && blastp -db db.fa -query query.fa -outfmt 6 >hits.tsv'
+  ore run -p jq -- jq .name <data.json
   ore run -f job.yaml -n 8`,
-		RunE: func(c *cobra.Command, args []string) error {
-			j, err := flags.job(args)
-			if err != nil {
-				return err
-			}
-			if err := job.Check(j, true); err != nil {
-				return usageError{err}
-			}
-			if _, err := cluster.Parts(j); err != nil {
-				return usageError{err}
-			}
-			s, err := a.open(c.Context(), flags.pinned)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			return a.run(c.Context(), s, j, folder)
-		},
 	}
+	c.RunE = a.onJob(onJob{
+		flags: &flags,
+		check: func(j ore.Job) (err error) {
+			if err = job.Check(j, true); err != nil {
+				return err
+			}
+			if t.work, err = cluster.Parts(j); err != nil {
+				return err
+			}
+			return takesInput(j, stdinChoice{said: c.Flags().Changed("stdin"), yes: stdin}, &t.input)
+		},
+		do: func(ctx context.Context, s *site.Site, j ore.Job) error { return a.run(ctx, s, j, t) },
+	})
 	flags.environment(c)
 	flags.machines(c)
 	flags.running(c)
 	flags.locks(c)
-	c.Flags().StringVar(&folder, "results", "ore-results", "`folder` in which the job's folder of results is made")
+	c.Flags().BoolVar(&stdin, "stdin", false, "pass standard input to the job even from a terminal; =false: never; default: when it is redirected")
+	c.Flags().StringVar(&t.folder, "results", "ore-results", "`folder` in which the job's folder of results is made")
 	return c
 }
 
+// toRun is what there is to know about a run beside its job.
+type toRun struct {
+	work   []cluster.Part
+	input  stdinUse
+	folder string // of results
+}
+
 // run runs j and tells how it went.
-func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, folder string) error {
+func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	id, err := site.NewID(j.Name)
 	if err != nil {
 		return err
@@ -66,7 +78,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, folder string) e
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
-	out, err := results.Create(folder, id)
+	out, err := results.Create(t.folder, id)
 	if err != nil {
 		return err
 	}
@@ -74,9 +86,14 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, folder string) e
 	if err := s.Keep(record); err != nil {
 		return err
 	}
+	in, end, err := a.jobInput(t.input)
+	if err != nil {
+		return err
+	}
+	defer end()
 	v := a.view(j)
 	config := s.ClusterConfig(id, v.watch)
-	config.Results = out
+	config.Results, config.Work, config.Stdin = out, t.work, in
 	if !a.json {
 		config.Live = v.output
 	}

@@ -33,7 +33,12 @@ func newShell(a *app) *cobra.Command {
 const loginShell = `if [ -x /bin/bash ]; then exec /bin/bash -l; else exec /bin/sh -l; fi`
 
 func (a *app) shell(ctx context.Context, b bed, machine, user string) error {
-	c := guest.Command{Args: []string{"/bin/sh", "-c", loginShell}, User: user, Stdin: a.io.in, Stdout: a.io.out, Stderr: a.io.err, Dir: "/root"}
+	keys, end, err := a.input()
+	if err != nil {
+		return err
+	}
+	defer end()
+	c := guest.Command{Args: []string{"/bin/sh", "-c", loginShell}, User: user, Stdin: keys, Stdout: a.io.out, Stderr: a.io.err, Dir: "/root"}
 	if user != "" {
 		c.Dir = "/"
 	}
