@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/install/beside"
 	"ore/install/dpkg"
 	"ore/install/tree"
 	"ore/squashfs"
@@ -52,7 +53,10 @@ func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stac
 	if err := p.skeleton(); err != nil {
 		return err
 	}
-	if err := p.install(ctx); err != nil {
+	end := beside.Yield()
+	err := p.install(ctx)
+	end()
+	if err != nil {
 		return err
 	}
 	if err := asApt(p.view(), w.sb); err != nil {

@@ -14,6 +14,7 @@ import (
 	"ore/image"
 	"ore/install/pack"
 	"ore/install/sandbox"
+	"ore/install/workplace"
 	"ore/squashfs"
 )
 
@@ -66,13 +67,13 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	work, err := b.newWork(ctx, p)
+	work, err := workplace.Open(ctx, p.work)
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	defer work.remove()
+	defer work.Remove()
 	o := order{
-		Environment: r.Environment, Debs: debs, Packs: p.packs, Work: work.dir, Tree: p.tree,
+		Environment: r.Environment, Debs: debs, Packs: p.packs, Work: work.Dir, Tree: p.tree,
 		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys,
 	}
 	if known != nil {
@@ -81,7 +82,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 		}
 	}
 	if b.Tier == sandbox.Single {
-		o.Owners = filepath.Join(work.dir, "owners")
+		o.Owners = filepath.Join(work.Dir, "owners")
 		if err := copyFile(p.tree+ownersSuffix, o.Owners); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return image.Manifest{}, err
 		}

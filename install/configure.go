@@ -16,6 +16,8 @@ import (
 	"ore/install/dpkg"
 	"ore/install/guard"
 	"ore/install/sandbox"
+	"ore/install/sandbox/instead"
+	"ore/install/standin"
 )
 
 // scriptDir is where dpkg keeps the control member of a package while its
@@ -41,6 +43,10 @@ func (w *worker) environment() []string {
 // pending, and marks them as configured.
 func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 	return guard.Services(p.root, func() error {
+		others, err := p.standIns()
+		if err != nil {
+			return err
+		}
 		args := []string{"dpkg", "--configure"}
 		for _, q := range packages {
 			args = append(args, q.Spec())
@@ -49,8 +55,8 @@ func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 			args = append(args, "--pending")
 		}
 		out := &lines{watch: p.watch, stage: "configure", mark: "Setting up "}
-		err := p.sb.Run(ctx, sandbox.Command{
-			Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out,
+		err = p.sb.Run(ctx, sandbox.Command{
+			Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out, Instead: others,
 		})
 		if err != nil {
 			return fmt.Errorf("configure packages: %w: the output ends with:\n%s", err, out.tail())
@@ -62,12 +68,23 @@ func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 	})
 }
 
+// standIns returns the programs that stand in for some of the tree's while
+// scripts run.
+func (p *phase) standIns() (set instead.Set, err error) {
+	set.Programs, err = standin.Write(p.path("standin"), p.root)
+	return set, err
+}
+
 // preinst runs the preinst scripts of packages as dpkg does for a first
 // installation (Policy 6.5), in the given order.
 func (p *phase) preinst(ctx context.Context, packages []*dpkg.Package) error {
 	return guard.Services(p.root, func() error {
+		others, err := p.standIns()
+		if err != nil {
+			return err
+		}
 		for _, q := range packages {
-			if err := p.preinstOf(ctx, q); err != nil {
+			if err := p.preinstOf(ctx, q, others); err != nil {
 				return err
 			}
 		}
@@ -75,7 +92,7 @@ func (p *phase) preinst(ctx context.Context, packages []*dpkg.Package) error {
 	})
 }
 
-func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package) (err error) {
+func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package, others instead.Set) (err error) {
 	dir := filepath.Join(p.root, scriptDir)
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -94,7 +111,7 @@ func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package) (err error) {
 			"DPKG_MAINTSCRIPT_PACKAGE="+q.Name, "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1",
 			"DPKG_MAINTSCRIPT_ARCH="+q.Arch, "DPKG_MAINTSCRIPT_NAME=preinst",
 			"DPKG_ADMINDIR=/"+dpkg.Dir, "DPKG_ROOT=", "DPKG_RUNNING_VERSION="+dpkgVersion),
-		Stdout: out, Stderr: out,
+		Stdout: out, Stderr: out, Instead: others,
 	})
 	if err != nil {
 		return fmt.Errorf("preinst of %s: %w: the output ends with:\n%s", q.Spec(), err, out.tail())

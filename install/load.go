@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/install/beside"
 	"ore/install/dpkg"
 	"ore/install/pack"
 	"ore/install/tree"
@@ -74,15 +75,19 @@ func (w *worker) loadAll(ctx context.Context, l *loader) error {
 			return cmp.Compare(w.Environment.Packages[b.rank].Size, w.Environment.Packages[a.rank].Size)
 		})
 		for _, x := range largest {
-			g.Go(func() error { return w.load(ctx, l.packs, x) })
+			g.Go(func() error { return w.load(ctx, l, x) })
 		}
 	}
 	return g.Wait()
 }
 
 // load decodes one package, or finds its pack, and stages its content.
-func (w *worker) load(ctx context.Context, packs *pack.Store, x *loaded) error {
-	p := w.Environment.Packages[x.rank]
+func (w *worker) load(ctx context.Context, l *loader, x *loaded) error {
+	p, packs := w.Environment.Packages[x.rank], l.packs
+	if len(l.base) > 0 && !p.Base {
+		beside.Thread() // the base's scripts come first
+		packs = packs.Beside()
+	}
 	stage := func(i int, n *tree.Node) (io.WriteCloser, error) {
 		return tree.Stage(x.stage+"/"+strconv.Itoa(i), n)
 	}

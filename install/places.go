@@ -1,20 +1,15 @@
 package install
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/image"
-	"ore/install/sandbox"
 )
 
 // places are the paths below a Builder's folder:
@@ -90,96 +85,6 @@ func (b *Builder) noteBase(p places, work string, l image.Layer) error {
 	}
 	if err := os.Rename(part, p.note); err != nil {
 		return fmt.Errorf("note base: %w", err)
-	}
-	return nil
-}
-
-// workplace is the folder of one build. Whoever holds the lock owns it.
-type workplace struct {
-	dir  string
-	lock *os.File
-}
-
-// newWork makes the folder of a build and removes those of builds that died.
-func (b *Builder) newWork(ctx context.Context, p places) (*workplace, error) {
-	if err := b.sweep(ctx, p); err != nil {
-		return nil, err
-	}
-	for {
-		f, err := os.CreateTemp(p.work, "build-*.lock")
-		if err != nil {
-			return nil, fmt.Errorf("make work folder: %w", err)
-		}
-		name := f.Name()
-		f.Close() // it is empty
-		lock, err := tryLock(name)
-		if err != nil {
-			return nil, fmt.Errorf("make work folder: %w", err)
-		}
-		if lock == nil {
-			continue // another build's sweep was faster and removes it
-		}
-		w := &workplace{dir: strings.TrimSuffix(name, ".lock"), lock: lock}
-		if err := os.Mkdir(w.dir, 0o755); err != nil {
-			return nil, fmt.Errorf("make work folder: %w", errors.Join(err, lock.Close()))
-		}
-		return w, nil
-	}
-}
-
-// tryLock takes the lock file at path; it returns nil if somebody else has it or
-// has just removed it.
-func tryLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, f.Close()
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	here, err := os.Stat(path)
-	mine, err2 := f.Stat()
-	if err != nil || err2 != nil || !os.SameFile(here, mine) {
-		return nil, f.Close() // whoever had it has just removed it
-	}
-	return f, nil
-}
-
-// remove deletes the folder and its lock. What cannot be deleted is left to the
-// next build's sweep.
-func (w *workplace) remove() {
-	if err := sandbox.Remove(context.Background(), w.dir); err == nil {
-		os.Remove(w.lock.Name())
-	}
-	w.lock.Close()
-}
-
-// sweep removes the folders of builds whose process is gone: their lock is free.
-func (b *Builder) sweep(ctx context.Context, p places) error {
-	locks, err := filepath.Glob(filepath.Join(p.work, "build-*.lock"))
-	if err != nil {
-		return fmt.Errorf("sweep builds: %w", err)
-	}
-	for _, name := range locks {
-		lock, err := tryLock(name)
-		if err != nil {
-			return fmt.Errorf("sweep builds: %w", err)
-		}
-		if lock == nil {
-			continue
-		}
-		dir := name[:len(name)-len(".lock")]
-		err = sandbox.Remove(ctx, dir)
-		if err == nil {
-			err = os.Remove(name)
-		}
-		if err := errors.Join(err, lock.Close()); err != nil {
-			return fmt.Errorf("sweep builds: %w", err)
-		}
 	}
 	return nil
 }

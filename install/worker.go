@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -43,6 +44,12 @@ type worker struct {
 	scratch  string // where trees are made: in memory, or Work itself
 }
 
+// spareThreads are the threads that may run Go code beyond one a core. Decoding
+// keeps every core busy for seconds, and the Go scheduler takes turns of 10 ms;
+// with threads to spare it is the kernel that shares the cores, which lets what
+// has waited long run at once: the goroutine that starts the next script.
+const spareThreads = 4
+
 // Worker does the work of a build inside a sandbox that a [Builder] spawned: it
 // reads the order from in and writes messages to out. The command line that
 // leads here is the Builder's Args.
@@ -66,6 +73,7 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err erro
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	w.sb = sb
+	runtime.GOMAXPROCS(runtime.NumCPU() + spareThreads)
 	var debs int64
 	for _, p := range w.Environment.Packages {
 		debs += p.Size

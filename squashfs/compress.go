@@ -5,8 +5,7 @@ import (
 	"math/bits"
 	"runtime"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
+	"ore/squashfs/shrink"
 )
 
 // Compression is how an image's blocks are compressed.
@@ -25,6 +24,8 @@ type Options struct {
 	Compression Compression // "" means Zstd
 	Level       int         // of zstd as its command line has it (1 to 22), of lz4 0 (fast) to 9; 0 means the default
 	Jobs        int         // goroutines that compress; 0 means one a CPU; never changes the bytes
+
+	Thread func() `json:"-"` // if not nil, called first by each goroutine that compresses or stores; it may change its thread's priority
 }
 
 // Defaults of Options, found by measuring with a Debian tree (see the
@@ -73,74 +74,18 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
-// compressor compresses blocks, one at a time. It returns src compressed, in
-// dst's memory if it fits there, or nil if src does not become smaller. Its
-// output depends on the block alone, not on blocks before.
-type compressor func(dst, src []byte) []byte
-
 // newCompressor returns a compressor for completed options. Each goroutine
 // needs its own.
 func newCompressor(o Options) (compressor, error) {
 	switch o.Compression {
 	case Zstd:
-		e, err := zstd.NewWriter(nil,
-			zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false),
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(o.Level)),
-			// The kernel's decoder has a window of this size and no more.
-			zstd.WithWindowSize(max(o.BlockSize, metaSize)))
-		return zstdCompressor{e}.compress, err
+		// The kernel's decoder has a window of this size and no more.
+		return shrink.Zstd(o.Level, max(o.BlockSize, metaSize))
 	case LZ4:
-		if o.Level > 0 {
-			return (&lz4HC{lz4.CompressorHC{Level: lz4.CompressionLevel(1 << (8 + o.Level))}}).compress, nil
-		}
-		return new(lz4Fast).compress, nil
+		return shrink.LZ4(o.Level), nil
 	}
-	return func(_, _ []byte) []byte { return nil }, nil
+	return shrink.None, nil
 }
 
-// smaller returns packed unless it saves too little of n bytes to be worth the
-// reader's work.
-func smaller(packed []byte, n int) []byte {
-	if len(packed) == 0 || len(packed) >= n {
-		return nil
-	}
-	return packed
-}
-
-type zstdCompressor struct{ e *zstd.Encoder }
-
-func (z zstdCompressor) compress(dst, src []byte) []byte {
-	return smaller(z.e.EncodeAll(src, dst[:0]), len(src))
-}
-
-type lz4Fast struct{ c lz4.Compressor }
-
-func (l *lz4Fast) compress(dst, src []byte) []byte {
-	dst = lz4Room(dst, len(src))
-	n, err := l.c.CompressBlock(src, dst)
-	if err != nil {
-		return nil // there was no room: it did not become smaller
-	}
-	return smaller(dst[:n], len(src))
-}
-
-type lz4HC struct{ c lz4.CompressorHC }
-
-func (l *lz4HC) compress(dst, src []byte) []byte {
-	dst = lz4Room(dst, len(src))
-	n, err := l.c.CompressBlock(src, dst)
-	if err != nil {
-		return nil // there was no room: it did not become smaller
-	}
-	return smaller(dst[:n], len(src))
-}
-
-// lz4Room returns n bytes, dst's if it has them. The length is always the
-// same, because the compressor's choices depend on it.
-func lz4Room(dst []byte, n int) []byte {
-	if cap(dst) < n {
-		return make([]byte, n)
-	}
-	return dst[:n]
-}
+// compressor compresses blocks; see [shrink.Compressor].
+type compressor = shrink.Compressor

@@ -67,10 +67,23 @@ func newPipeline(w io.WriterAt, pos int64, o Options) (*pipeline, error) {
 			p.finish()
 			return nil, err
 		}
-		p.group.Go(func() { p.compress(c) })
+		p.group.Go(func() {
+			o.begin()
+			p.compress(c)
+		})
 	}
-	p.group.Go(p.store)
+	p.group.Go(func() {
+		o.begin()
+		p.store()
+	})
 	return p, nil
+}
+
+// begin is what each goroutine of a pipeline does first.
+func (o Options) begin() {
+	if o.Thread != nil {
+		o.Thread()
+	}
 }
 
 // take returns a free piece with an empty block's memory.

@@ -17,6 +17,7 @@ import (
 
 	"ore"
 	"ore/deb/archive"
+	"ore/install/beside"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -69,6 +70,14 @@ func Open(dir string, o squashfs.Options, decode archive.Decompress) (*Store, er
 		return nil, fmt.Errorf("open packs: %w", err)
 	}
 	return s, nil
+}
+
+// Beside returns the same store for goroutines that give way to others; each has
+// called beside.Thread.
+func (s *Store) Beside() *Store {
+	other := *s
+	other.options.Thread = beside.Thread
+	return &other
 }
 
 func (s *Store) path(d ore.Digest, ext string) string { return filepath.Join(s.dir, d.Hex()+ext) }

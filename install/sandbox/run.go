@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"ore/install/sandbox/instead"
 	"ore/namespace"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,8 @@ type Command struct {
 	Stdout, Stderr io.Writer // nil for /dev/null
 
 	Network bool // the host's network; otherwise a loopback interface is all there is
+
+	Instead instead.Set // what is seen in place of the tree's own
 }
 
 // ExitError means that the program ran and did not end with exit code 0.
@@ -51,6 +54,7 @@ type order struct {
 	Env     []string
 	Dir     string
 	Network bool
+	Instead instead.Set
 }
 
 // outcome is the stage's answer.
@@ -123,6 +127,7 @@ func (s *Sandbox) converse(ctx context.Context, c Command) (outcome, error) {
 	theirs.Close()
 	err = json.NewEncoder(ours).Encode(order{
 		Tier: s.tier, Root: c.Root, Args: c.Args, Env: c.Env, Dir: c.Dir, Network: c.Network,
+		Instead: c.Instead,
 	})
 	if err == nil {
 		err = json.NewDecoder(ours).Decode(&out)

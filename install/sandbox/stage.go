@@ -43,7 +43,7 @@ func stage() error {
 }
 
 func (o order) perform() (outcome, error) {
-	if err := enterTree(o.Root, o.Network); err != nil {
+	if err := o.enterTree(); err != nil {
 		return outcome{}, err
 	}
 	unix.Umask(0o022)
@@ -125,9 +125,10 @@ func clearGroups(t Tier) error {
 	return nil
 }
 
-// enterTree makes root the root folder of this process and its descendants,
+// enterTree makes the tree the root folder of this process and its descendants,
 // with what every program expects mounted in it.
-func enterTree(root string, network bool) error {
+func (o order) enterTree() error {
+	root := o.Root
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", root, err)
 	}
@@ -137,7 +138,10 @@ func enterTree(root string, network bool) error {
 	if err := fillDev(filepath.Join(root, "dev")); err != nil {
 		return fmt.Errorf("make /dev: %w", err)
 	}
-	if network {
+	if err := o.Instead.Mount(root); err != nil {
+		return err
+	}
+	if o.Network {
 		if err := lendResolver(root); err != nil {
 			return err
 		}
