@@ -83,6 +83,7 @@ type Config struct {
 	Stdin   io.Reader // for a job of one part; nil is an empty input. See wire.Session.Call for how it is stopped
 	Images  Images
 	Engine  Engine
+	Ask     plan.Ask // what the plan has to know of the site; Run fills in what the job asks for
 	Rates   plan.Rates
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
@@ -144,7 +145,9 @@ func (r *run) makeImage(ctx context.Context) (image.Manifest, error) {
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	r.plan = plan.Choose(env, r.job.Machines.Count, have, r.Rates)
+	ask := r.Ask
+	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.job.Machines.Hypervisor}
+	r.plan = plan.Choose(ask, have, r.Rates)
 	img, err := step(r, "image", func() (image.Manifest, error) {
 		return r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
 	})
