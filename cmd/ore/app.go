@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ore"
+	"ore/cmd/ore/view"
 	"ore/site"
 )
 
@@ -43,6 +45,11 @@ func (a *app) open(ctx context.Context, pinned *site.Lock) (*site.Site, error) {
 		c.MaxAge = -time.Second
 	}
 	return site.Open(ctx, c)
+}
+
+// view returns the view of j for this command's connections.
+func (a *app) view(j ore.Job) *view.View {
+	return view.New(view.Config{Out: a.io.out, Err: a.io.err, Quiet: a.quiet || a.json, Machines: j.Machines.Count})
 }
 
 // print writes v as indented JSON to standard output.

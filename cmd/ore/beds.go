@@ -16,6 +16,7 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/cmd/ore/view"
 	"ore/guest"
 	"ore/job"
 	"ore/node"
@@ -53,8 +54,8 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 	}
 	v := a.view(j)
-	bed, err := cluster.Up(ctx, s.KeptConfig(id, v.watch), j)
-	v.close()
+	bed, err := cluster.Up(ctx, s.KeptConfig(id, v.Watch), j)
+	v.Close()
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ the command if it runs on one machine. The exit code is the largest of all.`,
 
 // exec runs c on machines beside each other.
 func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Command) error {
-	v := &view{err: a.io.err, out: a.io.out, quiet: true, many: len(machines) > 1}
+	v := view.New(view.Config{Out: a.io.out, Err: a.io.err, Quiet: true, Machines: len(machines)})
 	if len(machines) == 1 {
 		in, end, err := a.input()
 		if err != nil {
@@ -148,7 +149,7 @@ func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Comman
 	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range machines {
 		g.Go(func() error {
-			out := v.output(cluster.Part{Rank: rankOf(m)})
+			out := v.Output(cluster.Part{Rank: rankOf(m)})
 			one := c
 			one.Stdout, one.Stderr = out.Stdout, out.Stderr
 			exit, err := b.Exec(ctx, m, one)
@@ -159,7 +160,7 @@ func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Comman
 		})
 	}
 	err := g.Wait()
-	v.close()
+	v.Close()
 	if err == nil && worst != 0 {
 		return exitCode(worst)
 	}
@@ -230,8 +231,8 @@ func newGrow(a *app) *cobra.Command {
 				return usageError{fmt.Errorf("-n %d: use 1 to %d", count, job.MaxMachines)}
 			}
 			v := a.view(ore.Job{})
-			started, err := cluster.Grow(ctx, b.Client, b.record.Start, count, v.watch)
-			v.close()
+			started, err := cluster.Grow(ctx, b.Client, b.record.Start, count, v.Watch)
+			v.Close()
 			if err != nil {
 				return err
 			}

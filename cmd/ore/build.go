@@ -27,8 +27,8 @@ func newBuild(a *app) *cobra.Command {
 	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
 		v := a.view(ore.Job{})
 		begun := time.Now()
-		img, err := s.Build(ctx, j.Wants, v.watch)
-		v.close()
+		img, err := s.Build(ctx, j.Wants, v.Watch)
+		v.Close()
 		if err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ their names.`,
 	}
 	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
 		v := a.view(ore.Job{})
-		l, err := s.Lock(ctx, j.Wants, v.watch)
-		v.close()
+		l, err := s.Lock(ctx, j.Wants, v.Watch)
+		v.Close()
 		if err != nil {
 			return err
 		}

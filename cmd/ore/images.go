@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore/cache"
+	"ore/cmd/ore/view"
 	"ore/image"
 	"ore/image/export"
 	"ore/job"
@@ -84,7 +85,7 @@ func newImagesList(a *app) *cobra.Command {
 			}
 			t := a.rows("key", "base", "packages", "size", "own", "used", "uses", "asked for")
 			for _, e := range all {
-				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, human(e.Bytes), human(e.Own), ago(e.Used), e.Uses, cut(strings.Join(e.Wanted, " "), 50)})
+				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, human(e.Bytes), human(e.Own), ago(e.Used), e.Uses, view.Cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
 			return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"ore/cmd/ore/view"
 	"ore/site"
 )
 
@@ -67,7 +68,7 @@ func newJobsList(a *app) *cobra.Command {
 				if !r.Ended.IsZero() {
 					took = r.Ended.Sub(r.Begun).Round(10 * time.Millisecond).String()
 				}
-				t.AppendRow(table.Row{r.ID, s.State(r), kind, code, r.Machines, ago(r.Begun), took, cut(strings.Join(r.Command, " "), 40)})
+				t.AppendRow(table.Row{r.ID, s.State(r), kind, code, r.Machines, ago(r.Begun), took, view.Cut(strings.Join(r.Command, " "), 40)})
 			}
 			t.Render()
 			return nil

@@ -92,13 +92,13 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	}
 	defer end()
 	v := a.view(j)
-	config := s.ClusterConfig(id, v.watch)
+	config := s.ClusterConfig(id, v.Watch)
 	config.Results, config.Work, config.Stdin = out, t.work, in
 	if !a.json {
-		config.Live = v.output
+		config.Live = v.Output
 	}
 	res := cluster.Run(ctx, config, j)
-	v.close()
+	v.Close()
 	if err := out.Finish(res); err != nil {
 		return err
 	}

@@ -1,4 +1,13 @@
-package main
+// Package view shows the progress of a job and its output.
+//
+// The rules of what ore shows:
+//
+//   - The job's output goes to standard output and standard error, untouched
+//     but for the rank before each line when there is more than one machine.
+//   - What ore itself says goes to standard error.
+//   - On a terminal the stages and machines are drawn live, and wiped before the
+//     first of the job's output. Elsewhere each stage is one line when it ends.
+package view
 
 import (
 	"bytes"
@@ -17,14 +26,6 @@ import (
 	"ore/cluster"
 )
 
-// The rules of what ore shows:
-//
-//   - The job's output goes to standard output and standard error, untouched
-//     but for the rank before each line when there is more than one machine.
-//   - What ore itself says goes to standard error.
-//   - On a terminal the stages and machines are drawn live, and wiped before the
-//     first of the job's output. Elsewhere each stage is one line when it ends.
-
 // refreshEvery is how often the live view is drawn at most; faster than this
 // the eye sees no difference.
 const refreshEvery = 80 * time.Millisecond
@@ -32,13 +33,18 @@ const refreshEvery = 80 * time.Millisecond
 // maxBars is how many machines the live view shows one by one.
 const maxBars = 16
 
-// view shows the progress of one job.
-type view struct {
-	err   io.Writer
-	out   io.Writer
-	live  bool // draw on a terminal
-	quiet bool
-	many  bool // more than one machine
+// Config says what a view shows, and where.
+type Config struct {
+	Out, Err io.Writer
+	Quiet    bool // only the job's output
+	Machines int  // of the job; 0 where there is none
+}
+
+// View shows the progress of one job. Its methods may be called from several
+// goroutines at once.
+type View struct {
+	Config
+	live bool // draw on a terminal
 
 	mu      sync.Mutex // guards what follows, and the writers
 	stages  []*stageLine
@@ -64,13 +70,13 @@ type bar struct {
 	text string
 }
 
-// view returns the view of j for this command's connections.
-func (a *app) view(j ore.Job) *view {
-	v := &view{err: a.io.err, out: a.io.out, quiet: a.quiet || a.json, many: j.Machines.Count > 1, bars: map[string]*bar{}}
-	if f, ok := a.io.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !v.quiet {
+// New returns a view that is to be closed.
+func New(c Config) *View {
+	v := &View{Config: c, bars: map[string]*bar{}}
+	if f, ok := c.Err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !c.Quiet {
 		v.live = true
 		v.stop, v.stopped = make(chan struct{}), make(chan struct{})
-		for i := range min(j.Machines.Count, maxBars) {
+		for i := range min(c.Machines, maxBars) {
 			v.bars[cluster.MachineName(i)] = &bar{}
 		}
 		go v.draw()
@@ -78,12 +84,12 @@ func (a *app) view(j ore.Job) *view {
 	return v
 }
 
-// watch takes one event in; it is an ore.Watcher.
-func (v *view) watch(e ore.Event) {
+// Watch takes one event in; it is an ore.Watcher.
+func (v *View) Watch(e ore.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if e.Stage == "retry" && !v.quiet {
-		fmt.Fprintf(v.err, "ore: %s: %s: trying again\n", e.Machine, e.Text)
+	if e.Stage == "retry" && !v.Quiet {
+		fmt.Fprintf(v.Err, "ore: %s: %s: trying again\n", e.Machine, e.Text)
 		return
 	}
 	if e.Machine != "" {
@@ -109,7 +115,7 @@ func (v *view) watch(e ore.Event) {
 	}
 }
 
-func (v *view) stage(name string) *stageLine {
+func (v *View) stage(name string) *stageLine {
 	for _, s := range v.stages {
 		if s.name == name && !s.over {
 			return s
@@ -123,15 +129,15 @@ func (v *view) stage(name string) *stageLine {
 // briefest is the least time that makes a stage worth a line where lines stay.
 const briefest = 20 * time.Millisecond
 
-func (v *view) plain(s *stageLine) {
-	if v.live || v.quiet || s.took < briefest || s.name == "run" {
+func (v *View) plain(s *stageLine) {
+	if v.live || v.Quiet || s.took < briefest || s.name == "run" {
 		return
 	}
-	fmt.Fprintf(v.err, "%-10s %6.2f s  %s\n", s.name, s.took.Seconds(), s.text)
+	fmt.Fprintf(v.Err, "%-10s %6.2f s  %s\n", s.name, s.took.Seconds(), s.text)
 }
 
 // draw redraws the live view until close.
-func (v *view) draw() {
+func (v *View) draw() {
 	defer close(v.stopped)
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
@@ -149,7 +155,7 @@ func (v *view) draw() {
 	}
 }
 
-func (v *view) redraw() {
+func (v *View) redraw() {
 	var b bytes.Buffer
 	if v.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.drawn)
@@ -159,10 +165,10 @@ func (v *view) redraw() {
 		b.WriteString(l + "\n")
 	}
 	v.drawn = len(lines)
-	v.err.Write(b.Bytes())
+	v.Err.Write(b.Bytes())
 }
 
-func (v *view) lines() []string {
+func (v *View) lines() []string {
 	var lines []string
 	starting := false
 	for _, s := range v.stages {
@@ -175,7 +181,7 @@ func (v *view) lines() []string {
 		if s.total > 0 && !s.over {
 			text = gauge(s.done, s.total) + " " + text
 		}
-		lines = append(lines, fmt.Sprintf("%s %-10s %6.2f s  %s", mark, s.name, took.Seconds(), cut(text, 60)))
+		lines = append(lines, fmt.Sprintf("%s %-10s %6.2f s  %s", mark, s.name, took.Seconds(), Cut(text, 60)))
 	}
 	if !starting {
 		return lines
@@ -204,22 +210,23 @@ func gauge(done, total int64) string {
 	return strings.Repeat("█", n) + strings.Repeat("░", gaugeWidth-n)
 }
 
-func cut(s string, n int) string {
+// Cut shortens s to n characters.
+func Cut(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"
 	}
 	return s
 }
 
-func (v *view) wipe() {
+func (v *View) wipe() {
 	if v.drawn > 0 {
-		fmt.Fprintf(v.err, "\x1b[%dA\x1b[J", v.drawn)
+		fmt.Fprintf(v.Err, "\x1b[%dA\x1b[J", v.drawn)
 		v.drawn = 0
 	}
 }
 
-// close ends the live view and writes out unfinished lines.
-func (v *view) close() {
+// Close ends the live view and writes out unfinished lines.
+func (v *View) Close() {
 	if v.live {
 		close(v.stop)
 		<-v.stopped
@@ -232,16 +239,16 @@ func (v *view) close() {
 	}
 }
 
-// output is where a part's output is shown.
-func (v *view) output(p cluster.Part) cluster.Output {
+// Output is where a part's output is shown.
+func (v *View) Output(p cluster.Part) cluster.Output {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	prefix := ""
-	if v.many {
+	if v.Machines > 1 {
 		prefix = strconv.Itoa(p.Rank) + ": "
 	}
-	o := &prefixed{view: v, w: v.out, prefix: prefix}
-	e := &prefixed{view: v, w: v.err, prefix: prefix}
+	o := &prefixed{view: v, w: v.Out, prefix: prefix}
+	e := &prefixed{view: v, w: v.Err, prefix: prefix}
 	v.parts = append(v.parts, o, e)
 	return cluster.Output{Stdout: o, Stderr: e}
 }
@@ -252,7 +259,7 @@ const maxLine = 64 << 10
 // prefixed shows one stream of one part, by whole lines if it has a prefix, so
 // that lines of several machines do not mix.
 type prefixed struct {
-	view   *view
+	view   *View
 	w      io.Writer
 	prefix string
 	rest   []byte // of a line that has not ended
