@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,6 +53,7 @@ type ask struct {
 	ids   map[uint32]int // place in env.Packages, for known packages
 	query index.Query
 	known known
+	seen  map[uint32]ore.Package // that were read for this question
 }
 
 func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([]Candidate, error) {
@@ -59,7 +61,7 @@ func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([
 	if err != nil {
 		return nil, err
 	}
-	a := ask{env: env, key: env.Key(), steps: stepHashes(env.Steps), ids: make(map[uint32]int, len(env.Packages)), known: k}
+	a := ask{env: env, key: env.Key(), steps: stepHashes(env.Steps), ids: make(map[uint32]int, len(env.Packages)), known: k, seen: map[uint32]ore.Package{}}
 	wanted := make([]index.Wanted, 0, len(env.Packages))
 	for i, p := range env.Packages {
 		id := k.id(index.Hash(p))
@@ -78,8 +80,11 @@ func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([
 		k.file.Search(kind, a.query, k.gone, best)
 	}
 	for _, m := range k.fresh {
-		if m.Kind == kind && !k.gone[m.ID] {
-			best.Add(index.Hit{Image: m.ID, Score: a.query.Score(m.Set)})
+		if m.Kind != kind || k.gone[m.ID] {
+			continue
+		}
+		if score, common := a.query.Score(m.Set); common > 0 {
+			best.Add(index.Hit{Image: m.ID, Score: score})
 		}
 	}
 	found, err := c.details(ctx, a, best.Hits)
@@ -178,16 +183,23 @@ func (c *Cache) compare(ctx context.Context, a ask, e Entry, r candidateRow) (Ca
 	common := make([]bool, len(a.env.Packages))
 	overlap := 0
 	for _, id := range set {
+		if _, asked := a.ids[id]; asked {
+			overlap++
+		}
+	}
+	out.Extra = make([]ore.Package, 0, len(set)-overlap)
+	for _, id := range set {
 		if i, asked := a.ids[id]; asked {
-			common[i], overlap = true, overlap+1
+			common[i] = true
 			continue
 		}
-		p, err := c.pkg(ctx, a.known, id)
+		p, err := c.pkg(ctx, a, id)
 		if err != nil {
 			return out, false, err
 		}
 		out.Extra = append(out.Extra, p)
 	}
+	out.Missing = make([]ore.Package, 0, len(common)-overlap)
 	for i, p := range a.env.Packages {
 		if !common[i] {
 			out.Missing = append(out.Missing, p)
@@ -198,14 +210,19 @@ func (c *Cache) compare(ctx context.Context, a ask, e Entry, r candidateRow) (Ca
 }
 
 // pkg returns the package with an id, from the index or from the database.
-func (c *Cache) pkg(ctx context.Context, k known, id uint32) (ore.Package, error) {
-	if k.file != nil {
-		if p, err := k.file.Package(id); err == nil {
-			return p, nil
-		}
+func (c *Cache) pkg(ctx context.Context, a ask, id uint32) (ore.Package, error) {
+	if p, ok := a.seen[id]; ok {
+		return p, nil
 	}
 	var p ore.Package
-	err := c.db.QueryRowContext(ctx, `SELECT name, version, arch, digest, size FROM packages WHERE id = ?`, id).
-		Scan(&p.Name, &p.Version, &p.Arch, &p.Digest, &p.Size)
+	var err error = sql.ErrNoRows
+	if a.known.file != nil {
+		p, err = a.known.file.Package(id)
+	}
+	if err != nil {
+		err = c.db.QueryRowContext(ctx, `SELECT name, version, arch, digest, size FROM packages WHERE id = ?`, id).
+			Scan(&p.Name, &p.Version, &p.Arch, &p.Digest, &p.Size)
+	}
+	a.seen[id] = p
 	return p, err
 }

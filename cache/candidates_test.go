@@ -66,7 +66,7 @@ func naiveCandidates(r index.Rank, listed []ore.Environment, env ore.Environment
 		if !plain(e) && (short(e.Packages) != short(env.Packages) || short(e.Files) != short(env.Files)) {
 			continue
 		}
-		s := scored{at: at, Candidate: Candidate{Exact: e.Key() == env.Key()}}
+		s := scored{at: at, Candidate: Candidate{Exact: e.Key() == env.Key(), Missing: []ore.Package{}, Extra: []ore.Package{}}}
 		s.Entry.Key = e.Key()
 		asks := true
 		for i, h := range stepHashes(e.Steps) {
@@ -152,13 +152,11 @@ func drawEnvironment(t *rapid.T, label string) ore.Environment {
 // TestCandidatesAreTheNaiveOnes compares with the definition, over images that
 // come and go, and over index files that are written in between.
 func TestCandidatesAreTheNaiveOnes(t *testing.T) {
-	n := 0
-	dir := t.TempDir()
+	c, ctx := open(t, t.TempDir()), context.Background()
 	rapid.Check(t, func(rt *rapid.T) {
-		n++
-		c := open(t, fmt.Sprintf("%s/%d", dir, n))
-		defer c.Close()
-		ctx := context.Background()
+		if _, err := c.db.ExecContext(ctx, `DELETE FROM images`); err != nil {
+			rt.Fatal(err)
+		}
 		var listed []ore.Environment
 		for range rapid.IntRange(1, 3).Draw(rt, "rounds") {
 			var fresh []ore.Environment

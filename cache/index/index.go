@@ -138,14 +138,13 @@ func parseName(b []byte, at uint64) (ore.Package, bool) {
 	if n <= 0 {
 		return ore.Package{}, false
 	}
-	b = b[n:]
 	var text [4]string
-	for i := range text {
-		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
+	for rest, i := string(b[n:]), 0; i < len(text); i++ { // one copy for all four
+		length, n := binary.Uvarint(b[len(b)-len(rest):])
+		if n <= 0 || length > uint64(len(rest)-n) {
 			return ore.Package{}, false
 		}
-		text[i], b = string(b[n:n+int(length)]), b[n+int(length):]
+		text[i], rest = rest[n:n+int(length)], rest[n+int(length):]
 	}
 	return ore.Package{Name: text[0], Version: text[1], Arch: text[2], Digest: ore.Digest(text[3]), Size: int64(size)}, true
 }

@@ -31,13 +31,18 @@ func naive(images []Image, kind uint64, packages []Wanted, r Rank, max int) []Hi
 			continue
 		}
 		var score int64
+		common := 0
 		for _, id := range m.Set {
 			i := slices.IndexFunc(packages, func(w Wanted) bool { return w.ID == id })
 			if i < 0 {
 				score -= int64(r.Extra * fixed)
 			} else {
 				score += int64((r.Package + r.Byte*float64(packages[i].Size)) * fixed)
+				common++
 			}
+		}
+		if common == 0 {
+			continue
 		}
 		all = append(all, Hit{m.ID, score})
 	}
@@ -88,7 +93,7 @@ func TestSearchIsTheNaiveSearch(t *testing.T) {
 			t.Fatalf("got %v, want %v", best.Hits, want)
 		}
 		for _, h := range best.Hits {
-			if got := q.Score(images[h.Image-1].Set); got != h.Score {
+			if got, _ := q.Score(images[h.Image-1].Set); got != h.Score {
 				t.Fatalf("the score of image %d is %d by the index and %d by its set", h.Image, h.Score, got)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // Rank says what having a package in common is worth. The unit is free, as
-// only the order counts; seconds are meant. The zero value counts nothing.
+// only the order counts; seconds are meant. Package or Byte must be above zero.
 type Rank struct {
 	Package float64 // for each package that need not be configured
 	Byte    float64 // for each byte of a .deb that need not be unpacked
@@ -51,9 +51,9 @@ func (r Rank) Query(packages []Wanted) Query {
 	return q
 }
 
-// Score returns what an image with the packages set, ascending, is worth to q.
-func (q Query) Score(set []uint32) int64 {
-	var score int64
+// Score returns what an image with the packages set, ascending, is worth to q,
+// and how many packages they have in common.
+func (q Query) Score(set []uint32) (score int64, common int) {
 	i := 0
 	for _, id := range set {
 		for i < len(q.ids) && q.ids[i] < id {
@@ -61,11 +61,12 @@ func (q Query) Score(set []uint32) int64 {
 		}
 		if i < len(q.ids) && q.ids[i] == id {
 			score += q.weights[i]
+			common++
 		} else {
 			score -= q.extra
 		}
 	}
-	return score
+	return score, common
 }
 
 // Hash returns by what a package is known here.
@@ -108,4 +109,7 @@ func ParseSet(b []byte) ([]uint32, bool) {
 }
 
 // Worth returns Score in the unit of the rank.
-func (q Query) Worth(set []uint32) float64 { return float64(q.Score(set)) / fixed }
+func (q Query) Worth(set []uint32) float64 {
+	score, _ := q.Score(set)
+	return float64(score) / fixed
+}

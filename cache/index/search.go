@@ -72,8 +72,8 @@ func part(b []byte, first, count uint64, size int) ([]byte, bool) {
 	return b[from:to], true
 }
 
-// Search offers to best what q is worth with each image of kind k, except
-// those in gone.
+// Search offers to best what q is worth with each image of kind k that has a
+// package in common with it, except those in gone.
 func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) {
 	defer runtime.KeepAlive(x)
 	part, ok := x.find(k)
@@ -86,6 +86,9 @@ func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) {
 		id := int64(binary.LittleEndian.Uint64(part.images[imageSize*i:]))
 		packages := int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))
 		h := Hit{Image: id, Score: scores[i] + all - packages*q.extra}
+		if scores[i]+all == 0 {
+			continue // nothing in common
+		}
 		if len(best.Hits) == best.max && h.Before(best.Hits[best.max-1]) > 0 || gone[id] {
 			continue
 		}
