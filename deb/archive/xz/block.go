@@ -47,7 +47,7 @@ func (b *blockReader) start(in *bufio.Reader, size byte, check byte) error {
 	b.header, b.output = header, 0
 	b.in = counter{in: in}
 	b.check, _ = newCheck(check)
-	b.lzma2.reset(header.dict)
+	b.lzma2.reset(header.dict, header.output)
 	b.filter, b.pending, b.emitted = x86{}, b.pending[:0], 0
 	return nil
 }

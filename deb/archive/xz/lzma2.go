@@ -8,19 +8,25 @@ import (
 // minBuffer is the least a window's buffer grows by.
 const minBuffer = 64 << 10
 
+// maxExpected bounds the memory that is taken because a header says that it
+// will be needed: twice the dictionary of xz's usual preset.
+const maxExpected = 16 << 20
+
 // lzma2 decodes the chunks of one block (The .xz File Format, 5.3.1).
 type lzma2 struct {
 	window
 	lzma      lzma
+	expected  int  // bytes of the block, 0 if that is not known
 	needDict  bool // nothing but a chunk that begins a dictionary may come
 	needProps bool // likewise for properties
 	ended     bool
 }
 
-// reset prepares for a new block with a dictionary of the given size. The
-// buffer of the block before is used again.
-func (d *lzma2) reset(dict int) {
+// reset prepares for a new block with a dictionary of the given size, which
+// may say how many bytes it has. The buffer of the block before is used again.
+func (d *lzma2) reset(dict int, expected int64) {
 	d.window = window{buf: d.buf, dict: dict}
+	d.expected = int(min(max(expected, 0), maxExpected))
 	d.needDict, d.needProps, d.ended = true, true, false
 }
 
@@ -110,7 +116,8 @@ func (d *lzma2) room(n int) {
 		return
 	}
 	if full := 2*d.dict + maxChunkOut + slack; len(d.buf) < full {
-		grown := make([]byte, min(full, max(need, 2*len(d.buf), minBuffer)))
+		grown := make([]byte, min(full, max(need, 2*len(d.buf), minBuffer, d.expected+slack)))
+		hugePages(grown)
 		copy(grown, d.buf[:d.pos])
 		d.buf = grown
 		if need <= len(d.buf) {

@@ -23,7 +23,7 @@ func decodeChunks(data []byte, dict, limit int, onlyGo bool, buf []byte) chunks 
 	d := new(lzma2)
 	d.buf = buf
 	d.lzma.onlyGo = onlyGo
-	d.reset(dict)
+	d.reset(dict, -1)
 	c := chunks{d: d}
 	r := bytes.NewReader(data)
 	for len(c.out) < limit {
@@ -60,7 +60,7 @@ func guarded(t testing.TB, dict int) []byte {
 // error and, where there is none, all probabilities must be the same.
 func compareWays(t testing.TB, data []byte, dict int, buf []byte) chunks {
 	t.Helper()
-	const limit = 8 << 20
+	const limit = 1 << 20
 	fast := decodeChunks(data, dict, limit, false, buf)
 	slow := decodeChunks(data, dict, limit, true, nil)
 	if !bytes.Equal(fast.out, slow.out) || fast.err != slow.err {
