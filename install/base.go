@@ -43,12 +43,18 @@ type baseNodes struct {
 // base makes the base's tree and begins to seal it, or takes what is there.
 func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stack) error {
 	if w.Base != "" {
-		return w.reuseBase(ctx, s)
+		if err := w.reuseBase(ctx, s); err != nil {
+			return err
+		}
+		return w.startPython(ctx, g, l, s.lower)
 	}
 	if err := wait(ctx, l.base); err != nil {
 		return err
 	}
 	w.epoch = newest(l.base)
+	if err := w.startPython(ctx, g, l, nil); err != nil {
+		return err
+	}
 	p := w.newPhase(l.base, nil, w.path(treePlace))
 	if err := p.skeleton(); err != nil {
 		return err
@@ -102,18 +108,8 @@ func (p *phase) skeleton() error {
 		return fmt.Errorf("make tree: %w", err)
 	}
 	v := p.view()
-	usr := slices.ContainsFunc(p.set, func(x *loaded) bool { return slices.Contains(mergedPackages[:], x.Name) })
-	for _, d := range mergedDirs {
-		if !usr {
-			break
-		}
-		if err := v.Mkdir("usr/"+d, 0o755, 0, 0); err != nil {
-			return err
-		}
-		n := &tree.Node{Entry: squashfs.Entry{Path: d, Mode: fs.ModeSymlink | 0o777, Link: "usr/" + d}}
-		if _, err := v.Put(n, ""); err != nil {
-			return err
-		}
+	if err := mergeUsr(v, p.set); err != nil {
+		return err
 	}
 	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d",
 		dpkg.Dir + "/updates", dpkg.Dir + "/alternatives", triggersDir, infoDir, "var/log/apt", "var/lib/apt/lists/partial", "var/cache/apt"} {
@@ -128,6 +124,23 @@ func (p *phase) skeleton() error {
 		return err
 	}
 	return v.WriteFile(dpkg.Dir+"/arch", 0o644, []byte(nativeArch+"\n"))
+}
+
+// mergeUsr makes the links of a merged /usr if the base has it.
+func mergeUsr(v *tree.View, base []*loaded) error {
+	if !slices.ContainsFunc(base, func(x *loaded) bool { return slices.Contains(mergedPackages[:], x.Name) }) {
+		return nil
+	}
+	for _, d := range mergedDirs {
+		if err := v.Mkdir("usr/"+d, 0o755, 0, 0); err != nil {
+			return err
+		}
+		n := &tree.Node{Entry: squashfs.Entry{Path: d, Mode: fs.ModeSymlink | 0o777, Link: "usr/" + d}}
+		if _, err := v.Put(n, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeAll makes a folder and those above it.

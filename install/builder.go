@@ -73,7 +73,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	}
 	defer work.Remove()
 	o := order{
-		Environment: r.Environment, Debs: debs, Packs: p.packs, Work: work.Dir, Tree: p.tree,
+		Environment: r.Environment, Debs: debs, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
 		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys,
 	}
 	if known != nil {

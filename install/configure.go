@@ -72,6 +72,9 @@ func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 // scripts run.
 func (p *phase) standIns() (set instead.Set, err error) {
 	set.Programs, err = standin.Write(p.path("standin"), p.root)
+	if p.overlaid() {
+		set.Programs, set.Lend = append(set.Programs, p.others.Programs...), p.others.Lend
+	}
 	return set, err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"ore"
 	"ore/install/beside"
+	"ore/install/bytecode"
 	"ore/install/dpkg"
 	"ore/install/pack"
 	"ore/install/tree"
@@ -24,6 +25,7 @@ import (
 // number in the folder stage.
 type loaded struct {
 	*dpkg.Package
+	name  string
 	pack  *pack.Pack
 	rank  int // in the order of the environment
 	stage string
@@ -49,7 +51,7 @@ func (w *worker) startLoading(ctx context.Context, g *errgroup.Group) (*loader, 
 		if p.Base && w.Base != "" {
 			continue
 		}
-		x := &loaded{rank: i, stage: w.path(filepath.Join("stage", strconv.Itoa(i))), ready: make(chan struct{})}
+		x := &loaded{name: p.Name, rank: i, stage: w.path(filepath.Join("stage", strconv.Itoa(i))), ready: make(chan struct{})}
 		l.all = append(l.all, x)
 		if p.Base {
 			l.base = append(l.base, x)
@@ -65,16 +67,21 @@ func (w *worker) startLoading(ctx context.Context, g *errgroup.Group) (*loader, 
 }
 
 // loadAll loads the base's packages, then the others, each time the largest
-// first so that no core idles at the end.
+// first so that no core idles at the end. Where modules are to be compiled it is
+// the smallest of the others: among them are what that needs, and it is work for
+// the cores at the end.
 func (w *worker) loadAll(ctx context.Context, l *loader) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
-	for _, part := range [][]*loaded{l.base, l.rest} {
-		largest := slices.Clone(part)
-		slices.SortStableFunc(largest, func(a, b *loaded) int {
+	for i, part := range [][]*loaded{l.base, l.rest} {
+		sorted := slices.Clone(part)
+		slices.SortStableFunc(sorted, func(a, b *loaded) int {
 			return cmp.Compare(w.Environment.Packages[b.rank].Size, w.Environment.Packages[a.rank].Size)
 		})
-		for _, x := range largest {
+		if i == 1 && bytecode.Find(l.names()) != "" {
+			slices.Reverse(sorted)
+		}
+		for _, x := range sorted {
 			g.Go(func() error { return w.load(ctx, l, x) })
 		}
 	}

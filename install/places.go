@@ -15,12 +15,13 @@ import (
 // places are the paths below a Builder's folder:
 //
 //	packs/           decoded packages (package pack)
+//	compiled/        what compilers made of packages' files (package bytecode)
 //	bases/O/K.json   the layer of the base with key K, made by this recipe with options O
 //	bases/O/K.nodes  what the layer cannot say
 //	trees/T/K        the base's tree, made by this recipe in tier T
 //	work/build-*     builds under way, each locked by the file beside it
 type places struct {
-	packs, tree, nodes, note, work string
+	packs, compiled, tree, nodes, note, work string
 }
 
 // recipe is the version of the way in which trees are made. It changes whenever
@@ -31,7 +32,7 @@ func (b *Builder) places(env ore.Environment) (places, error) {
 	key := string(env.BaseOnly().Key())
 	o := fmt.Sprintf("v%d-%s-%d-%d", recipe, b.Options.Compression, b.Options.Level, b.Options.BlockSize)
 	p := places{
-		packs: filepath.Join(b.Dir, "packs"),
+		packs: filepath.Join(b.Dir, "packs"), compiled: filepath.Join(b.Dir, "compiled"),
 		tree:  filepath.Join(b.Dir, "trees", fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
 		note:  filepath.Join(b.Dir, "bases", o, key+".json"),
 		nodes: filepath.Join(b.Dir, "bases", o, key+".nodes"),

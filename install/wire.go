@@ -17,6 +17,7 @@ type order struct {
 	Environment ore.Environment
 	Debs        []string // the .debs of Environment.Packages, "" where not needed
 	Packs       string   // folder of packs
+	Compiled    string   // folder of compiled modules
 	Work        string   // folder of this build; the worker removes it
 	Tree        string   // where the base's tree is kept
 	Owners      string   // the owner table of Work, for tier single

@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/install/sandbox"
+	"ore/install/sandbox/instead"
 	"ore/install/tree"
 )
 
@@ -39,6 +40,8 @@ type worker struct {
 	say   *speaker
 	watch ore.Watcher
 	epoch int64 // the newest time in the base's packages
+
+	others instead.Set // what stands in for programs over the base
 
 	restored string // the base's tree if this build unpacked it from its layer
 	scratch  string // where trees are made: in memory, or Work itself
