@@ -88,6 +88,7 @@ type Config struct {
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
 	Results *results.Folder               // where results are kept
+	Own     []guest.File                  // what each machine is given beside the image
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
 }
 

@@ -164,7 +164,7 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 func (r *run) startOf(h Host, machines []node.Machine) node.Start {
 	return node.Start{
 		Job: r.ID, Network: r.job.Network, Image: r.image, Boot: h.Boot, Machines: machines,
-		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names,
+		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names, Own: r.Own,
 	}
 }
 

@@ -28,6 +28,16 @@ type Identity struct {
 	Network      *Network
 	Capabilities []Capability
 	Seed         []byte // fresh random bytes, for hypervisors without a generator
+	Own          []File // what stands in no image
+}
+
+// File is one that a machine is given at its start, where the folder for it is
+// and no file of that name.
+type File struct {
+	Path    string // absolute, in the machine
+	Mode    uint32 // permission bits
+	Group   string // by name; "" for root's
+	Content []byte
 }
 
 // Host is a machine's name and address.

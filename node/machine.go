@@ -310,6 +310,11 @@ func (b *batch) identity(p place, hosts []guest.Host, layers int) (guest.Identit
 			Gateway: a.Gateway.String(), DNS: []string{a.DNS.String()}, Search: a.Domain, MTU: a.MTU,
 		},
 	}
+	own, err := ownFiles(p.Name, a.Domain, s.Image.Environment.Packages)
+	if err != nil {
+		return id, err
+	}
+	id.Own = append(own, s.Own...)
 	for _, c := range s.Image.Capabilities {
 		id.Capabilities = append(id.Capabilities, guest.Capability{Path: "/" + c.Path, Value: c.Value})
 	}

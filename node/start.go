@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/guest"
 	"ore/image"
 )
 
@@ -46,8 +47,9 @@ type Start struct {
 	Boot      Boot
 	Machines  []Machine
 	Resources ore.Resources
-	Size      int      // machines of the whole job
-	Hosts     []string // names of all machines of the job, by rank
+	Size      int          // machines of the whole job
+	Hosts     []string     // names of all machines of the job, by rank
+	Own       []guest.File // what each machine is given beside the image
 }
 
 // Machine is one machine asked for.

@@ -53,8 +53,14 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if r, err := s.Bed(id); err == nil && s.State(r) == site.Running {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 	}
+	own, err := a.own(j)
+	if err != nil {
+		return err
+	}
 	v := a.view(j)
-	bed, err := cluster.Up(ctx, s.KeptConfig(id, v.Watch), j)
+	config := s.KeptConfig(id, v.Watch)
+	config.Own = own
+	bed, err := cluster.Up(ctx, config, j)
 	v.Close()
 	if err != nil {
 		return err

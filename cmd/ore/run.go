@@ -93,6 +93,9 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	defer end()
 	v := a.view(j)
 	config := s.ClusterConfig(id, v.Watch)
+	if config.Own, err = a.own(j); err != nil {
+		return err
+	}
 	config.Results, config.Work, config.Stdin = out, t.work, in
 	if !a.json {
 		config.Live = v.Output

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -20,13 +22,15 @@ import (
 func machine() {
 	// Collecting garbage is for the long run; during the start it only costs.
 	debug.SetGCPercent(gcPercent)
-	catchSignals()
 	m := system.Begin(launcherNames()...)
 	s := &server{
 		layout: machineLayout(), reaper: newReaper(), cgroups: &cgroups{},
 		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff,
 	}
 	failed, err := m.Boot()
+	if err == nil {
+		failed, err = m.Through(system.Stage{Name: "signals", Do: catchSignals})
+	}
 	if err == nil {
 		s.identity = m.Identity
 		failed, err = m.Through(system.Stage{Name: "service", Do: s.setUp})
@@ -106,19 +110,35 @@ func setTime(nanos int64) {
 	}
 }
 
-// catchSignals makes every signal harmless that a job can send to process 1;
-// those that it does not catch would end it or make it write a trace.
-func catchSignals() {
-	var all []os.Signal
-	for n := unix.Signal(1); n <= 64; n++ {
-		// SIGCHLD is the reaper's, SIGURG the Go scheduler's own, and the
-		// others cannot be caught.
-		if n != unix.SIGCHLD && n != unix.SIGURG && n != unix.SIGKILL && n != unix.SIGSTOP {
-			all = append(all, n)
+// catchSignals makes every signal harmless that a job can send to process 1.
+// Signals without a handler do not reach it at all (kill(2)), so the handlers
+// that Go's runtime has are taken away; it is one system call each, where to
+// have os/signal catch them would be ten. Ignoring them would be inherited by
+// the job's processes. Some keep their handlers:
+func catchSignals() error {
+	// The runtime's own, and the reaper's.
+	keep := []os.Signal{unix.SIGURG, unix.SIGCHLD}
+	// Those that a fault in this program raises, from which the runtime makes a
+	// panic or a trace, and the one of a broken pipe, which it raises itself.
+	// Somebody else's are caught and forgotten.
+	faults := []os.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGPIPE}
+	signal.Notify(make(chan os.Signal, 1), faults...)
+	keep = append(keep, faults...)
+	var standard struct{ handler, flags, restorer, mask uint64 } // struct sigaction of the kernel
+	for n := unix.Signal(1); n <= lastSignal; n++ {
+		if n == unix.SIGKILL || n == unix.SIGSTOP || slices.Contains(keep, os.Signal(n)) {
+			continue
+		}
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&standard)), 0, unsafe.Sizeof(standard.mask), 0, 0)
+		if errno != 0 {
+			return fmt.Errorf("signal %d: %w", n, errno)
 		}
 	}
-	signal.Notify(make(chan os.Signal, 1), all...)
+	return nil
 }
+
+// lastSignal is the last real-time signal (signal(7)).
+const lastSignal = 64
 
 // switchOff ends the machine at once. Nobody reads its disk again, so that
 // nothing is written out.

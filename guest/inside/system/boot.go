@@ -5,7 +5,6 @@ package system
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +53,7 @@ func (b *Machine) Boot() (failed string, err error) {
 		Stage{"disk", b.mountDisk},
 		Stage{"overlay", b.mountOverlay},
 		Stage{"root", b.switchRoot},
+		Stage{"kernel modules", b.mountModules},
 		Stage{"system", b.setUpSystem},
 		Stage{"network", b.setUpNetwork},
 	)
@@ -74,7 +74,7 @@ func (b *Machine) Through(stages ...Stage) (failed string, err error) {
 
 // readIdentity reads who this machine is.
 func (b *Machine) readIdentity() error {
-	j, err := os.ReadFile(guest.IdentityPath)
+	j, err := readFile(guest.IdentityPath)
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,12 @@
 package system
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -36,61 +33,69 @@ func await(what string, ready func() bool) error {
 	return nil
 }
 
-// loadModules loads the modules that the initramfs lists, in that order.
+// loadModules loads the modules that the initramfs lists, in that order, and
+// removes them from it.
 func loadModules() error {
-	f, err := os.Open(guest.ModulesPath)
+	list, err := readFile(guest.ModulesPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel that has all built in
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if name := strings.TrimSpace(s.Text()); name != "" && name[0] != '#' {
-			if err := loadModule(name); err != nil {
-				return err
-			}
+	for name := range strings.FieldsSeq(string(list)) {
+		if err := loadModule(name); err != nil {
+			return fmt.Errorf("load %s: %w", name, err)
+		}
+		if err := unlink(name); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
 func loadModule(path string) error {
-	f, err := os.Open(path)
+	fd, err := open(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), "", 0)
+	defer closeFD(fd)
+	var none [1]byte // no parameters
+	_, _, errno := unix.RawSyscall(unix.SYS_FINIT_MODULE, uintptr(fd), uintptr(unsafe.Pointer(&none)), 0)
 	// A driver without its device is none of our business: the device is
 	// looked for later.
-	if err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("load %s: %w", path, err)
+	if errno == 0 || errno == unix.EEXIST || errno == unix.ENODEV {
+		return nil
 	}
-	return nil
+	return errno
 }
 
-// findDevices finds the block devices that the driver gave the machine.
+// findDevices finds the block devices that the driver gave the machine: those
+// of User Mode Linux, or those of virtio.
 func (b *Machine) findDevices() error {
 	n := b.Identity.Layers + 1
 	if b.Identity.Modules {
 		n++
 	}
+	if n > maxDevices {
+		return fmt.Errorf("%d block devices: at most %d are looked for", n, maxDevices)
+	}
 	return await(fmt.Sprintf("%d block devices", n), func() bool {
-		b.devices = blockDevices()
-		return len(b.devices) >= n
+		for _, kind := range []string{"/dev/ubd", "/dev/vd"} {
+			// They appear in their order.
+			if exists(kind + letter(n-1)) {
+				b.devices = nil
+				for i := range n {
+					b.devices = append(b.devices, kind+letter(i))
+				}
+				return true
+			}
+		}
+		return false
 	})
 }
 
-// blockDevices lists UML's and virtio's disks in their order.
-func blockDevices() []string {
-	for _, pattern := range []string{"ubd?", "vd?"} {
-		found, _ := filepath.Glob("/dev/" + pattern)
-		if len(found) > 0 {
-			slices.Sort(found)
-			return found
-		}
-	}
-	return nil
-}
+// maxDevices is how many there are letters for.
+const maxDevices = 26
+
+func letter(i int) string { return string(rune('a' + i)) }

@@ -2,8 +2,6 @@ package system
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,18 +15,18 @@ const seedSize = 64
 // draw the same: from the hypervisor's generator, from the identity, or both.
 func (b *Machine) seed() error {
 	seeds := [][]byte{b.Identity.Seed}
-	if f, err := os.Open("/dev/hwrng"); err == nil {
+	if fd, err := open("/dev/hwrng", unix.O_RDONLY, 0); err == nil {
 		buf := make([]byte, seedSize)
-		if _, err := io.ReadFull(f, buf); err == nil {
-			seeds = append(seeds, buf)
+		if n, err := read(fd, buf); err == nil {
+			seeds = append(seeds, buf[:n])
 		}
-		f.Close()
+		closeFD(fd)
 	}
-	pool, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	pool, err := open("/dev/urandom", unix.O_WRONLY, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("open random pool: %w", err)
 	}
-	defer pool.Close()
+	defer closeFD(pool)
 	for _, s := range seeds {
 		if len(s) == 0 {
 			continue
@@ -39,7 +37,7 @@ func (b *Machine) seed() error {
 	}
 	// The generator itself takes the new seed only from time to time
 	// otherwise; for a machine that was cloned that would be too late.
-	unix.IoctlSetInt(int(pool.Fd()), unix.RNDRESEEDCRNG, 0)
+	unix.RawSyscall(unix.SYS_IOCTL, uintptr(pool), unix.RNDRESEEDCRNG, 0)
 	return nil
 }
 
@@ -49,10 +47,10 @@ type entropy struct {
 	data       [seedSize]byte
 }
 
-func addEntropy(pool *os.File, seed []byte) error {
+func addEntropy(pool int, seed []byte) error {
 	e := entropy{bits: int32(8 * len(seed)), size: int32(len(seed))}
 	copy(e.data[:], seed)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, pool.Fd(), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&e)))
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(pool), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&e)))
 	if errno != 0 {
 		return errno
 	}

@@ -3,13 +3,14 @@ package system
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"ore/guest"
 )
 
 // mount is one call of mount(2).
@@ -28,16 +29,36 @@ const (
 	noatime = unix.MS_NOATIME
 )
 
+// do mounts. The folder is made only when it turns out not to be there, which
+// in a Debian system and in an initramfs of package boot none is.
 func (m mount) do() error {
-	if err := os.MkdirAll(m.target, 0o755); err != nil {
-		return err
+	err := m.call()
+	if errors.Is(err, unix.ENOENT) {
+		if err = os.MkdirAll(m.target, 0o755); err == nil {
+			err = m.call()
+		}
 	}
-	err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options)
 	if errors.Is(err, unix.EBUSY) { // the kernel did it
 		return nil
 	}
 	if err != nil && !m.optional {
 		return fmt.Errorf("mount %s on %s: %w", m.kind, m.target, err)
+	}
+	return nil
+}
+
+func (m mount) call() error {
+	var words [4]*byte
+	for i, w := range []string{m.source, m.target, m.kind, m.options} {
+		var err error
+		if words[i], err = unix.BytePtrFromString(w); err != nil {
+			return err
+		}
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_MOUNT, uintptr(unsafe.Pointer(words[0])), uintptr(unsafe.Pointer(words[1])),
+		uintptr(unsafe.Pointer(words[2])), m.flags, uintptr(unsafe.Pointer(words[3])), 0)
+	if errno != 0 {
+		return errno
 	}
 	return nil
 }
@@ -92,8 +113,8 @@ func (b *Machine) mountDisk() error {
 		return err
 	}
 	for _, dir := range []string{"/upper", "/work"} {
-		if err := os.Mkdir(diskDir+dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		if err := mkdir(diskDir+dir, 0o755); err != nil {
+			return fmt.Errorf("make %s on the disk: %w", dir, err)
 		}
 	}
 	return nil
@@ -120,7 +141,7 @@ func (b *Machine) mountOverlay() error {
 }
 
 // switchRoot makes the overlay the root of all, with the file systems that
-// Debian expects, and leaves of the initramfs only this program.
+// Debian expects.
 func (b *Machine) switchRoot() error {
 	err := mountAll([]mount{
 		{source: "/dev", target: newRoot + "/dev", flags: unix.MS_MOVE},
@@ -131,54 +152,53 @@ func (b *Machine) switchRoot() error {
 	if err != nil {
 		return err
 	}
-	if err := b.keepProgram(newRoot + Run + "/bin"); err != nil {
+	if err := b.keepProgram(newRoot + Run); err != nil {
 		return err
 	}
-	if b.Identity.Modules {
-		dir := newRoot + "/lib/modules"
-		if real, err := os.Readlink(newRoot + "/lib"); err == nil { // merged /usr
-			dir = filepath.Join(newRoot, filepath.Join("/", real), "modules")
-		}
-		m := mount{source: inRoot(b.devices[b.Identity.Layers]), target: dir, kind: "squashfs", flags: unix.MS_RDONLY | noatime | nosuid | nodev}
-		if err := m.do(); err != nil {
-			return fmt.Errorf("modules: %w", err)
-		}
-	}
-	if err := os.Chdir(newRoot); err != nil {
+	forget()
+	if _, err := onPath(unix.SYS_CHDIR, newRoot, 0, 0); err != nil {
 		return err
 	}
-	emptyInitramfs()
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+	if err := (mount{source: ".", target: "/", flags: unix.MS_MOVE}).do(); err != nil {
 		return fmt.Errorf("move root: %w", err)
 	}
-	if err := unix.Chroot("."); err != nil {
+	if _, err := onPath(unix.SYS_CHROOT, ".", 0, 0); err != nil {
 		return fmt.Errorf("change root: %w", err)
 	}
-	return os.Chdir("/")
+	_, err = onPath(unix.SYS_CHDIR, "/", 0, 0)
+	return err
 }
 
-// inRoot is where a device is while /dev has moved and the root has not.
-func inRoot(device string) string { return newRoot + device }
+// mountModules mounts the kernel's modules where programs look for them, in a
+// root without the merged /usr as well.
+func (b *Machine) mountModules() error {
+	if !b.Identity.Modules {
+		return nil
+	}
+	m := mount{source: b.devices[b.Identity.Layers], target: "/lib/modules", kind: "squashfs", flags: unix.MS_RDONLY | noatime | nosuid | nodev}
+	return m.do()
+}
 
-// keepProgram makes this program known under the names that jobs use. It is
-// not copied: a mount of the file in the initramfs costs no memory.
-func (b *Machine) keepProgram(bin string) error {
-	if err := os.MkdirAll(bin, 0o755); err != nil {
+// keepProgram makes this program known in the folder bin of run under the names
+// that jobs use. It is not copied: a mount of the file in the initramfs costs no
+// memory.
+func (b *Machine) keepProgram(run string) error {
+	bin := run + "/bin"
+	for _, dir := range []string{run, bin} {
+		if err := mkdir(dir, 0o755); err != nil {
+			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	program := bin + "/ore-init"
+	if err := writeFile(program, ""); err != nil {
 		return err
 	}
-	program := filepath.Join(bin, "ore-init")
-	f, err := os.OpenFile(program, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	if err := unix.Mount(initProgram, program, "", unix.MS_BIND, ""); err != nil {
+	if err := (mount{source: initProgram, target: program, flags: unix.MS_BIND}).do(); err != nil {
 		return fmt.Errorf("keep %s: %w", initProgram, err)
 	}
 	for _, name := range b.names {
-		err := os.Symlink(filepath.Base(program), filepath.Join(bin, name))
-		if err != nil {
-			return err
+		if err := symlink("ore-init", bin+"/"+name); err != nil {
+			return fmt.Errorf("link %s: %w", name, err)
 		}
 	}
 	return nil
@@ -187,26 +207,8 @@ func (b *Machine) keepProgram(bin string) error {
 // initProgram is where the kernel found this program in the initramfs.
 const initProgram = "/init"
 
-// emptyInitramfs removes all from the initramfs, which is memory, but this
-// program: it runs from there. It must not leave that file system.
-func emptyInitramfs() {
-	var st unix.Stat_t
-	if unix.Lstat("/", &st) == nil {
-		removeWithin("/", st.Dev)
-	}
-}
-
-func removeWithin(dir string, dev uint64) {
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		var st unix.Stat_t
-		if path == initProgram || unix.Lstat(path, &st) != nil || st.Dev != dev {
-			continue
-		}
-		if e.IsDir() {
-			removeWithin(path, dev)
-		}
-		os.Remove(path)
-	}
-}
+// forget removes the identity, with its token, from the initramfs, which
+// nothing can reach any more once the root is another; the modules were removed
+// when they were loaded. What remains in memory is this program, which runs from
+// there, and empty folders.
+func forget() { unlink(guest.IdentityPath) }

@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,12 +27,15 @@ func (b *Machine) setUpSystem() error {
 		"/dev/fd": "/proc/self/fd", "/dev/stdin": "fd/0", "/dev/stdout": "fd/1", "/dev/stderr": "fd/2",
 		"/dev/core": "/proc/kcore",
 	} {
-		if err := os.Symlink(target, link); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		if err := symlink(target, link); err != nil {
+			return fmt.Errorf("link %s: %w", link, err)
 		}
 	}
 	setFileLimit()
 	if err := b.writeNames(); err != nil {
+		return err
+	}
+	if err := b.writeOwn("/"); err != nil {
 		return err
 	}
 	return b.restoreCapabilities()
@@ -69,11 +70,14 @@ func (b *Machine) writeNames() error {
 		{"/etc/machine-id", hex.EncodeToString(random[:]) + "\n"}, // machine-id(5)
 		{"/etc/resolv.conf", b.resolver()},
 	} {
-		// An image may have links here, to files of services that do not run.
-		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		err := writeFile(f.path, f.text)
+		if errors.Is(err, unix.ELOOP) {
+			// An image may have links here, to files of services that do not run.
+			if err = unlink(f.path); err == nil {
+				err = writeFile(f.path, f.text)
+			}
 		}
-		if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil {
+		if err != nil {
 			return err
 		}
 	}

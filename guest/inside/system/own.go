@@ -1,0 +1,68 @@
+package system
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// busIdentity is where D-Bus looks for what machine-id(5) has
+// (dbus-uuidgen(1)).
+const busIdentity = "/var/lib/dbus/machine-id"
+
+// writeOwn writes the files that only this machine has, below root: each where
+// its folder is, which its package made, and nothing of that name, which the
+// image's maker wanted.
+func (b *Machine) writeOwn(root string) error {
+	for _, f := range b.Identity.Own {
+		file := filepath.Join(root, f.Path)
+		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		w, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, os.FileMode(f.Mode))
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("own file: %w", err)
+		}
+		_, err = w.Write(f.Content)
+		if f.Group != "" {
+			if gid, ok := groupID(filepath.Join(root, "/etc/group"), f.Group); ok {
+				err = errors.Join(err, w.Chown(0, gid))
+			}
+		}
+		// After the owner, and whatever the umask is.
+		err = errors.Join(err, w.Chmod(os.FileMode(f.Mode)), w.Close())
+		if err != nil {
+			return fmt.Errorf("own file %s: %w", f.Path, err)
+		}
+	}
+	// A link fails where there is no D-Bus, or a link already.
+	err := os.Symlink("/etc/machine-id", filepath.Join(root, busIdentity))
+	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// groupID looks a group up in a file of group(5).
+func groupID(file, name string) (int, bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if fields := strings.Split(s.Text(), ":"); len(fields) >= 3 && fields[0] == name {
+			gid, err := strconv.Atoi(fields[2])
+			return gid, err == nil
+		}
+	}
+	return 0, false
+}

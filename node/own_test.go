@@ -1,0 +1,60 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"ore"
+)
+
+// What machines are given are keys that programs take, other ones each time, and
+// only for packages that an image has.
+func TestOwnFiles(t *testing.T) {
+	if none, err := ownFiles("m0", "x", []ore.Package{{Name: "openssh-client"}}); err != nil || len(none) > 0 {
+		t.Errorf("without the packages: %d files, %v", len(none), err)
+	}
+	with := []ore.Package{{Name: "openssh-server"}, {Name: "ssl-cert"}}
+	seen := map[string]bool{}
+	for range 2 {
+		files, err := ownFiles("m0", "job.internal", with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := map[string][]byte{}
+		for _, f := range files {
+			content[f.Path] = f.Content
+			if seen[string(f.Content)] {
+				t.Errorf("%s is the same on two machines", f.Path)
+			}
+			seen[string(f.Content)] = true
+			if private := strings.Contains(string(f.Content), "PRIVATE"); private && f.Mode&0o007 != 0 {
+				t.Errorf("%s: everybody may read it: mode %o", f.Path, f.Mode)
+			}
+		}
+		for _, kind := range []string{"ed25519", "ecdsa"} {
+			key := "/etc/ssh/ssh_host_" + kind + "_key"
+			signer, err := ssh.ParsePrivateKey(content[key])
+			if err != nil {
+				t.Fatalf("%s: %v", key, err)
+			}
+			public, _, _, _, err := ssh.ParseAuthorizedKey(content[key+".pub"])
+			if err != nil || string(public.Marshal()) != string(signer.PublicKey().Marshal()) {
+				t.Errorf("%s.pub is another's: %v", key, err)
+			}
+		}
+		cert, key := content["/etc/ssl/certs/ssl-cert-snakeoil.pem"], content["/etc/ssl/private/ssl-cert-snakeoil.key"]
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			t.Errorf("certificate: %v", err)
+		}
+		block, _ := pem.Decode(cert)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || c.VerifyHostname("m0.job.internal") != nil {
+			t.Errorf("certificate is another machine's: %v", err)
+		}
+	}
+}
