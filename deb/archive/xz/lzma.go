@@ -25,8 +25,8 @@ const (
 	literalSpan = 0x400            // an index within a context, masked
 	lowLen      = 8
 	midLen      = 16
-	rangeInit   = 5 // bytes that start a range coder
-	symbolInput = 24
+	rangeInit   = 5  // bytes that start a range coder
+	symbolInput = 64 // more than a symbol may read: a byte a bit
 	// zeroStep makes one shift of both steps of a probability p: towards 1
 	// it is p - p>>5, towards 0 p + (2048-p)>>5, which is p - (p+zeroStep)>>5.
 	zeroStep = (1<<probShift - 1 - 1<<probBits) & (1<<32 - 1)
@@ -40,6 +40,7 @@ const (
 	// it before that is noticed, as a power of two, so that an index can be
 	// masked instead of checked.
 	inputSize = 1 << 17
+	_         = uint(inputSize - maxChunkIn - symbolInput) // is not negative
 	// slack is what may be written behind the end of a match: copies go in
 	// words.
 	slack = 16
