@@ -18,6 +18,7 @@ import (
 	"ore"
 	"ore/install/beside"
 	"ore/install/dpkg"
+	"ore/install/kept"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -191,6 +192,7 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 	close(s.baseReady)
 	s.lower = []string{w.Tree}
 	if _, err := os.Lstat(w.Tree); err == nil {
+		kept.Touch(w.Tree)
 		return nil
 	}
 	// On the disk, although memory would be faster: here it is kept, and the

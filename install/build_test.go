@@ -97,6 +97,15 @@ func TestBuildAgain(t *testing.T) {
 	if len(third.Layers) != 1 || third.Layers[0] != first.Layers[0] || third.Key != base.Key() {
 		t.Errorf("the base alone: %+v", third.Layers)
 	}
+	freed, err := b.Prune(t.Context(), "", 0)
+	if err != nil || freed.Packs != len(env.Packages) || freed.Left != 0 {
+		t.Fatalf("prune: %+v, %v", freed, err)
+	}
+	b.Debs = a
+	fourth, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil || fourth.Digest() != first.Digest() {
+		t.Errorf("after pruning: %+v, %v, at first %+v", fourth.Layers, err, first.Layers)
+	}
 }
 
 // BenchmarkBuild measures a build whose .debs are at hand: from nothing, and

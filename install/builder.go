@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/deb"
 	"ore/image"
+	"ore/install/kept"
 	"ore/install/pack"
 	"ore/install/sandbox"
 	"ore/install/workplace"
@@ -59,6 +60,11 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
+	release, err := kept.Use(b.kept().Lock)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	defer release()
 	known, err := b.findBase(p)
 	if err != nil {
 		return image.Manifest{}, err

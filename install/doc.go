@@ -28,6 +28,20 @@
 // nothing while they run. Nothing is synced to the disk until the sealed layer
 // is: a build that is interrupted leaves a folder that the next one removes.
 //
+// # What runs beside what
+//
+// Maintainer scripts run one after the other, as dpkg runs them, and it is they
+// that everything waits for. So while those of the base run, the packages over it
+// are decoded on threads that give way (package beside), and the modules of a
+// Python among them are compiled (package bytecode), once ever. Programs that
+// scripts start again and again only to find nothing to do have stand-ins that
+// find that faster (package standin). None of this changes a byte of a tree.
+//
+// # What is kept
+//
+// Packs, compiled modules and bases' trees are kept for later builds, and
+// [Builder.Prune] bounds them (package kept).
+//
 // # What a tree depends on
 //
 // The tree digest depends on the lock alone. What scripts make differ is

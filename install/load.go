@@ -102,6 +102,7 @@ func (w *worker) load(ctx context.Context, l *loader, x *loaded) error {
 	if x.pack, err = packs.Get(ctx, p.Digest, w.Debs[x.rank], stage); err != nil {
 		return err
 	}
+	packs.Used(p.Digest)
 	if x.Package, err = dpkg.New(x.pack.Control, x.pack.Nodes, x.pack.Conffiles); err != nil {
 		return fmt.Errorf("unpack %s: %w", p, err)
 	}

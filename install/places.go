@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/kept"
 )
 
 // places are the paths below a Builder's folder:
@@ -20,6 +22,7 @@ import (
 //	bases/O/K.nodes  what the layer cannot say
 //	trees/T/K        the base's tree, made by this recipe in tier T
 //	work/build-*     builds under way, each locked by the file beside it
+//	lock             locked by builds, so that nothing is taken away meanwhile
 type places struct {
 	packs, compiled, tree, nodes, note, work string
 }
@@ -28,15 +31,32 @@ type places struct {
 // a base made before is no longer what one made now would be.
 const recipe = 3
 
+// kept returns the folders of what builds leave for others.
+func (b *Builder) kept() kept.Folders {
+	in := func(name string) string { return filepath.Join(b.Dir, name) }
+	return kept.Folders{Trees: in("trees"), Packs: in("packs"), Compiled: in("compiled"), Work: in("work"), Lock: in("lock")}
+}
+
+// Prune takes away what builds have left for later builds, the least valuable
+// first, until the rest has at most limit bytes; kept.Limit is a good one. debs is
+// the folder of the .debs that the Builder's fetcher keeps, "" to leave them out.
+// While a build runs, the error matches kept.ErrBusy.
+func (b *Builder) Prune(ctx context.Context, debs string, limit int64) (kept.Freed, error) {
+	f := b.kept()
+	f.Debs = debs
+	return f.Prune(ctx, limit)
+}
+
 func (b *Builder) places(env ore.Environment) (places, error) {
 	key := string(env.BaseOnly().Key())
 	o := fmt.Sprintf("v%d-%s-%d-%d", recipe, b.Options.Compression, b.Options.Level, b.Options.BlockSize)
+	f := b.kept()
 	p := places{
-		packs: filepath.Join(b.Dir, "packs"), compiled: filepath.Join(b.Dir, "compiled"),
-		tree:  filepath.Join(b.Dir, "trees", fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
+		packs: f.Packs, compiled: f.Compiled,
+		tree:  filepath.Join(f.Trees, fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
 		note:  filepath.Join(b.Dir, "bases", o, key+".json"),
 		nodes: filepath.Join(b.Dir, "bases", o, key+".nodes"),
-		work:  filepath.Join(b.Dir, "work"),
+		work:  f.Work,
 	}
 	for _, d := range []string{p.packs, filepath.Dir(p.tree), filepath.Dir(p.note), p.work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"ore"
+	"ore/install/kept"
 	"ore/install/sandbox/instead"
 )
 
@@ -133,6 +134,7 @@ func (s Store) Get(key ore.Key) ([]Call, error) {
 		return nil, fmt.Errorf("compiled modules: %w", err)
 	}
 	defer z.Close()
+	kept.Touch(s.path(key))
 	var calls []Call
 	if err := gob.NewDecoder(z).Decode(&calls); err != nil {
 		return nil, fmt.Errorf("compiled modules: %s: %w", s.path(key), err)

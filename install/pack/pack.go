@@ -18,6 +18,7 @@ import (
 	"ore"
 	"ore/deb/archive"
 	"ore/install/beside"
+	"ore/install/kept"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -104,6 +105,9 @@ func (s *Store) Get(ctx context.Context, d ore.Digest, deb string, sink Sink) (*
 	}
 	return p, nil
 }
+
+// Used notes that the pack of the package with digest d is used.
+func (s *Store) Used(d ore.Digest) { kept.Touch(s.path(d, ".gob")) }
 
 // find opens a pack that exists; if not, the error matches fs.ErrNotExist.
 func (s *Store) find(d ore.Digest) (*Pack, error) {
