@@ -267,12 +267,3 @@ func (c *Cache) register(ctx context.Context, m image.Manifest, s image.Signatur
 	}
 	return d, errors.Join(c.meet(ctx, m.Environment), c.reindex(ctx))
 }
-
-// Touch notes that the image of key was used now.
-func (c *Cache) Touch(ctx context.Context, key ore.Key) error {
-	err := c.write(ctx, func(tx *sql.Tx) error { return touch(ctx, tx, key, c.config.Now()) })
-	if err != nil {
-		return fmt.Errorf("note use of image %s: %w", key.Short(), err)
-	}
-	return nil
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -162,17 +163,50 @@ func TestForgetKeepsSharedLayersAndRefusesHeldOnes(t *testing.T) {
 }
 
 func TestPruneTakesTheLeastValuableFirst(t *testing.T) {
-	all := []Entry{
-		{Key: "often", Own: 100 << 20, Uses: 50, BuildTime: time.Minute},
-		{Key: "once", Own: 100 << 20, Uses: 1, BuildTime: time.Minute},
-		{Key: "cheap", Own: 100 << 20, Uses: 1, BuildTime: time.Second},
+	c, ctx := open(t, t.TempDir()), context.Background()
+	layer := func(name string) string { return name + string(make([]byte, 100<<10)) }
+	often, once, cheap := made(t, c, "often", "base", layer("o")), made(t, c, "once", "base", layer("1")), made(t, c, "cheap", "base", layer("c"))
+	pinned := made(t, c, "pinned", "base", layer("p"))
+	register(t, c, often, time.Minute)
+	register(t, c, once, time.Minute)
+	register(t, c, cheap, time.Second)
+	register(t, c, pinned, time.Millisecond)
+	if err := c.Pin(ctx, pinned.Key, true); err != nil {
+		t.Fatal(err)
 	}
-	got := Prune(all, 150<<20)
-	if len(got) != 2 || got[0].Key != "cheap" || got[1].Key != "once" {
-		t.Errorf("got %+v", got)
+	for _, m := range []image.Manifest{often, once, cheap, often, often} {
+		if err := c.Touch(ctx, m.Key); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := Prune(all, 300<<20); len(got) != 0 {
-		t.Errorf("all fit, and yet %+v", got)
+	keys := func(fates []Fate) (all []ore.Key) {
+		for _, f := range fates {
+			if f.Evict {
+				all = append(all, f.Entry.Key)
+			}
+			if f.Why == "" {
+				t.Errorf("%v: no reason", f)
+			}
+		}
+		return all
+	}
+	got, err := c.Fates(ctx, 250<<10)
+	if err != nil || !slices.Equal(keys(got), []ore.Key{cheap.Key, once.Key}) {
+		t.Errorf("would evict %v, %v", keys(got), err)
+	}
+	if got, err := c.Fates(ctx, 1<<30); err != nil || len(keys(got)) != 0 {
+		t.Errorf("all fit, and yet %v, %v", keys(got), err)
+	}
+	freed, err := c.Prune(ctx, 1)
+	if want := int64(3 * (100<<10 + 1)); err != nil || freed != want {
+		t.Errorf("freed %d, not %d: %v", freed, want, err)
+	}
+	all, err := c.List(ctx)
+	if err != nil || len(all) != 1 || all[0].Key != pinned.Key {
+		t.Errorf("left: %v, %v", all, err)
+	}
+	if _, err := c.Find(ctx, pinned.Key); err != nil {
+		t.Errorf("the pinned image: %v", err)
 	}
 }
 

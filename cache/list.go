@@ -1,12 +1,10 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,13 +35,6 @@ type Entry struct {
 // Outdated is a package that has a newer version.
 type Outdated struct {
 	Name, Version, Newer string
-}
-
-// Value says how much keeping the image is worth: seconds saved for each MiB
-// that removing it would free, by how often it was used (GDSF, Cherkasova,
-// HPL-98-69, with the measured build time as cost).
-func (e Entry) Value() float64 {
-	return float64(e.Uses+1) * e.BuildTime.Seconds() / (float64(e.Own)/(1<<20) + 1)
 }
 
 // entryColumns are the columns of the table images, as i, that make an Entry.
@@ -110,31 +101,6 @@ func (c *Cache) Match(ctx context.Context, prefix string) (Entry, error) {
 	default:
 		return Entry{}, fmt.Errorf("image %q: %d images begin so: give more digits", prefix, len(found))
 	}
-}
-
-// Prune returns which images to remove, least valuable first, until the layers
-// of the rest take at most quota bytes. It removes nothing itself.
-func Prune(all []Entry, quota int64) []Entry {
-	var sum int64
-	for _, e := range all {
-		sum += e.Own
-	}
-	order := slices.Clone(all)
-	slices.SortStableFunc(order, func(a, b Entry) int {
-		if c := cmp.Compare(a.Value(), b.Value()); c != 0 {
-			return c
-		}
-		return a.Used.Compare(b.Used)
-	})
-	var out []Entry
-	for _, e := range order {
-		if sum <= quota {
-			break
-		}
-		out = append(out, e)
-		sum -= e.Own
-	}
-	return out
 }
 
 func joinNames(names []string) string { return strings.Join(names, " ") }

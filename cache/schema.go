@@ -81,9 +81,10 @@ CREATE TABLE dropped ( -- images that went since the index was written
 );
 CREATE TABLE popularity ( -- also of images that were evicted
 	key  TEXT PRIMARY KEY,
-	last INTEGER NOT NULL, -- Unix seconds
-	fast REAL NOT NULL,    -- see evict.Frequency
-	slow REAL NOT NULL
+	last INTEGER NOT NULL, -- id of the latest request that is counted
+	fast REAL NOT NULL,    -- see evict.Use
+	slow REAL NOT NULL,
+	assists REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX popularity_last ON popularity (last);
 CREATE TABLE requests (
@@ -99,10 +100,9 @@ CREATE TABLE state (
 	generation INTEGER NOT NULL, -- of the list of images
 	indexed    INTEGER NOT NULL, -- the generation that the index file has in its name
 	upto       INTEGER NOT NULL, -- the largest seq in the index
-	packages   INTEGER NOT NULL, -- the largest package id in the index
-	clock      REAL NOT NULL     -- log2 of the value at which was evicted last
+	packages   INTEGER NOT NULL  -- the largest package id in the index
 );
-INSERT INTO state VALUES (0, 0, 0, 0, 0);
+INSERT INTO state VALUES (0, 0, 0, 0);
 CREATE TRIGGER images_added AFTER INSERT ON images BEGIN
 	UPDATE state SET generation = generation + 1;
 END;

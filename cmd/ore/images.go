@@ -164,28 +164,42 @@ that save the fewest seconds for the space that removing them frees.`,
 			if err != nil {
 				return usageError{err}
 			}
-			all, err := s.Cache.List(ctx)
+			if dry {
+				fates, err := s.Cache.Fates(ctx, quota)
+				if err != nil {
+					return err
+				}
+				return a.tellFates(fates)
+			}
+			freed, err := s.Cache.Prune(ctx, quota)
 			if err != nil {
 				return err
 			}
-			for _, e := range cache.Prune(all, quota) {
-				if dry {
-					a.say("would remove %s: used %d times, %s to build, frees %s", e.Key.Short(), e.Uses, e.BuildTime.Round(time.Millisecond), human(e.Own))
-					continue
-				}
-				if err := a.forget(ctx, s, e); err != nil {
-					fmt.Fprintf(a.io.err, "ore: %v\n", err)
-				}
-			}
-			if dry {
-				return nil
-			}
+			a.say("%s freed", human(freed))
 			return s.PruneTools(ctx)
 		}),
 	}
 	c.Flags().StringVar(&keep, "keep", "10G", "`size` that the images may have together")
-	c.Flags().BoolVar(&dry, "dry-run", false, "only say what would be removed, and why")
+	c.Flags().BoolVar(&dry, "dry-run", false, "only say of each image whether it would go, and why")
 	return c
+}
+
+// tellFates says of each image what keeping it is worth, and whether it goes.
+func (a *app) tellFates(fates []cache.Fate) error {
+	if a.json {
+		return a.print(fates)
+	}
+	t := a.rows("key", "goes", "frees", "to make again", "requests in 1000", "used", "why", "asked for")
+	for _, f := range fates {
+		goes := "no"
+		if f.Evict {
+			goes = "yes"
+		}
+		t.AppendRow(table.Row{f.Entry.Key.Short(), goes, human(f.Bytes), fmt.Sprintf("%.1f s", f.Seconds), fmt.Sprintf("%.2f", f.Rate),
+			ago(f.Entry.Used), f.Why, cut(strings.Join(f.Entry.Wanted, " "), 30)})
+	}
+	t.Render()
+	return nil
 }
 
 func newImagesVerify(a *app) *cobra.Command {
