@@ -111,31 +111,39 @@ func setTime(nanos int64) {
 }
 
 // catchSignals makes every signal harmless that a job can send to process 1.
-// Signals without a handler do not reach it at all (kill(2)), so the handlers
-// that Go's runtime has are taken away; it is one system call each, where to
-// have os/signal catch them would be ten. Ignoring them would be inherited by
-// the job's processes. Some keep their handlers:
+// Most are ignored, which is one system call each, where to have os/signal catch
+// them would be ten. No job inherits that: the runtime gives a child the default
+// action of each signal that it has a handler for, and does not know that these
+// are gone. The default action would not do here, though a process 1 has it only
+// for signals that its thread blocks (the kernel's complete_signal): threads of
+// this program do block them.
 func catchSignals() error {
-	// The runtime's own, and the reaper's.
-	keep := []os.Signal{unix.SIGURG, unix.SIGCHLD}
+	// The runtime's own, and the reaper's; those that stop and continue, which
+	// stop no process 1, and those of the C library, for both of which the
+	// runtime has no handler.
+	keep := []os.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU,
+		unix.Signal(32), unix.Signal(33), unix.Signal(34)}
 	// Those that a fault in this program raises, from which the runtime makes a
 	// panic or a trace, and the one of a broken pipe, which it raises itself.
 	// Somebody else's are caught and forgotten.
 	faults := []os.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGPIPE}
 	signal.Notify(make(chan os.Signal, 1), faults...)
 	keep = append(keep, faults...)
-	var standard struct{ handler, flags, restorer, mask uint64 } // struct sigaction of the kernel
+	ignore := struct{ handler, flags, restorer, mask uint64 }{handler: sigIgn} // struct sigaction of the kernel
 	for n := unix.Signal(1); n <= lastSignal; n++ {
 		if n == unix.SIGKILL || n == unix.SIGSTOP || slices.Contains(keep, os.Signal(n)) {
 			continue
 		}
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&standard)), 0, unsafe.Sizeof(standard.mask), 0, 0)
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&ignore)), 0, unsafe.Sizeof(ignore.mask), 0, 0)
 		if errno != 0 {
 			return fmt.Errorf("signal %d: %w", n, errno)
 		}
 	}
 	return nil
 }
+
+// sigIgn is SIG_IGN (<signal.h>).
+const sigIgn = 1
 
 // lastSignal is the last real-time signal (signal(7)).
 const lastSignal = 64
