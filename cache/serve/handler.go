@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore"
+	"ore/cache"
 	"ore/cache/serve/wire"
 	"ore/image"
 )
@@ -47,7 +48,7 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, image.ErrUntrusted), errors.Is(err, image.ErrForged):
 		return http.StatusForbidden
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, cache.ErrNoSpace):
 		return http.StatusInsufficientStorage
 	case errors.Is(err, errManyLeases):
 		return http.StatusTooManyRequests

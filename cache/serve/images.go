@@ -195,6 +195,7 @@ func (s *Server) register(r *request) error {
 	if err != nil {
 		return err
 	}
+	p.listed(m)
 	if err := p.keepSignature(d, reg.Signature); err != nil {
 		return err
 	}

@@ -429,7 +429,7 @@ func process(t *testing.T, dir string) (url string, kill func()) {
 func TestKilledServerLeavesNothingHalf(t *testing.T) {
 	const kills = 6
 	dir := t.TempDir()
-	tokens, err := serve.OpenTokens(dir)
+	tokens, err := serve.OpenTokens(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -234,7 +234,7 @@ func TestWhoMayWhat(t *testing.T) {
 	if err := stranger.Healthy(t.Context()); err != nil {
 		t.Errorf("health is for everybody: %v", err)
 	}
-	tokens, err := serve.OpenTokens(w.dir)
+	tokens, err := serve.OpenTokens(w.dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +431,7 @@ func TestQuotaEvictsWhatIsWorthLeast(t *testing.T) {
 	s := store(t)
 	a, b := made(t, s, 100_000, 1), made(t, s, 100_000, 2)
 	big := made(t, s, 1_000_000, 3)
-	size := a.Size() + int64(len(a.Encode())) + b.Size()/2
+	size := a.Size() + b.Size()/2
 	w := start(t, serve.Config{Quota: size})
 	c := w.client("a", "lab", true)
 	push(t, c, s, a)

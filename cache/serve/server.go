@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore"
 	"ore/cache"
 	"ore/cache/serve/wire"
 	"ore/image"
@@ -19,8 +20,9 @@ import (
 
 // Config is what a server is made of.
 type Config struct {
-	Dir   string
-	Quota int64 // bytes of blobs of each namespace; 0 means no limit
+	Dir    string
+	Quota  int64  // bytes of blobs of each namespace; 0 means no limit
+	Tokens string // file with the tokens; "" means the folder's own
 
 	// Cache is how the namespaces' caches are used: whose signatures they trust,
 	// and how they choose candidates.
@@ -66,6 +68,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.Cache.Quota = c.Quota
 	own := filepath.Join(c.Dir, "serve")
 	if err := os.MkdirAll(own, 0o700); err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 			s.lock.Close()
 		}
 	}()
-	if s.tokens, err = OpenTokens(c.Dir); err != nil {
+	if s.tokens, err = OpenTokens(c.Dir, c.Tokens); err != nil {
 		return nil, err
 	}
 	// What a server that was killed left is of no use: its clients have been
@@ -129,6 +132,7 @@ func (s *Server) Close() error {
 	}
 	clear(s.uploads)
 	for _, p := range s.spaces {
+		p.release()
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
@@ -138,7 +142,93 @@ func (s *Server) Close() error {
 type space struct {
 	*cache.Cache
 	name string
-	room sync.Mutex // held while room is made and reserved
+
+	mu    sync.Mutex
+	loose map[ore.Digest]loose // guarded by mu; blobs that no image has yet
+}
+
+// loose is a blob that was uploaded, and for which an image is still to come.
+type loose struct {
+	since time.Time
+	room  *cache.Reservation
+}
+
+// loose notes a blob that was uploaded.
+func (s *Server) loose(p *space, u *upload) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x, ok := p.loose[u.digest]; ok {
+		x.room.Release() // two clients sent the same
+	}
+	p.loose[u.digest] = loose{s.Now(), u.room}
+}
+
+// listed notes that an image has come.
+func (p *space) listed(m image.Manifest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range m.Layers {
+		if x, ok := p.loose[l.Digest]; ok {
+			x.room.Release()
+			delete(p.loose, l.Digest)
+		}
+	}
+}
+
+// tidy removes blobs for which no image came.
+func (p *space) tidy(before time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for d, x := range p.loose {
+		if held, err := p.Held(d); err != nil || held || x.since.After(before) {
+			continue
+		}
+		if p.Remove(d) == nil {
+			x.room.Release()
+			delete(p.loose, d)
+		}
+	}
+}
+
+// release gives the room of loose blobs back.
+func (p *space) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.loose {
+		x.room.Release()
+	}
+}
+
+// collect removes the blobs that no image has: what a server that was killed
+// left. In the shared namespace others build, too, and so it is left alone.
+func (p *space) collect(ctx context.Context) error {
+	if p.name == wire.Shared {
+		return nil
+	}
+	all, err := p.List(ctx)
+	if err != nil {
+		return err
+	}
+	blobs, err := p.Blobs()
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		m, err := p.Manifest(e.Manifest)
+		if err != nil {
+			return nil // Find takes it off the list; the next start is early enough
+		}
+		delete(blobs, e.Manifest)
+		for _, l := range m.Layers {
+			delete(blobs, l.Digest)
+		}
+	}
+	for d := range blobs {
+		if err := p.Remove(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // space opens a namespace at its first use.
@@ -159,7 +249,10 @@ func (s *Server) space(ctx context.Context, name string) (*space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open namespace %s: %w", name, err)
 	}
-	p := &space{Cache: c, name: name}
+	p := &space{Cache: c, name: name, loose: map[ore.Digest]loose{}}
+	if err := p.collect(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open namespace %s: %w", name, err), c.Close())
+	}
 	s.spaces[name] = p
 	return p, nil
 }
@@ -199,6 +292,9 @@ func (s *Server) Sweep() {
 			_ = u.drop() // it is in a folder that the next start empties
 			u.busy.Unlock()
 		}
+	}
+	for _, p := range s.spaces {
+		p.tidy(now.Add(-uploadIdle))
 	}
 	s.mu.Unlock()
 	s.leases.sweep()

@@ -70,8 +70,12 @@ type Tokens struct {
 	known map[string]Identity // guarded by mu; by hash
 }
 
-// OpenTokens returns the tokens of the cache folder dir.
-func OpenTokens(dir string) (*Tokens, error) {
+// OpenTokens returns the tokens of the cache folder dir. file names another
+// place for them; "" means the folder's own.
+func OpenTokens(dir, file string) (*Tokens, error) {
+	if file != "" {
+		return &Tokens{path: file}, nil
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "serve"), 0o700); err != nil {
 		return nil, fmt.Errorf("open tokens: %w", err)
 	}

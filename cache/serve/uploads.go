@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ type upload struct {
 	digest ore.Digest
 	size   int64
 	file   *os.File
-	begun  time.Time
+	room   *cache.Reservation
 
 	busy     sync.Mutex   // held by the one request that receives or commits
 	received atomic.Int64 // bytes so far
@@ -37,8 +36,14 @@ type upload struct {
 
 func (u *upload) touched() time.Time { return time.Unix(0, u.last.Load()) }
 
-// drop removes what was received.
-func (u *upload) drop() error { return errors.Join(os.Remove(u.file.Name()), u.file.Close()) }
+// drop removes what was received, and gives its room back.
+func (u *upload) drop() error {
+	u.room.Release()
+	return u.discard()
+}
+
+// discard removes what was received.
+func (u *upload) discard() error { return errors.Join(os.Remove(u.file.Name()), u.file.Close()) }
 
 // reserved counts the unfinished uploads of a namespace.
 func (s *Server) reserved(namespace string) (n int, bytes int64) {
@@ -69,14 +74,14 @@ func (s *Server) announce(r *request) error {
 	if err != nil {
 		return err
 	}
-	p.room.Lock()
-	defer p.room.Unlock()
-	if err := s.makeRoom(r.Context(), p, a.Size); err != nil {
+	room, err := p.Reserve(r.Context(), a.Size, "layer "+a.Digest.Short())
+	if err != nil {
 		return err
 	}
-	u := &upload{id: newID(), client: r.client, digest: a.Digest, size: a.Size, begun: s.Now()}
+	u := &upload{id: newID(), client: r.client, digest: a.Digest, size: a.Size, room: room}
 	u.last.Store(s.Now().UnixNano())
 	if err := s.enter(u); err != nil {
+		room.Release()
 		return err
 	}
 	return r.answer(wire.Session{ID: u.id})
@@ -102,50 +107,6 @@ func (s *Server) enter(u *upload) error {
 	u.file = f
 	s.uploads[u.id] = u
 	return nil
-}
-
-// makeRoom evicts what is worth least until n bytes more fit into the quota.
-func (s *Server) makeRoom(ctx context.Context, p *space, n int64) error {
-	if s.Quota <= 0 {
-		return nil
-	}
-	_, reserved := s.reserved(p.name)
-	need := n + reserved
-	if need > s.Quota {
-		return refuse(http.StatusInsufficientStorage, "%d bytes do not fit into the quota of %d bytes: make a smaller image, or ask for more", need, s.Quota)
-	}
-	used, err := p.used()
-	if err != nil || used+need <= s.Quota {
-		return err
-	}
-	all, err := p.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range cache.Prune(all, 0) { // in the order in which they go
-		if used+need <= s.Quota {
-			return nil
-		}
-		freed, err := p.Forget(ctx, e.Key)
-		if err != nil && !errors.Is(err, cache.ErrInUse) {
-			return err
-		}
-		used -= freed
-	}
-	if used+need > s.Quota {
-		return refuse(http.StatusInsufficientStorage, "%d bytes do not fit into the quota of %d bytes, and nothing more can be evicted: try again later", need, s.Quota)
-	}
-	return nil
-}
-
-// used returns the bytes of a namespace's blobs.
-func (p *space) used() (int64, error) {
-	blobs, err := p.Blobs()
-	var n int64
-	for _, size := range blobs {
-		n += size
-	}
-	return n, err
 }
 
 // upload returns the client's own upload.
@@ -259,10 +220,12 @@ func (s *Server) commit(r *request) error {
 		return err // the client may try again
 	}
 	s.remove(u)
-	if derr := u.drop(); err == nil {
-		err = derr
-	}
 	if err != nil {
+		return errors.Join(err, u.drop())
+	}
+	// Its room stays reserved until an image has it, since only those count.
+	s.loose(p, u)
+	if err := u.discard(); err != nil {
 		return err
 	}
 	return r.answer(wire.Session{Exists: true, Received: u.size})

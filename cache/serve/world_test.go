@@ -83,7 +83,7 @@ func start(t testing.TB, c serve.Config) *site {
 // token makes a token.
 func (w *site) token(i serve.Identity) string {
 	w.t.Helper()
-	tokens, err := serve.OpenTokens(w.dir)
+	tokens, err := serve.OpenTokens(w.dir, "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
