@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,49 +51,40 @@ func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.
 	return env, nil
 }
 
-// Have looks for images and packages that env could use.
-func (m *images) Have(ctx context.Context, env ore.Environment) (plan.Have, error) {
-	have := plan.Have{Debs: map[ore.Digest]bool{}}
-	find := func(e ore.Environment) (*image.Manifest, error) {
-		found, err := m.site.Cache.Find(ctx, e.Key())
-		if errors.Is(err, image.ErrMissing) {
-			return nil, nil
-		}
-		return &found, err
-	}
-	var err error
-	if have.Exact, err = find(env); err != nil || have.Exact != nil {
-		return have, err // nothing else can be better
-	}
-	a, err := m.site.archive(ctx, m.wants, nil)
-	if err != nil {
-		return have, err
-	}
-	installed, err := m.site.builder(nil, nil).Have(env)
-	if err != nil {
-		return have, err
-	}
-	have.Base, have.Packs = installed.Base, installed.Packs
-	for _, p := range env.Packages {
-		have.Debs[p.Digest] = a.Kept(p)
-	}
-	return have, nil
-}
-
-// Make builds what the plan says, or gives the image that exists.
+// Make gives the image by the plan's way. A way that fails over a link is given
+// up for what can be made here.
 func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
-	if mk.Have.Exact != nil {
+	switch c := mk.Plan.Chosen(); c.Way {
+	case plan.Exact:
 		watch.Tell(ore.Event{Stage: "image", Text: "cached"})
 		return *mk.Have.Exact, m.site.Cache.Touch(ctx, mk.Have.Exact.Key)
+	case plan.Superset:
+		img, err := m.take(ctx, c, mk, watch)
+		if err == nil || ctx.Err() != nil {
+			return img, err
+		}
+		watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("%v: it is built", err)})
 	}
-	return m.site.Cache.Once(ctx, mk.Environment.Key(), func(ctx context.Context) (image.Manifest, error) {
+	return m.site.Cache.Share(ctx, mk.Environment.Key(), watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
+		return m.makeBy(ctx, mk, tell)
+	})
+}
+
+// register builds the image and lists it, here and in the caches that are given
+// what is built.
+func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
+	return m.shared(ctx, mk.Environment.Key(), watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
 		begun := time.Now()
-		img, err := m.build(ctx, mk, watch)
+		img, err := m.build(ctx, mk, tell)
 		if err != nil {
 			return img, err
 		}
-		_, err = m.site.Cache.Register(ctx, img, time.Since(begun))
-		return img, err
+		took := time.Since(begun)
+		if _, err := m.site.Cache.Register(ctx, img, took); err != nil {
+			return img, err
+		}
+		m.give(ctx, img, took, tell)
+		return img, nil
 	})
 }
 

@@ -14,6 +14,9 @@ import (
 	"ore/cluster"
 	"ore/deb"
 	"ore/deb/shelf"
+	"ore/image"
+	"ore/plan"
+	"ore/site/remote"
 )
 
 // Config says what a site is like.
@@ -24,18 +27,26 @@ type Config struct {
 	MaxAge  time.Duration // of indexes; see deb.Config
 	Pinned  *Lock         // what is built and started whatever a wish says; nil resolves each wish anew
 	Log     *slog.Logger  // nil means silent
+
+	Caches   []remote.Address // where images may be fetched, and given
+	Trusted  image.Keys       // who must have signed what is fetched; nil trusts all that these caches have
+	Superset bool             // an image with more packages than were asked for will do, but not for a lock
+	Quota    int64            // bytes of all images; 0 for no limit but the disk
+	Hedge    plan.HedgeRule   // when two ways are started at once
 }
 
 // Site is this host, ready to run jobs. Its methods may be called concurrently.
 type Site struct {
 	Config
-	Cache *cache.Cache
+	Cache  *cache.Cache
+	Signer *image.Signer // signs what is built here
 
-	mu       sync.Mutex // guards archives
-	archives map[string]*opening
-	shelving sync.Mutex // guards shelf
-	shelf    *shelf.Shelf
-	uml      umlShelf
+	mu        sync.Mutex // guards archives, elsewhere
+	elsewhere []*remote.Cache
+	archives  map[string]*opening
+	shelving  sync.Mutex // guards shelf
+	shelf     *shelf.Shelf
+	uml       umlShelf
 }
 
 // Open opens the site and removes what jobs left whose supervisor was killed.
@@ -43,11 +54,15 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err := c.Dirs.Make(); err != nil {
 		return nil, err
 	}
-	images, err := cache.Open(ctx, c.Dirs.Images)
+	signer, err := image.OpenSigner(filepath.Join(c.Dirs.State, "signing.key"))
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{Config: c, Cache: images, archives: map[string]*opening{}}
+	images, err := cache.Config{Quota: c.Quota, Signer: signer}.Open(ctx, c.Dirs.Images)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Config: c, Cache: images, Signer: signer, archives: map[string]*opening{}}
 	if _, err := s.Sweep(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -59,6 +74,9 @@ func (s *Site) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	errs := []error{s.Cache.Close()}
+	for _, c := range s.elsewhere {
+		c.Close()
+	}
 	for _, a := range s.archives {
 		errs = append(errs, a.close())
 	}

@@ -1,17 +1,23 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ore"
 	"ore/cmd/ore/view"
+	"ore/image"
+	"ore/plan"
 	"ore/site"
+	elsewhere "ore/site/remote"
+	"ore/site/settings"
 )
 
 // app is what all commands share.
@@ -22,6 +28,8 @@ type app struct {
 	json    bool
 	quiet   bool
 	refresh bool
+	caches  []string
+	push    bool
 }
 
 // flags adds the flags that every command takes.
@@ -29,6 +37,8 @@ func (a *app) flags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&a.mirror, "mirror", os.Getenv("ORE_MIRROR"), "Debian mirror `URI`; default: ORE_MIRROR, else the host's apt configuration")
 	f.StringVar(&a.keyring, "keyring", "", "`file` with the certificates that sign the mirror")
+	f.StringArrayVar(&a.caches, "cache", strings.Fields(os.Getenv("ORE_CACHE")), "`address` of a cache elsewhere, https://HOST:PORT or oci://HOST/REPOSITORY; default: ORE_CACHE, else the settings; the token for it is taken from ORE_CACHE_TOKEN")
+	f.BoolVar(&a.push, "cache-push", false, "give the caches of --cache what is built here")
 	f.BoolVar(&a.json, "json", false, "give the whole result as JSON on standard output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")
 	f.BoolVar(&a.refresh, "refresh", false, "ask the mirror for new indexes, however fresh the known ones are")
@@ -44,7 +54,49 @@ func (a *app) open(ctx context.Context, pinned *site.Lock) (*site.Site, error) {
 	if a.refresh {
 		c.MaxAge = -time.Second
 	}
+	if err := a.settle(&c); err != nil {
+		return nil, err
+	}
 	return site.Open(ctx, c)
+}
+
+// settle takes in what the settings say and flags do not.
+func (a *app) settle(c *site.Config) error {
+	var s settings.Settings
+	if path := settings.Find(os.Getenv); path != "" {
+		var err error
+		if s, err = settings.Read(path, os.Getenv("HOME")); err != nil {
+			return err
+		}
+	}
+	c.Mirror, c.Keyring = cmp.Or(c.Mirror, s.Mirror), cmp.Or(c.Keyring, s.Keyring)
+	c.Superset, c.Quota = s.Superset, int64(s.Quota)
+	c.Hedge = plan.DefaultHedge()
+	c.Hedge.Off = s.Hedge != nil && !*s.Hedge
+	if s.TrustedKeys != "" {
+		var err error
+		if c.Trusted, err = image.ReadKeys(s.TrustedKeys); err != nil {
+			return err
+		}
+	}
+	if len(a.caches) > 0 {
+		for _, u := range a.caches {
+			c.Caches = append(c.Caches, elsewhere.Address{URL: u, Token: os.Getenv("ORE_CACHE_TOKEN"), Push: a.push})
+		}
+		return nil
+	}
+	for _, o := range s.Caches {
+		at := elsewhere.Address{URL: o.URL, CA: o.CA, Push: o.Push}
+		if o.TokenFile != "" {
+			b, err := os.ReadFile(o.TokenFile)
+			if err != nil {
+				return fmt.Errorf("cache %s: its token: %w: put the token that 'ore cache token' printed there", o.URL, err)
+			}
+			at.Token = strings.TrimSpace(string(b))
+		}
+		c.Caches = append(c.Caches, at)
+	}
+	return nil
 }
 
 // view returns the view of j for this command's connections.

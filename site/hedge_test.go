@@ -1,0 +1,62 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ore/image"
+)
+
+// after returns a way that takes d and then gives an image with n files, or err.
+func after(d time.Duration, n int, err error, cancelled *bool) func(context.Context) (image.Manifest, error) {
+	return func(ctx context.Context) (image.Manifest, error) {
+		select {
+		case <-time.After(d):
+			return image.Manifest{Files: n}, err
+		case <-ctx.Done():
+			*cancelled = true
+			return image.Manifest{}, ctx.Err()
+		}
+	}
+}
+
+func TestRace(t *testing.T) {
+	bad := errors.New("bad")
+	const s = time.Second
+	for _, c := range []struct {
+		summary            string
+		first, second      time.Duration
+		ferr, serr         error
+		price              time.Duration
+		files              int // 0: an error
+		took               time.Duration
+		fstopped, sstopped bool
+	}{
+		{"the first is faster", 2 * s, 5 * s, nil, nil, 10 * s, 1, 2 * s, false, true},
+		{"the second is faster", 5 * s, 2 * s, nil, nil, 10 * s, 2, 2 * s, true, false},
+		{"the second costs too much", 5 * s, 4 * s, nil, nil, 3 * s, 1, 5 * s, false, true},
+		{"the first fails soon", 1 * s, 6 * s, bad, nil, 3 * s, 2, 6 * s, false, false},
+		{"the second fails", 5 * s, 1 * s, nil, bad, 3 * s, 1, 5 * s, false, false},
+		{"both fail", 2 * s, 1 * s, bad, bad, 3 * s, 0, 2 * s, false, false},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fstopped, sstopped bool
+				begun := time.Now()
+				img, err := race(t.Context(), c.price, after(c.first, 1, c.ferr, &fstopped), after(c.second, 2, c.serr, &sstopped))
+				if img.Files != c.files || (err != nil) != (c.files == 0) {
+					t.Errorf("gave %d, %v; want %d", img.Files, err, c.files)
+				}
+				if took := time.Since(begun); took != c.took {
+					t.Errorf("took %v, want %v", took, c.took)
+				}
+				if fstopped != c.fstopped || sstopped != c.sstopped {
+					t.Errorf("stopped: first %v, second %v", fstopped, sstopped)
+				}
+			})
+		})
+	}
+}
