@@ -2,9 +2,10 @@
 //
 // Nearly every Debian package is compressed this way, and decoding them is the
 // largest cost of unpacking a system, so this package exists for its speed. The
-// loop over a chunk's symbols is written in assembly for amd64, where it takes
-// 0.7 times the CPU of liblzma 5.4, and in Go for the rest, where it takes 1.0
-// to 1.25 times. A pipe to the xz program would cost a process and a copy, too.
+// loop over a chunk's symbols is written in assembly for amd64, where a file takes
+// 0.6 to 0.7 times the CPU of liblzma 5.4, and in Go for the rest, where it takes
+// 1.0 to 1.25 times. The Go code is complete, and tests hold the assembly to it
+// byte by byte. A pipe to the xz program would cost a process and a copy, too.
 // Packages are best decoded several at once, by one Reader each.
 //
 // The format is that of "The .xz File Format", version 1.2.1, with the filters
