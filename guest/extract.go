@@ -23,6 +23,7 @@ type Limits struct {
 	Entries  int      // files, folders and links; 0 is DefaultEntries
 	Reserved []string // names at the top that belong to somebody else and are refused
 	AnyLinks bool     // let symbolic links point anywhere: inside a machine they do no harm
+	Exact    bool     // give the stream's modes whatever the umask; else it takes bits away, as with tar(1)
 }
 
 // What one tar stream may bring unless somebody says more.
@@ -189,7 +190,11 @@ func (x *extraction) mkdir(name string) error {
 	if x.folders[name] {
 		return nil
 	}
-	err := x.dir.Mkdir(name, 0o755)
+	mode := fs.FileMode(0o777)
+	if x.limits.Exact {
+		mode = 0o755
+	}
+	err := x.dir.Mkdir(name, mode)
 	if errors.Is(err, fs.ErrExist) {
 		fi, err := x.dir.Lstat(name)
 		if err != nil {
@@ -222,6 +227,13 @@ func (x *extraction) folder(name string, h *tar.Header) error {
 		return err
 	}
 	mode := h.FileInfo().Mode().Perm() | 0o700
+	if !x.limits.Exact {
+		made, err := x.dir.Lstat(name)
+		if err != nil {
+			return err
+		}
+		mode &= made.Mode().Perm() | 0o700 // what the umask left of 0777
+	}
 	x.modes = append(x.modes, folderMode{name, mode, sane(h.ModTime)})
 	return nil
 }
@@ -268,8 +280,8 @@ func (x *extraction) file(name string, h *tar.Header) error {
 		return x.fault(err)
 	}
 	err = copySparse(f, x.tar, h.Size)
-	if err == nil {
-		err = f.Chmod(mode) // whatever the umask
+	if err == nil && x.limits.Exact {
+		err = f.Chmod(mode)
 	}
 	if e := f.Close(); err == nil {
 		err = e

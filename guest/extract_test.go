@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ore/guest"
@@ -207,4 +208,31 @@ func FuzzLinks(f *testing.F) {
 		guest.Extract(dir, &b, guest.Limits{})
 		unharmed(t, outside)
 	})
+}
+
+// What comes home is for those whom the umask lets; what goes into a machine is
+// as it was.
+func TestExtractAndTheUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	for exact, want := range map[bool][2]os.FileMode{false: {0o700, 0o600}, true: {0o755, 0o664}} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o755})
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "d/f", Mode: 0o664})
+		w.Close()
+		dir := t.TempDir()
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Extract(root, &b, Limits{Exact: exact}); err != nil {
+			t.Fatal(err)
+		}
+		root.Close()
+		for i, name := range []string{"d", "d/f"} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want[i] {
+				t.Errorf("exact %v: %s: %v, want %v", exact, name, info.Mode(), want[i])
+			}
+		}
+	}
 }

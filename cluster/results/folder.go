@@ -10,7 +10,8 @@
 //
 // In an array a folder stands for a task and is called task-N. Output files are
 // extracted below their own folder and nowhere else. result.json appears last
-// and whole: where it is, the results are complete.
+// and whole: where it is, the results are complete. Who may read them is for the
+// umask of whoever runs the job to say.
 package results
 
 import (
@@ -32,14 +33,14 @@ type Folder struct {
 // Create makes the folder of job below parent. A folder that exists already is
 // an error matching fs.ErrExist, since results are never overwritten.
 func Create(parent, job string) (*Folder, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return nil, fmt.Errorf("make results folder: %w: name another folder with --results", err)
 	}
 	dir, err := filepath.Abs(filepath.Join(parent, job))
 	if err != nil {
 		return nil, fmt.Errorf("make results folder: %w", err)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("make results folder: %w: name another folder with --results", err)
 	}
 	return &Folder{dir: dir}, nil
@@ -51,7 +52,7 @@ func (f *Folder) Dir() string { return f.dir }
 // Part returns the folder of one rank or task, making it if need be.
 func (f *Folder) Part(name string) (string, error) {
 	dir := filepath.Join(f.dir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("make results folder: %w", err)
 	}
 	return dir, nil
@@ -71,7 +72,7 @@ func (f *Folder) Finish(r ore.Result) error {
 		name    string
 		content []byte
 	}{{"trace.json", trace}, {"timeline.svg", SVG(r)}, {"result.json", append(b, '\n')}} {
-		if err := whole(filepath.Join(f.dir, file.name), file.content); err != nil {
+		if err := WriteWhole(filepath.Join(f.dir, file.name), file.content); err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}
 	}
@@ -89,18 +90,4 @@ func Load(dir string) (ore.Result, error) {
 		return r, fmt.Errorf("read result %s: %w", dir, err)
 	}
 	return r, nil
-}
-
-// whole writes a file so that it appears complete or not at all.
-func whole(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }

@@ -3,15 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/cluster/results"
 	"ore/image"
 	"ore/site"
 )
@@ -91,7 +89,10 @@ func (a *app) writeLock(l site.Lock, out string) error {
 		_, err = a.io.out.Write(b)
 		return err
 	}
-	return writeWhole(out, b)
+	if err := results.WriteWhole(out, b); err != nil {
+		return fmt.Errorf("write lock: %w: name a file in a folder that you can write to", err)
+	}
+	return nil
 }
 
 // human gives a number of bytes as people read it.
@@ -105,21 +106,4 @@ func human(n int64) string {
 		f, u = f/1000, u+1
 	}
 	return fmt.Sprintf("%.1f %cB", f, units[u])
-}
-
-// writeWhole writes a file so that it appears complete or not at all.
-func writeWhole(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".ore-lock-*")
-	if err != nil {
-		return fmt.Errorf("write lock: %w: name a file in a folder that you can write to", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write lock: %w", err)
-	}
-	return nil
 }

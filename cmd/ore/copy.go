@@ -121,7 +121,7 @@ func (a *app) copyOut(ctx context.Context, s *site.Site, name, file string, set 
 
 // fetchFiles brings one file or folder of a machine into the folder to.
 func fetchFiles(ctx context.Context, b bed, machine, file, to string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
+	if err := os.MkdirAll(to, 0o777); err != nil {
 		return fmt.Errorf("cp: %w", err)
 	}
 	root, err := os.OpenRoot(to)

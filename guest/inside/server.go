@@ -237,7 +237,7 @@ func (s *server) unpack(r io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
-	_, err = guest.Extract(root, r, guest.Limits{AnyLinks: true})
+	_, err = guest.Extract(root, r, guest.Limits{AnyLinks: true, Exact: true})
 	return err
 }
 
