@@ -225,7 +225,7 @@ func TestExtractAndTheUmask(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Extract(root, &b, Limits{Exact: exact}); err != nil {
+		if _, err := guest.Extract(root, &b, guest.Limits{Exact: exact}); err != nil {
 			t.Fatal(err)
 		}
 		root.Close()
