@@ -17,12 +17,13 @@ import (
 
 // workers are what a test runs inside a sandbox, by name.
 var workers = map[string]func(s *Sandbox, dir string) error{
-	"run":    workRun,
-	"files":  workFiles,
-	"bench":  workBench,
-	"debian": workDebian,
-	"owned":  workOwned,
-	"hang":   workHang,
+	"run":     workRun,
+	"files":   workFiles,
+	"bench":   workBench,
+	"debian":  workDebian,
+	"owned":   workOwned,
+	"hang":    workHang,
+	"instead": workInstead,
 }
 
 // programs are the host's own, all of packages that every Debian has but
