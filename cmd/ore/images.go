@@ -196,7 +196,7 @@ func (a *app) tellFates(fates []cache.Fate) error {
 			goes = "yes"
 		}
 		t.AppendRow(table.Row{f.Entry.Key.Short(), goes, human(f.Bytes), fmt.Sprintf("%.1f s", f.Seconds), fmt.Sprintf("%.2f", f.Rate),
-			ago(f.Entry.Used), f.Why, cut(strings.Join(f.Entry.Wanted, " "), 30)})
+			ago(f.Entry.Used), f.Why, view.Cut(strings.Join(f.Entry.Wanted, " "), 30)})
 	}
 	t.Render()
 	return nil
