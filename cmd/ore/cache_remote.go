@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"ore"
+	"ore/cache/serve/client"
+	"ore/cache/serve/wire"
+	"ore/cmd/ore/view"
+	"ore/image"
+	"ore/site"
+)
+
+// Names of environment variables that say which cache is used, and by whom.
+const (
+	cacheVariable = "ORE_CACHE"
+	tokenVariable = "ORE_CACHE_TOKEN"
+)
+
+// remote says which cache is used, and who uses it.
+type remote struct {
+	url, tokenFile, cert, key, ca string
+}
+
+func (r *remote) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&r.url, "cache", os.Getenv(cacheVariable), "`URL` of the cache, https://host:port#sha256:fingerprint; default: "+cacheVariable)
+	f.StringVar(&r.tokenFile, "token-file", "", "`file` with the token; default: "+tokenVariable+" holds it")
+	f.StringVar(&r.cert, "cert", "", "`file` with a client certificate, instead of a token")
+	f.StringVar(&r.key, "key", "", "`file` with the key of that certificate")
+	f.StringVar(&r.ca, "ca", "", "`file` with the authorities of the cache's certificate, if it is not pinned")
+}
+
+// open makes a client that keeps unfinished things below dir.
+func (r *remote) open(dir string) (*client.Client, error) {
+	if r.url == "" {
+		return nil, usageError{fmt.Errorf("no cache: give --cache, or set %s", cacheVariable)}
+	}
+	c := client.Config{URL: r.url, Token: os.Getenv(tokenVariable), Dir: filepath.Join(dir, "remote")}
+	if r.tokenFile != "" {
+		b, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+		c.Token = strings.TrimSpace(string(b))
+	}
+	if r.cert != "" {
+		pair, err := tls.LoadX509KeyPair(r.cert, r.key)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		c.Certificate, c.Token = &pair, ""
+	}
+	if r.ca != "" {
+		b, err := os.ReadFile(r.ca)
+		if err != nil {
+			return nil, fmt.Errorf("authorities: %w", err)
+		}
+		c.CA = b
+	}
+	return client.New(c)
+}
+
+// withCache opens the cache alone for one command.
+func (r *remote) withCache(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		dirs, err := site.FindDirs(os.Getenv)
+		if err != nil {
+			return err
+		}
+		c, err := r.open(dirs.Cache)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return f(cmd.Context(), c, args)
+	}
+}
+
+// withBoth opens the site and the cache for one command.
+func (a *app) withBoth(r *remote, f func(ctx context.Context, b both, args []string) error) func(*cobra.Command, []string) error {
+	return a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+		dirs, err := site.FindDirs(os.Getenv)
+		if err != nil {
+			return err
+		}
+		c, err := r.open(dirs.Cache)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return f(ctx, both{s, c}, args)
+	})
+}
+
+// both are the two ends between which images go.
+type both struct {
+	site  *site.Site
+	cache *client.Client
+}
+
+func newCacheList(a *app) *cobra.Command {
+	var r remote
+	c := &cobra.Command{
+		Use: "ls", Short: "List the images of a cache", Aliases: []string{"list"}, Args: cobra.NoArgs,
+		RunE: r.withCache(func(ctx context.Context, c *client.Client, _ []string) error {
+			all, err := c.Images(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(all)
+			}
+			t := a.rows("key", "namespace", "base", "packages", "size", "used", "asked for")
+			for _, e := range all {
+				t.AppendRow(table.Row{e.Key.Short(), e.Namespace, e.Suite, e.Packages, human(e.Bytes), ago(e.Used), view.Cut(strings.Join(e.Wanted, " "), 50)})
+			}
+			t.Render()
+			return nil
+		}),
+	}
+	r.flags(c)
+	return c
+}
+
+func newCacheStatus(a *app) *cobra.Command {
+	var r remote
+	c := &cobra.Command{
+		Use: "status", Short: "Show how a cache does", Args: cobra.NoArgs,
+		RunE: r.withCache(func(ctx context.Context, c *client.Client, _ []string) error {
+			s, err := c.Stats(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(s)
+			}
+			quota := "no quota"
+			if s.Quota > 0 {
+				quota = "quota " + human(s.Quota)
+			}
+			a.say("namespace %s: %d images, %s in %d blobs, %s", s.Namespace, s.Images, human(s.Bytes), s.Blobs, quota)
+			a.say("%d unfinished uploads of %s, %d builds under way", s.Uploads, human(s.Reserved), s.Leases)
+			a.say("served %s since %s", human(s.Served), s.Started.Format(time.DateTime))
+			return nil
+		}),
+	}
+	r.flags(c)
+	return c
+}
+
+func newCachePush(a *app) *cobra.Command {
+	var r remote
+	c := &cobra.Command{
+		Use: "push KEY", Short: "Give an image of this host to a cache", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeImages,
+		RunE: a.withBoth(&r, func(ctx context.Context, b both, args []string) error {
+			e, err := b.site.Cache.Match(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			m, err := b.site.Cache.Find(ctx, e.Key)
+			if err != nil {
+				return err
+			}
+			return b.cache.Push(ctx, b.site.Cache.Store, client.Pushed{Manifest: m, BuildTime: e.BuildTime})
+		}),
+	}
+	r.flags(c)
+	return c
+}
+
+// maxRelatives bounds the images of this host whose layers a fetch compares.
+const maxRelatives = 4
+
+func newCachePull(a *app) *cobra.Command {
+	var r remote
+	c := &cobra.Command{
+		Use: "pull KEY", Short: "Take an image from a cache", Args: cobra.ExactArgs(1),
+		Long: `Take an image from a cache. Layers of this host's images that are like it are not
+sent again: only what differs is.`,
+		RunE: a.withBoth(&r, func(ctx context.Context, b both, args []string) error {
+			key, err := b.match(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			got, err := b.pull(ctx, key)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(got)
+			}
+			a.say("image %s: %s received, %s were here", key.Short(), human(got.Received), human(got.Copied))
+			return nil
+		}),
+	}
+	r.flags(c)
+	return c
+}
+
+// match finds the key that begins with prefix in the cache.
+func (b both) match(ctx context.Context, prefix string) (ore.Key, error) {
+	if key, err := ore.ParseKey(prefix); err == nil {
+		return key, nil
+	}
+	all, err := b.cache.Images(ctx)
+	if err != nil {
+		return "", err
+	}
+	var found []wire.Listed
+	for _, e := range all {
+		if len(prefix) >= 4 && strings.HasPrefix(string(e.Key), prefix) && (len(found) == 0 || found[0].Key != e.Key) {
+			found = append(found, e)
+		}
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("image %q: %d of the cache's begin so: give more digits of a key that 'ore cache ls' shows", prefix, len(found))
+	}
+	return found[0].Key, nil
+}
+
+// pull fetches an image and lists it on this host.
+func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
+	near, err := b.relatives(ctx, key)
+	if err != nil {
+		return client.Traffic{}, err
+	}
+	var first *image.Manifest
+	if len(near) > 0 {
+		first = &near[0]
+	}
+	f, err := b.cache.Find(ctx, key, first)
+	if err != nil {
+		return client.Traffic{}, err
+	}
+	begun := time.Now()
+	got, err := b.cache.Fetch(ctx, f.Manifest, b.site.Cache.Store, near)
+	got.Received += f.Traffic
+	if err != nil {
+		return got, err
+	}
+	_, err = b.site.Cache.RegisterSigned(ctx, f.Manifest, f.Signature, time.Since(begun))
+	return got, err
+}
+
+// relatives returns the images of this host that were used last.
+func (b both) relatives(ctx context.Context, key ore.Key) ([]image.Manifest, error) {
+	all, err := b.site.Cache.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var near []image.Manifest
+	for _, e := range all {
+		if e.Key == key || len(near) == maxRelatives {
+			continue
+		}
+		m, err := b.site.Cache.Find(ctx, e.Key)
+		if errors.Is(err, image.ErrMissing) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		near = append(near, m)
+	}
+	return near, nil
+}
+
+func newCacheRemove(_ *app) *cobra.Command {
+	var r remote
+	c := &cobra.Command{
+		Use: "rm KEY", Short: "Remove an image from a cache", Args: cobra.ExactArgs(1),
+		RunE: r.withCache(func(ctx context.Context, c *client.Client, args []string) error {
+			key, err := both{cache: c}.match(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return c.Forget(ctx, key)
+		}),
+	}
+	r.flags(c)
+	return c
+}
