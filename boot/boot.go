@@ -14,7 +14,7 @@ import (
 
 // format is part of the name of each initramfs: it changes when their content
 // does for the same input.
-const format = "1"
+const format = "2"
 
 // Config is what boot works with. All fields but UML and InitDigest are needed.
 type Config struct {
@@ -189,6 +189,11 @@ func (b *Boot) initrd(list []wanted) error {
 		if err != nil {
 			return err
 		}
+		for i, m := range order {
+			if order[i].data, err = strip(m.data); err != nil {
+				return fmt.Errorf("module %s: %w", m.name, err)
+			}
+		}
 		return WriteCPIO(f, initramfs(b.config.Init, order)...)
 	})
 	if err != nil {
@@ -197,16 +202,25 @@ func (b *Boot) initrd(list []wanted) error {
 	return nil
 }
 
+// mountedLayers is for how many layers there are folders to mount them on; for
+// more, of which an image has none, ore-init makes its own.
+const mountedLayers = 5
+
 // initramfs is the content of an initramfs (see the package's comment).
 func initramfs(init []byte, order []module) []Entry {
 	entries := []Entry{
 		{Path: "dev", Mode: modeFolder},
 		{Path: "dev/console", Mode: modeChar, Major: 5, Minor: 1},
 		{Path: "ore", Mode: modeFolder},
+		{Path: "ore/disk", Mode: modeFolder},
 		{Path: "ore/lib", Mode: modeFolder},
+		{Path: "ore/root", Mode: modeFolder},
 		{Path: "proc", Mode: modeFolder},
 		{Path: "sys", Mode: modeFolder},
 		{Path: "init", Mode: modeExec, Data: init},
+	}
+	for i := range mountedLayers {
+		entries = append(entries, Entry{Path: fmt.Sprintf("ore/layer%d", i), Mode: modeFolder})
 	}
 	var list strings.Builder
 	for _, m := range order {

@@ -15,9 +15,10 @@
 //
 //	/init              ore-init, given by the caller
 //	/ore/modules       the modules to load, one path a line, in the order of loading
-//	/ore/lib/*.ko      these modules, decompressed
+//	/ore/lib/*.ko      these modules, decompressed, without debugging information
 //	/dev/console       so that init has its standard streams
 //	/dev /proc /sys    empty
+//	/ore/root /ore/disk /ore/layer*   empty, to mount on
 //
 // and nothing else, so it is small and made in milliseconds. Identity and
 // token of a machine are a second archive, which its driver appends.
@@ -36,6 +37,17 @@
 // [Disk] copies a master, made once per size by the shelf's mke2fs with options
 // under which 20 GB of ext4 allocate 128 KiB in three pieces; a machine's disk
 // costs a fraction of a millisecond and nothing more until it is written.
+//
+// # What is known of the bytes that machines boot
+//
+// A package is compared with its digest in the archive's signed index when it
+// is unpacked. What is made of it (initramfs, vmlinux, modules, disk) is made by
+// this program from that tree, and flushed to the disk before it has a name.
+// Neither the tree nor what was made is read and hashed again at each start,
+// which would cost more than the start: they lie in a folder that only its owner
+// writes to, and who can write there can exchange ore's other state as well.
+// This is less than what images have, whose layers package image compares with
+// their digests before machines get them.
 //
 // All that is kept is named by the digest of what it was made from, and
 // appears whole: files are written without a name (O_TMPFILE) and linked.
