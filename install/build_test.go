@@ -71,7 +71,7 @@ func builder(t testing.TB, dir string, debs deb.Fetcher) *Builder {
 // layers; only what is needed is decoded.
 func TestBuildAgain(t *testing.T) {
 	env, a := lock(t, "bookworm", "netcat-openbsd")
-	dir := testDir(t)
+	dir := t.TempDir() // of its own: at the end all that is kept is taken away
 	b := builder(t, dir, a)
 	start := time.Now()
 	first, err := b.Build(t.Context(), Request{Environment: env})
