@@ -254,6 +254,7 @@ func fill(dir string, n int64) error {
 
 // mounting are the stages of a machine's start between an image on the host
 // and its root mounted, by the names that the machine and its node give them.
+// The kernel's whole set of modules ("kernel modules") is no part of either.
 func mounting() []string {
 	return []string{"private disk", "modules", "devices", "layers", "disk", "overlay", "root"}
 }

@@ -14,4 +14,11 @@
 //
 // Not XDG_RUNTIME_DIR, since that is usually a small tmpfs and machines' private
 // disks, sparse files that may grow, lie in the run folder.
+//
+// # User Mode Linux
+//
+// It comes from Debian's newest stable suite, whatever the host runs, since that
+// one's kernel is much faster; where the mirror does not have it, from the suite
+// of the tools. ORE_UML_SUITE names another one, for which nothing stands in. A
+// lock names the suite of its kernels and has them started.
 package site
