@@ -49,6 +49,10 @@ type Cache struct {
 	mu    sync.Mutex // guards known
 	known known
 
+	// writer holds a value while this process writes: SQLite lets one write at
+	// a time, and its own way of waiting is to sleep and try again.
+	writer chan struct{}
+
 	flights flights
 }
 
@@ -86,7 +90,7 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	}
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
-	c := &Cache{Store: store, config: config, db: db, dir: dir}
+	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1)}
 	if err := errors.Join(c.migrate(ctx), c.collect(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), db.Close())
 	}

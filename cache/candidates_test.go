@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"testing"
@@ -255,18 +254,6 @@ func asks(seed uint64, world []ore.Environment) func() ore.Environment {
 	}
 }
 
-// coldVariable names the folder for a child that opens it, asks once and says
-// how long that took.
-const coldVariable = "ORE_TEST_CANDIDATES"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(coldVariable); dir != "" {
-		cold(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
-
 func cold(dir string) {
 	env := asks(uint64(os.Getpid()), world(1, 40, 300))()
 	begun := time.Now()
@@ -315,9 +302,7 @@ func BenchmarkCandidates(b *testing.B) {
 	b.Run("cold", func(b *testing.B) {
 		var times []time.Duration
 		for b.Loop() {
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), coldVariable+"="+dir)
-			out, err := cmd.CombinedOutput()
+			out, err := child("cold", dir).CombinedOutput()
 			if err != nil {
 				b.Fatal(err, string(out))
 			}

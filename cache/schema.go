@@ -196,6 +196,12 @@ func (c *Cache) putOld(ctx context.Context, tx *sql.Tx, e old) error {
 
 // write runs f in a transaction that is the only one that writes.
 func (c *Cache) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	select {
+	case c.writer <- struct{}{}:
+		defer func() { <-c.writer }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	tx, err := c.db.BeginTx(ctx, nil) // immediate, by the connection's settings
 	if err != nil {
 		return err

@@ -1,0 +1,7 @@
+//go:build !system
+
+package cache
+
+import "testing"
+
+func TestKilledAtAnyMoment(t *testing.T) { testKills(t, 8) }
