@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"ore"
 	"ore/cluster"
 	"ore/image"
 	"ore/image/export"
+	"ore/install/kept"
 	"ore/plan"
 )
 
@@ -77,6 +79,16 @@ func (s *Site) Verify(ctx context.Context, key ore.Key) error {
 		errs = append(errs, s.Cache.Verify(ctx, l.Digest))
 	}
 	return errors.Join(errs...)
+}
+
+// PruneBuilds removes what builds use again, until the rest has at most limit
+// bytes, and returns the bytes that came free. Kept .debs go last.
+func (s *Site) PruneBuilds(ctx context.Context, limit int64) (int64, error) {
+	freed, err := s.builder(nil, nil).Prune(ctx, filepath.Join(s.Dirs.Cache, "deb", "debs"), limit)
+	if errors.Is(err, kept.ErrBusy) {
+		return 0, nil // the next time will do
+	}
+	return freed.Bytes, err
 }
 
 // PruneTools removes programs that nobody has used for long.

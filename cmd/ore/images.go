@@ -14,6 +14,7 @@ import (
 	"ore/cache"
 	"ore/cmd/ore/view"
 	"ore/image"
+	"ore/install/kept"
 	"ore/image/export"
 	"ore/job"
 	"ore/site"
@@ -153,14 +154,20 @@ func (a *app) forget(ctx context.Context, s *site.Site, e cache.Entry) error {
 }
 
 func newImagesPrune(a *app) *cobra.Command {
-	var keep string
+	var keep, builds string
 	var dry bool
 	c := &cobra.Command{
 		Use: "prune", Short: "Remove the least valuable images until the rest fits a size", Args: cobra.NoArgs,
 		Long: `Remove images until the rest fits into --keep, the least valuable first: those
-that save the fewest seconds for the space that removing them frees.`,
+that save the fewest seconds for the space that removing them frees. What is kept
+to make builds faster (unpacked trees, decoded packages, then .debs, which locks
+may need) is bounded by --keep-builds, what was not used for longest first.`,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
 			quota, err := job.ParseSize(keep)
+			if err != nil {
+				return usageError{err}
+			}
+			bound, err := job.ParseSize(builds)
 			if err != nil {
 				return usageError{err}
 			}
@@ -175,11 +182,16 @@ that save the fewest seconds for the space that removing them frees.`,
 			if err != nil {
 				return err
 			}
-			a.say("%s freed", human(freed))
+			more, err := s.PruneBuilds(ctx, bound)
+			if err != nil {
+				return err
+			}
+			a.say("%s of images and %s of builds freed", human(freed), human(more))
 			return s.PruneTools(ctx)
 		}),
 	}
 	c.Flags().StringVar(&keep, "keep", "10G", "`size` that the images may have together")
+	c.Flags().StringVar(&builds, "keep-builds", job.FormatSize(kept.Limit), "`size` that what builds use again may have together")
 	c.Flags().BoolVar(&dry, "dry-run", false, "only say of each image whether it would go, and why")
 	return c
 }
