@@ -1,4 +1,4 @@
-package main
+package caching
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"ore"
 	"ore/cache/serve/client"
 	"ore/cache/serve/wire"
-	"ore/cmd/ore/view"
 	"ore/image"
+	"ore/job"
 	"ore/site"
 )
 
@@ -42,9 +42,9 @@ func (r *remote) flags(c *cobra.Command) {
 }
 
 // open makes a client that keeps unfinished things below dir.
-func (r *remote) open(dir string) (*client.Client, error) {
+func (r *remote) open(a *Shell, dir string) (*client.Client, error) {
 	if r.url == "" {
-		return nil, usageError{fmt.Errorf("no cache: give --cache, or set %s", cacheVariable)}
+		return nil, a.Usage(fmt.Errorf("no cache: give --cache, or set %s", cacheVariable))
 	}
 	c := client.Config{URL: r.url, Token: os.Getenv(tokenVariable), Dir: filepath.Join(dir, "remote")}
 	if r.tokenFile != "" {
@@ -72,13 +72,13 @@ func (r *remote) open(dir string) (*client.Client, error) {
 }
 
 // withCache opens the cache alone for one command.
-func (r *remote) withCache(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+func (r *remote) withCache(a *Shell, f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		dirs, err := site.FindDirs(os.Getenv)
 		if err != nil {
 			return err
 		}
-		c, err := r.open(dirs.Cache)
+		c, err := r.open(a, dirs.Cache)
 		if err != nil {
 			return err
 		}
@@ -88,19 +88,25 @@ func (r *remote) withCache(f func(ctx context.Context, c *client.Client, args []
 }
 
 // withBoth opens the site and the cache for one command.
-func (a *app) withBoth(r *remote, f func(ctx context.Context, b both, args []string) error) func(*cobra.Command, []string) error {
-	return a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		s, err := a.Open(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
 		dirs, err := site.FindDirs(os.Getenv)
 		if err != nil {
 			return err
 		}
-		c, err := r.open(dirs.Cache)
+		c, err := r.open(a, dirs.Cache)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		return f(ctx, both{s, c}, args)
-	})
+	}
 }
 
 // both are the two ends between which images go.
@@ -109,21 +115,21 @@ type both struct {
 	cache *client.Client
 }
 
-func newCacheList(a *app) *cobra.Command {
+func newCacheList(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "ls", Short: "List the images of a cache", Aliases: []string{"list"}, Args: cobra.NoArgs,
-		RunE: r.withCache(func(ctx context.Context, c *client.Client, _ []string) error {
+		RunE: r.withCache(a, func(ctx context.Context, c *client.Client, _ []string) error {
 			all, err := c.Images(ctx)
 			if err != nil {
 				return err
 			}
-			if a.json {
+			if *a.JSON {
 				return a.print(all)
 			}
-			t := a.rows("key", "namespace", "base", "packages", "size", "used", "asked for")
+			t := a.Rows("key", "namespace", "base", "packages", "size", "used", "asked for")
 			for _, e := range all {
-				t.AppendRow(table.Row{e.Key.Short(), e.Namespace, e.Suite, e.Packages, human(e.Bytes), ago(e.Used), view.Cut(strings.Join(e.Wanted, " "), 50)})
+				t.AppendRow(table.Row{e.Key.Short(), e.Namespace, e.Suite, e.Packages, job.FormatSize(e.Bytes), e.Used.Format(time.DateTime), cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
 			return nil
@@ -133,25 +139,25 @@ func newCacheList(a *app) *cobra.Command {
 	return c
 }
 
-func newCacheStatus(a *app) *cobra.Command {
+func newCacheStatus(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "status", Short: "Show how a cache does", Args: cobra.NoArgs,
-		RunE: r.withCache(func(ctx context.Context, c *client.Client, _ []string) error {
+		RunE: r.withCache(a, func(ctx context.Context, c *client.Client, _ []string) error {
 			s, err := c.Stats(ctx)
 			if err != nil {
 				return err
 			}
-			if a.json {
+			if *a.JSON {
 				return a.print(s)
 			}
 			quota := "no quota"
 			if s.Quota > 0 {
-				quota = "quota " + human(s.Quota)
+				quota = "quota " + job.FormatSize(s.Quota)
 			}
-			a.say("namespace %s: %d images, %s in %d blobs, %s", s.Namespace, s.Images, human(s.Bytes), s.Blobs, quota)
-			a.say("%d unfinished uploads of %s, %d builds under way", s.Uploads, human(s.Reserved), s.Leases)
-			a.say("served %s since %s", human(s.Served), s.Started.Format(time.DateTime))
+			a.say("namespace %s: %d images, %s in %d blobs, %s", s.Namespace, s.Images, job.FormatSize(s.Bytes), s.Blobs, quota)
+			a.say("%d unfinished uploads of %s, %d builds under way", s.Uploads, job.FormatSize(s.Reserved), s.Leases)
+			a.say("served %s since %s", job.FormatSize(s.Served), s.Started.Format(time.DateTime))
 			return nil
 		}),
 	}
@@ -159,10 +165,10 @@ func newCacheStatus(a *app) *cobra.Command {
 	return c
 }
 
-func newCachePush(a *app) *cobra.Command {
+func newCachePush(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
-		Use: "push KEY", Short: "Give an image of this host to a cache", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeImages,
+		Use: "push KEY", Short: "Give an image of this host to a cache", Args: cobra.ExactArgs(1), ValidArgsFunction: a.Complete,
 		RunE: a.withBoth(&r, func(ctx context.Context, b both, args []string) error {
 			e, err := b.site.Cache.Match(ctx, args[0])
 			if err != nil {
@@ -182,7 +188,7 @@ func newCachePush(a *app) *cobra.Command {
 // maxRelatives bounds the images of this host whose layers a fetch compares.
 const maxRelatives = 4
 
-func newCachePull(a *app) *cobra.Command {
+func newCachePull(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "pull KEY", Short: "Take an image from a cache", Args: cobra.ExactArgs(1),
@@ -197,10 +203,10 @@ sent again: only what differs is.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
+			if *a.JSON {
 				return a.print(got)
 			}
-			a.say("image %s: %s received, %s were here", key.Short(), human(got.Received), human(got.Copied))
+			a.say("image %s: %s received, %s were here", key.Short(), job.FormatSize(got.Received), job.FormatSize(got.Copied))
 			return nil
 		}),
 	}
@@ -276,11 +282,11 @@ func (b both) relatives(ctx context.Context, key ore.Key) ([]image.Manifest, err
 	return near, nil
 }
 
-func newCacheRemove(_ *app) *cobra.Command {
+func newCacheRemove(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "rm KEY", Short: "Remove an image from a cache", Args: cobra.ExactArgs(1),
-		RunE: r.withCache(func(ctx context.Context, c *client.Client, args []string) error {
+		RunE: r.withCache(a, func(ctx context.Context, c *client.Client, args []string) error {
 			key, err := both{cache: c}.match(ctx, args[0])
 			if err != nil {
 				return err
@@ -290,4 +296,12 @@ func newCacheRemove(_ *app) *cobra.Command {
 	}
 	r.flags(c)
 	return c
+}
+
+// cut returns the first n letters of s.
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
 }
