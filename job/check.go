@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -45,7 +46,7 @@ func checkMachines(j ore.Job) error {
 	}
 	for _, p := range j.Run.Publish {
 		if p.Rank >= m.Count {
-			return fmt.Errorf("publish %s: there is no rank %d among %d machines: use 0 to %d", p.Listen, p.Rank, m.Count, m.Count-1)
+			return fmt.Errorf("publish %s: there is no rank %d: the last one is %d", p.Listen, p.Rank, m.Count-1)
 		}
 	}
 	return nil
@@ -56,7 +57,7 @@ func checkMachines(j ore.Job) error {
 func checkFiles(j ore.Job) error {
 	look := func(what, path string) error {
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%s %s: %w: correct the path or make the file", what, path, err)
+			return fmt.Errorf("%s %s: %w: correct the path or make the file", what, path, cause(err))
 		}
 		return nil
 	}
@@ -81,6 +82,49 @@ func checkFiles(j ore.Job) error {
 			}
 		}
 	}
+	return checkPlaces(j.Wants.Files)
+}
+
+// cause leaves out of an error which file it is about, where that is said.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// inMemory are folders that a machine mounts something over, and standing those
+// that every Debian system has (file-hierarchy(7)).
+var (
+	inMemory = [...]string{"/dev", "/proc", "/sys", "/run"}
+	standing = [...]string{"/bin", "/boot", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/root", "/sbin", "/srv", "/tmp", "/usr", "/var",
+		"/etc/apt", "/usr/bin", "/usr/lib", "/usr/local", "/usr/sbin", "/usr/share", "/var/cache", "/var/lib", "/var/log", "/var/tmp"}
+)
+
+// checkPlaces refuses files where none can be, before anything is built. The
+// files come sorted by path.
+func checkPlaces(files []ore.File) error {
+	content := map[string]bool{}
+	for _, f := range files {
+		for _, d := range inMemory {
+			if f.Path == d || strings.HasPrefix(f.Path, d+"/") {
+				return fmt.Errorf("file %s: a machine has %s in memory, over what an image has there: use another path", f.Path, d)
+			}
+		}
+		if info, err := os.Stat(f.Source); f.Source != "" && err == nil && info.IsDir() {
+			continue // it is merged into the folder
+		}
+		if slices.Contains(standing[:], f.Path) {
+			return fmt.Errorf("file %s: this is a folder of every machine: name a file in it", f.Path)
+		}
+		for d := filepath.Dir(f.Path); d != "/" && d != "."; d = filepath.Dir(d) {
+			if content[d] {
+				return fmt.Errorf("file %s: %s is to be a file, not a folder: change one of them", f.Path, d)
+			}
+		}
+		content[f.Path] = true
+	}
 	return nil
 }
 
@@ -102,7 +146,7 @@ func checkVariables(j ore.Job) error {
 		}
 		info, err := os.Stat(s.File)
 		if err != nil {
-			return fmt.Errorf("secret %s %s: %w: correct the path or make the file", name, s.File, err)
+			return fmt.Errorf("secret %s %s: %w: correct the path or make the file", name, s.File, cause(err))
 		}
 		if t := info.Mode().Type(); t != 0 && t != fs.ModeNamedPipe || info.Size() > maxSecret {
 			return fmt.Errorf("secret %s %s: not a file or pipe of at most %s: use one", name, s.File, FormatSize(maxSecret))
@@ -141,7 +185,7 @@ func checkRun(r ore.Run) error {
 	case r.Retries < 0 || r.Retries > MaxRetries:
 		return fmt.Errorf("run: retries is %d: use 0 to %d", r.Retries, MaxRetries)
 	case r.Mode == ore.Array && r.Tasks == (ore.Tasks{}):
-		return fmt.Errorf("run: mode array without tasks: give run.tasks with from or glob")
+		return fmt.Errorf("run: mode array without tasks: give --tasks or --task-files, or run.tasks with from or glob in the job file")
 	case r.Mode != ore.Array && r.Tasks != (ore.Tasks{}):
 		return fmt.Errorf("run: tasks with mode %s: use mode array", r.Mode)
 	}

@@ -169,6 +169,7 @@ func TestCheck(t *testing.T) {
 	good := Default("")
 	good.Run.Command = []string{"true"}
 	good.Run.Inputs = []string{in}
+	good.Wants.Files = []ore.File{{Path: "/etc", Source: dir}, {Path: "/etc/motd"}, {Path: "/opt/a"}, {Path: "/runner"}}
 	if err := Check(good, true); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +186,11 @@ func TestCheck(t *testing.T) {
 		{"array without tasks", func(j *ore.Job) { j.Run.Mode = ore.Array }, "without tasks"},
 		{"tasks without array", func(j *ore.Job) { j.Run.Tasks.From = in }, "use mode array"},
 		{"rank to publish", func(j *ore.Job) { j.Run.Publish = []ore.Port{{Rank: 1}} }, "no rank 1"},
+		{"a file where a folder is", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/etc", Content: []byte("x")}} }, "file /etc: this is a folder of every machine: name a file in it"},
+		{"a file copied to where a folder is", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/usr/bin", Source: in}} }, "file /usr/bin: this is a folder"},
+		{"a file that machines hide", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/run/x"}} }, "file /run/x: a machine has /run in memory"},
+		{"a file below a file", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/opt/a"}, {Path: "/opt/a/b/c"}} }, "file /opt/a/b/c: /opt/a is to be a file"},
+		{"an input that is a pipe", func(j *ore.Job) { j.Run.Inputs = []string{"/dev/null"} }, "input /dev/null: a device: use a file or folder"},
 		{"little memory", func(j *ore.Job) { j.Machines.Memory = 1 << 20 }, "use 48M to 4T"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {

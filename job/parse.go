@@ -21,7 +21,7 @@ import (
 func Load(path string, base ore.Job) (ore.Job, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return ore.Job{}, fmt.Errorf("read job file: %w: correct the path or make the file", err)
+		return ore.Job{}, fmt.Errorf("read job file %s: %w: correct the path or make the file", path, cause(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()

@@ -20,6 +20,7 @@ var advice = [...]struct{ words, text string }{
 	{"did not find expected key", "no key of the mapping that begins in line %d: allowed is 'key: value' at the same indentation"},
 	{"unknown anchor", "an alias (*name) of nothing: allowed are names that an anchor (&name) gave before; a value with * in front needs quotes"},
 	{"expected single document", "more than one document: allowed is one job a file"},
+	{"no documents", "an empty file: allowed are the keys environment, machines, name, network, run"},
 	{"UTF-8", "no text: allowed is UTF-8"},
 	{"control characters", "a control character: allowed is text"},
 }

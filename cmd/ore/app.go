@@ -46,6 +46,9 @@ func (a *app) flags(root *cobra.Command) {
 
 // open opens this host's site, pinned to a lock if there is one.
 func (a *app) open(ctx context.Context, pinned *site.Lock) (*site.Site, error) {
+	if err := checkMirror(a.mirror); err != nil {
+		return nil, usageError{err}
+	}
 	dirs, err := site.FindDirs(os.Getenv)
 	if err != nil {
 		return nil, err

@@ -244,6 +244,9 @@ func (j *jobFlags) applyRun(out *ore.Job) error {
 		if err != nil {
 			return err
 		}
+		if j.set("mode") && r.Mode != ore.Array {
+			return fmt.Errorf("--mode %s: a list of tasks was given: use --mode array or leave it out", r.Mode)
+		}
 		*to, r.Mode = p, ore.Array
 	}
 	if j.set("timeout") {

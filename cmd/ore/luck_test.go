@@ -27,13 +27,11 @@ func TestJobsThatMisbehave(t *testing.T) {
 		out     string
 		words   []string
 	}{
-		{"panics its kernel", nil, "echo before; echo c >/proc/sysrq-trigger; sleep 100", ore.ExitFailed, "before\n",
-			[]string{"machine m0 is lost: kernel panic: --retries", "the end of its console"}},
 		{"takes more memory than there is", []string{"-m", "96M"}, `perl -e 'push @x, "x" x 1_000_000 while 1'; echo "perl: $?"`, 0, "perl: 137\n",
 			[]string{"machine m0: out of memory: its kernel killed perl: give machines more memory than 96 MiB"}},
 		{"forks without end", []string{"--timeout", "5s"}, `perl -e 'fork while 1'`, ore.ExitTimeout, "", []string{"time limit of 5s reached"}},
 		{"fills its disk", []string{"--disk", "64M"}, "cat /dev/zero >/big; rm /big; echo freed", 0, "freed\n", []string{"No space left on device"}},
-		{"breaks its network", nil, cutNetwork, 0, "cut\n", nil},
+		{"breaks its network", nil, cutNetwork, 0, "the DNS answers\ncut\nthe DNS is out of reach\nstill here\n", nil},
 		{"ends every process that it can", nil, "sleep 1000 & kill -9 -1; echo alone", 0, "alone\n", nil},
 		{"leaves a process behind", nil, "sleep 1000 & echo left", 0, "left\n", nil},
 		{"closes its output and goes on", nil, "exec >&- 2>&-; sleep 0.2; exit 4", 4, "", nil},
@@ -53,10 +51,40 @@ func TestJobsThatMisbehave(t *testing.T) {
 	}
 }
 
-// cutNetwork takes the interface down with the ioctl SIOCSIFFLAGS
+// What a machine said before its kernel panicked is kept, and its console shown.
+func TestKernelPanic(t *testing.T) {
+	p := someone(t)
+	in, word, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer word.Close()
+	r := p.beginFed(t, in, "run", "-q", "--results", p.results(t), "--", "sh", "-c", "echo before; read x; echo c >/proc/sysrq-trigger; sleep 1000")
+	r.saw(t, "before\n")
+	if _, err := word.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	o := r.end(t)
+	if o.code != ore.ExitFailed || o.out != "before\n" {
+		t.Errorf("%v", o)
+	}
+	for _, w := range []string{"machine m0 is lost: kernel panic: --retries", "the end of its console"} {
+		if !strings.Contains(o.err, w) {
+			t.Errorf("does not say %q: %v", w, o)
+		}
+	}
+}
+
+// cutNetwork shows that the network works, takes the interface down with the ioctl SIOCSIFFLAGS
 // (netdevice(7)), since the base has no program for that.
-const cutNetwork = `perl -MSocket -e 'socket(S, AF_INET, SOCK_DGRAM, 0) or die; for (glob "/sys/class/net/*") { s,.*/,,;
-	ioctl(S, 0x8914, pack("a16 s x22", $_, 0)) or die "$_: $!" }' && grep -c up /sys/class/net/*/operstate >/dev/null || echo cut`
+const cutNetwork = `
+ask() { getent -s hosts:dns hosts m0 >/dev/null && echo the DNS answers || echo the DNS is out of reach; }
+ask
+perl -MSocket -e 'socket(S, AF_INET, SOCK_DGRAM, 0) or die; for (glob "/sys/class/net/*") { s,.*/,,;
+	ioctl(S, 0x8914, pack("a16 s x22", $_, 0)) or die "$_: $!" }' && grep -c up /sys/class/net/*/operstate >/dev/null || echo cut
+ask
+echo still here`
 
 // machinePids are the first processes of the machine's hypervisor.
 func (p *person) machinePids(t *testing.T, machine string) []int {
@@ -144,14 +172,22 @@ func TestHypervisorKilledFromOutside(t *testing.T) {
 func TestRetriesStartALostMachineAgain(t *testing.T) {
 	p := someone(t)
 	results := p.results(t)
-	p.file(t, "input", "i\n")
+	p.file(t, "input", "wait\n")
 	r := p.begin(t, "run", "-q", "--retries", "1", "--results", results, "-i", "input", "-o", "out", "--", "sh", "-c",
-		"cat input; echo ready; read x </dev/zero; echo out >out")
+		`cat input; echo ready; [ "$(cat input)" = go ] || sleep 1000; [ ! -e dirt ] && echo "$(cat input)" >out; exit 3`)
 	r.saw(t, "ready")
+	p.file(t, "input", "go\n") // inputs are put there again: this is how the job knows
 	kill(t, p.machinePids(t, "m0")...)
-	r.saw(t, "ready\ni\nready")
-	r.signal(t, syscall.SIGINT)
-	r.end(t)
+	o := r.end(t)
+	if o.code != 3 || o.out != "wait\nready\ngo\nready\n" {
+		t.Errorf("the job did not end by itself on the second machine: %v", o)
+	}
+	if got := read(t, only(t, results), "0", "out"); got != "go\n" {
+		t.Errorf("output %q", got)
+	}
+	if res := result(t, results); res.Kind != ore.Finished || res.ExitCode != 3 {
+		t.Errorf("%+v", res)
+	}
 }
 
 // Each of these processes may be killed: then all of the job is gone at once,

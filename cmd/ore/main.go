@@ -114,8 +114,9 @@ hardware virtualisation.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w: see '%s --help'", err, c.CommandPath())}
+		return usageError{fmt.Errorf("%w: see '%s --help'", plainFlagError(err), c.CommandPath())}
 	})
+	root.SuggestionsMinimumDistance = 2
 	a := &app{io: io}
 	a.flags(root)
 	root.AddGroup(
@@ -156,7 +157,7 @@ func blameUser(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{fmt.Errorf("%w: see '%s --help'", err, c.CommandPath())}
+				return usageError{fmt.Errorf("%w: see '%s --help'", plainArgsError(c, args, err), c.CommandPath())}
 			}
 			return nil
 		}

@@ -63,8 +63,17 @@ func (r *running) check() {
 // begin starts the command.
 func (p *person) begin(t *testing.T, args ...string) *running {
 	t.Helper()
+	return p.beginFed(t, nil, args...)
+}
+
+// beginFed starts the command with a standard input, nil for none.
+func (p *person) beginFed(t *testing.T, in *os.File, args ...string) *running {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	r := &running{cmd: p.command(ctx, args...), cancel: cancel}
+	if in != nil {
+		r.cmd.Stdin = in
+	}
 	r.cmd.Stdout, r.cmd.Stderr = stream{r, &r.out}, stream{r, &r.errs}
 	if err := r.cmd.Start(); err != nil {
 		cancel()

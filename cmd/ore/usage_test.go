@@ -43,6 +43,12 @@ func TestRefusals(t *testing.T) {
 		{"no tasks", []string{"--tasks", "empty", "--", "true"}, []string{"there are none", "give"}},
 		{"no files of tasks", []string{"--task-files", "nosuch*", "--", "true"}, []string{"there are none", "give"}},
 		{"an unknown flag", []string{"--nosuch", "--", "true"}, []string{"--nosuch", "ore run --help"}},
+		{"an empty job file", []string{"-f", "empty"}, []string{"empty:1:1: an empty file: allowed are the keys"}},
+		{"a number that is none", []string{"-n", "x", "--", "true"}, []string{`--machines "x": use a whole number: see 'ore run --help'`}},
+		{"a time without a unit", []string{"--timeout", "5", "--", "true"}, []string{`--timeout "5": use a time such as 90s`}},
+		{"tasks on each machine", []string{"--tasks", "x", "--mode", "each", "--", "true"}, []string{"--mode each: a list of tasks was given: use --mode array"}},
+		{"a mirror that is none", []string{"--mirror", "foo", "--", "true"}, []string{`--mirror "foo": not a mirror's address: use one such as`}},
+		{"standard input for two", []string{"-n", "2", "--stdin", "--", "true"}, []string{"--stdin: more than one machine"}},
 		{"an unknown mode", []string{"--mode", "all", "--", "true"}, []string{"use each, first or array"}},
 		{"a port of no machine", []string{"--publish", "0:1:80", "--", "true"}, []string{"there is no rank 1"}},
 		{"a lock that is not there", []string{"--lock", "nosuch.lock", "--", "true"}, []string{"nosuch.lock"}},
@@ -63,6 +69,9 @@ func TestUnknownCommandsAndWords(t *testing.T) {
 	for _, args := range [][]string{{"rnu"}, {"images", "lsx"}, {"version", "more"}, {"exec", "bed"}, {"grow"}, {"down"}, {"jobs", "rm"}, {"cp", "a", "b"}} {
 		p.refused(t, ore.ExitUsage, []string{"ore: "}, args...)
 	}
+	p.refused(t, ore.ExitUsage, []string{`no command "rnu": did you mean run?`}, "rnu")
+	p.refused(t, ore.ExitUsage, []string{`build: it takes no word such as "extra"`}, "build", "extra")
+	p.refused(t, ore.ExitUsage, []string{"exec: one word is not what it takes: write 'ore exec NAME [flags] -- command"}, "exec", "bed")
 }
 
 func TestUnknownPackage(t *testing.T) {
