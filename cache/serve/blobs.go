@@ -145,13 +145,18 @@ func (s *Server) patch(r *request) error {
 	if err != nil {
 		return err
 	}
+	if int64(len(b)) >= target.Size {
+		r.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	s.served.Add(int64(len(b)))
 	r.w.Header().Set(wire.HeaderFrom, string(old.Digest))
 	return r.send("application/octet-stream", b)
 }
 
 // nearest opens the blob with which target has most in common, or nil if there
-// is none with enough.
+// is none with enough. Of those with nothing in common the one of the most
+// similar size is taken.
 func (s *Server) nearest(r *request, target chunk.Blob, have []ore.Digest) (*os.File, chunk.Blob, error) {
 	want, err := s.derived.list(r.Context(), target)
 	if err != nil {
@@ -159,7 +164,7 @@ func (s *Server) nearest(r *request, target chunk.Blob, have []ore.Digest) (*os.
 	}
 	var best *os.File
 	var old chunk.Blob
-	most := int64(leastShared * float64(target.Size))
+	var most int64
 	for _, d := range have {
 		if d == target.Digest {
 			continue
@@ -169,14 +174,19 @@ func (s *Server) nearest(r *request, target chunk.Blob, have []ore.Digest) (*os.
 			continue // not here any more, or not the client's: the others may do
 		}
 		l, err := s.derived.list(r.Context(), b)
-		if err != nil || want.Shared(l) < most {
+		shared := want.Shared(l)
+		nearer := best == nil || shared > most || shared == most && apart(b.Size, target.Size) < apart(old.Size, target.Size)
+		enough := target.Size <= smallBlob || float64(shared) >= leastShared*float64(target.Size)
+		if err != nil || !nearer || !enough {
 			f.Close()
 			continue
 		}
 		if best != nil {
 			best.Close()
 		}
-		best, old, most = f, b, want.Shared(l)+1
+		best, old, most = f, b, shared
 	}
 	return best, old, nil
 }
+
+func apart(a, b int64) int64 { return max(a-b, b-a) }

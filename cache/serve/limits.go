@@ -45,9 +45,13 @@ const (
 	// maxKeptPatches bounds the disk that patches and chunk lists take; they can
 	// be made again.
 	maxKeptPatches = 2 << 30
-	// leastShared is the part of a blob that a relative must have for a patch
-	// to be tried: below it, most would be sent anyway.
+	// leastShared is the part of a large blob that a relative must have for a
+	// patch to be tried: below it, most would be sent anyway.
 	leastShared = 0.2
+	// smallBlob is up to which size a patch is always tried: a layer of one
+	// package shares no block with the one of its older version, and yet most of
+	// its content. Making it takes some seconds.
+	smallBlob = 16 << 20
 
 	// maxLeases bounds the builds that are waited for in one namespace.
 	maxLeases = 10_000

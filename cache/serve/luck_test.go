@@ -426,8 +426,10 @@ func process(t *testing.T, dir string) (url string, kill func()) {
 	return strings.TrimSpace(line), kill
 }
 
-func TestKilledServerLeavesNothingHalf(t *testing.T) {
-	const kills = 6
+func TestKilledServerLeavesNothingHalf(t *testing.T) { killServer(t, 6) }
+
+// killServer kills a server at random moments while clients push and remove.
+func killServer(t *testing.T, kills int) {
 	dir := t.TempDir()
 	tokens, err := serve.OpenTokens(dir, "")
 	if err != nil {
@@ -512,4 +514,27 @@ func checkAll(t *testing.T, c *client.Client) int {
 		whole(t, s, f.Manifest)
 	}
 	return len(all)
+}
+
+func TestABlobWithoutAnImageIsRemoved(t *testing.T) {
+	now := &clock{now: time.Now()}
+	w := start(t, serve.Config{Now: now.Now})
+	token := w.token(serve.Identity{Name: "a", Namespace: "lab", Write: true})
+	b := content(1000, 1)
+	d := ore.DigestOf(b)
+	s := w.announce(token, d, int64(len(b)))
+	if err := w.do(token, http.MethodPut, "/v1/uploads/"+s.ID+"?offset=0", bytes.NewReader(b), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.do(token, http.MethodPost, "/v1/uploads/"+s.ID+"/commit", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.announce(token, d, int64(len(b))); !s.Exists {
+		t.Fatal("the blob is not there")
+	}
+	now.move(time.Hour)
+	w.server.Sweep()
+	if s := w.announce(token, d, int64(len(b))); s.Exists {
+		t.Error("a blob that no image has is kept")
+	}
 }

@@ -97,6 +97,30 @@ func TestARelativeMakesTheFetchShort(t *testing.T) {
 	}
 }
 
+func TestALayerOfOnePackageIsPatchedToo(t *testing.T) {
+	w := start(t, serve.Config{})
+	c := w.client("a", "lab", true)
+	builder, host := store(t), store(t)
+	// One file, one block, and it changed: no chunk is the same.
+	a := content(60_000, 1)
+	b := append(append(append([]byte{}, a[:30_000]...), "something new"...), a[30_000:]...)
+	old := manifest(environment(1), putFile(t, builder, a))
+	next := manifest(environment(2), putFile(t, builder, b))
+	push(t, c, builder, old)
+	push(t, c, builder, next)
+	if _, err := c.Fetch(t.Context(), old, host, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Fetch(t.Context(), next, host, []image.Manifest{old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, host, next)
+	if got.Patched != 1 || got.Received > 2000 {
+		t.Errorf("%d bytes came in %d patches", got.Received, got.Patched)
+	}
+}
+
 func TestCandidatesAndListing(t *testing.T) {
 	w := start(t, serve.Config{})
 	c := w.client("a", "lab", true)
@@ -378,8 +402,10 @@ func TestBlobThatIsEvictedWhileItIsRead(t *testing.T) {
 	}
 }
 
-func TestManyClientsAskAtOnce(t *testing.T) {
-	const clients, environments = 40, 8
+func TestManyClientsAskAtOnce(t *testing.T) { manyClients(t, 40, 8) }
+
+// manyClients lets clients ask for environments, of which every other is known.
+func manyClients(t *testing.T, clients, environments int) {
 	w := start(t, serve.Config{})
 	builder := store(t)
 	seeder := w.client("seeder", "lab", true)
@@ -390,7 +416,7 @@ func TestManyClientsAskAtOnce(t *testing.T) {
 			push(t, seeder, builder, images[i])
 		}
 	}
-	var builds [environments]atomic.Int64
+	builds := make([]atomic.Int64, environments)
 	var group sync.WaitGroup
 	for i := range clients {
 		c := w.client(fmt.Sprintf("c%d", i), "lab", true)

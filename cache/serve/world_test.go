@@ -136,6 +136,16 @@ func content(n int, seed uint64) []byte {
 // put makes a layer of packages in s, each of size bytes and named by its seed.
 func put(t testing.TB, s *image.Store, size int, seeds ...uint64) image.Layer {
 	t.Helper()
+	var files [][]byte
+	for _, seed := range seeds {
+		files = append(files, content(size, seed))
+	}
+	return putFile(t, s, files...)
+}
+
+// putFile makes a layer of files in s.
+func putFile(t testing.TB, s *image.Store, files ...[]byte) image.Layer {
+	t.Helper()
 	d, n, err := s.Put(t.Context(), func(f *os.File) error {
 		w, err := squashfs.NewWriter(f, squashfs.Options{BlockSize: 64 << 10, Jobs: 1})
 		if err != nil {
@@ -145,9 +155,8 @@ func put(t testing.TB, s *image.Store, size int, seeds ...uint64) image.Layer {
 		if err := w.Add(squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}, nil); err != nil {
 			return err
 		}
-		for _, seed := range seeds {
-			b := content(size, seed)
-			if err := w.Add(squashfs.Entry{Path: fmt.Sprint(seed), Mode: 0o644, Size: int64(len(b))}, bytes.NewReader(b)); err != nil {
+		for i, b := range files {
+			if err := w.Add(squashfs.Entry{Path: fmt.Sprint(i), Mode: 0o644, Size: int64(len(b))}, bytes.NewReader(b)); err != nil {
 				return err
 			}
 		}
