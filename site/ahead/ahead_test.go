@@ -1,0 +1,204 @@
+package ahead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/cache"
+	"ore/image"
+)
+
+// archive is what a mirror has: the version of every package.
+type archive map[string]string
+
+func (a archive) resolve(_ context.Context, w ore.Wants) (ore.Environment, error) {
+	env := ore.Environment{Version: ore.EnvironmentVersion, Base: w.Base, Arch: "amd64", Steps: w.Steps}
+	for _, p := range w.Packages {
+		v, ok := a[p.Name]
+		if !ok {
+			return env, fmt.Errorf("package %s: not in the archive", p.Name)
+		}
+		env.Packages = append(env.Packages, ore.Package{Name: p.Name, Version: v, Arch: "all", Digest: ore.DigestOf([]byte(p.Name + v)), Size: 1})
+		env.Manual = append(env.Manual, p.Name)
+	}
+	env.Sort()
+	return env, nil
+}
+
+// maker returns a Maker over an empty cache; builds are counted.
+func maker(t *testing.T, a archive, builds *int) *Maker {
+	t.Helper()
+	c, err := cache.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	m := &Maker{Cache: c, Resolve: a.resolve, Idle: func() bool { return true }}
+	m.Build = func(ctx context.Context, w ore.Wants, _ ore.Watcher) (image.Manifest, error) {
+		*builds++
+		env, err := a.resolve(ctx, w)
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		return made(t, c, env), nil
+	}
+	return m
+}
+
+// made puts an image of env into c.
+func made(t *testing.T, c *cache.Cache, env ore.Environment) image.Manifest {
+	t.Helper()
+	d, n, err := c.Put(t.Context(), func(f *os.File) error {
+		_, err := f.WriteString("layer of " + string(env.Key()))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := image.Manifest{
+		Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: d,
+		Layers: []image.Layer{{Digest: d, Size: n, Compression: "zstd", Key: env.Key()}},
+	}
+	if _, err := c.Register(t.Context(), m, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func wants(names ...string) ore.Wants {
+	w := ore.Wants{Base: ore.Base{Distribution: "debian", Suite: "bookworm"}}
+	for _, n := range names {
+		w.Packages = append(w.Packages, ore.Wish{Name: n})
+	}
+	return w
+}
+
+// asked puts an image of w into the cache that is asked for every ten minutes.
+func asked(t *testing.T, m *Maker, w ore.Wants) image.Manifest {
+	t.Helper()
+	env, err := m.Resolve(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := made(t, m.Cache, env)
+	for i := range 20 {
+		at := time.Now().Add(time.Duration(i-20) * 10 * time.Minute)
+		if err := m.Cache.Note(t.Context(), cache.Request{Wish: cache.WishOf(env), Key: img.Key, When: at, Kind: "exact"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return img
+}
+
+func TestPrepare(t *testing.T) {
+	a := archive{"one": "1", "two": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	old, same := asked(t, m, wants("one")), asked(t, m, wants("two"))
+	a["one"] = "2"
+	r, err := m.Prepare(t.Context(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Prepared) != 1 || r.Current != 1 || builds != 1 || r.Stopped != "" {
+		t.Fatalf("%+v after %d builds", r, builds)
+	}
+	p := r.Prepared[0]
+	if p.Old != old.Key || p.Probability < 0.5 || len(p.Newer) != 1 || p.Newer[0] != (cache.Outdated{Name: "one", Version: "1", Newer: "2"}) {
+		t.Errorf("prepared %+v", p)
+	}
+	serving, err := m.Cache.Serving(t.Context(), cache.WishOf(old.Environment))
+	if err != nil || serving.Key != p.Key {
+		t.Errorf("the wish is served by %s (%v), want the new image", serving.Key.Short(), err)
+	}
+	if _, err := m.Cache.Find(t.Context(), old.Key); err != nil {
+		t.Errorf("the old image: %v", err)
+	}
+	if r, err = m.Prepare(t.Context(), time.Minute); err != nil || builds != 1 || r.Current != 2 {
+		t.Errorf("again: %+v, %v, %d builds", r, err, builds)
+	}
+	if same.Key == "" {
+		t.Error("no key")
+	}
+}
+
+func TestPrepareStops(t *testing.T) {
+	a := archive{"one": "1", "two": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	asked(t, m, wants("one"))
+	asked(t, m, wants("two"))
+	a["one"], a["two"] = "2", "2"
+	m.Idle = func() bool { return builds == 0 }
+	r, err := m.Prepare(t.Context(), time.Minute)
+	if err != nil || builds != 1 || !strings.Contains(r.Stopped, "busy") {
+		t.Errorf("on a host that becomes busy: %+v, %v, %d builds", r, err, builds)
+	}
+	m.Idle = func() bool { return true }
+	m.Build = func(ctx context.Context, _ ore.Wants, _ ore.Watcher) (image.Manifest, error) {
+		<-ctx.Done()
+		return image.Manifest{}, ctx.Err()
+	}
+	r, err = m.Prepare(t.Context(), 10*time.Millisecond)
+	if err != nil || len(r.Prepared) != 0 || !strings.Contains(r.Stopped, "budget") {
+		t.Errorf("a build longer than the budget: %+v, %v", r, err)
+	}
+}
+
+func TestSkips(t *testing.T) {
+	a := archive{"one": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	img := asked(t, m, wants("one"))
+	delete(a, "one")
+	r, err := m.Refresh(t.Context(), []ore.Key{img.Key})
+	if err != nil || len(r.Skipped) != 1 || builds != 0 {
+		t.Errorf("a package that is gone: %+v, %v", r, err)
+	}
+	env := img.Environment
+	env.Files = []ore.LockedFile{{Path: "/etc/motd", Digest: ore.DigestOf(nil)}}
+	withFile := made(t, m.Cache, env)
+	if r, err = m.Refresh(t.Context(), []ore.Key{withFile.Key}); err != nil || len(r.Skipped) != 1 || builds != 0 {
+		t.Errorf("an image with files: %+v, %v", r, err)
+	}
+	if _, err := m.Refresh(t.Context(), []ore.Key{"none"}); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("an image that is not there: %v", err)
+	}
+}
+
+func TestMark(t *testing.T) {
+	a := archive{"one": "1", "two": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	asked(t, m, wants("one"))
+	asked(t, m, wants("two"))
+	a["two"] = "1+deb1"
+	n, err := m.Mark(t.Context())
+	if err != nil || n != 1 {
+		t.Fatalf("marked %d, %v", n, err)
+	}
+	all, err := m.Cache.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if outdated := len(e.Outdated) > 0; outdated != (e.Wanted[0] == "two") {
+			t.Errorf("%v: outdated %v", e.Wanted, e.Outdated)
+		}
+	}
+}
+
+func TestGain(t *testing.T) {
+	at := time.Unix(1000, 0)
+	prepared := []Prepared{{At: at, Key: "a", Took: 5 * time.Second}, {At: at, Key: "b", Took: 3 * time.Second}}
+	requests := []cache.Request{{Key: "a", When: at.Add(-time.Hour)}, {Key: "a", When: at.Add(time.Hour)}, {Key: "a", When: at.Add(2 * time.Hour)}}
+	if got, want := Gain(prepared, requests), (Saving{Images: 2, Used: 1, Requests: 2, Waited: 5 * time.Second, Spent: 8 * time.Second}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
