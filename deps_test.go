@@ -35,7 +35,7 @@ cluster:   ore image plan node guest
 site:      ore job deb image plan install cache boot vm namespace node cluster
 cmd/ore:   ore job deb image plan install cache guest node cluster site
 cmd/ore-init: guest
-bench:     ore
+bench:     ore image plan
 `
 
 // inner holds arrows that are forbidden within a room: drivers do not know each

@@ -89,18 +89,7 @@ func (h Host) name() string {
 	return h.Name
 }
 
-func (h Host) cores() float64 { return float64(max(1, h.Cores)) }
-
-// serial says how much longer work of one thread takes when n such threads run
-// beside the load, and parallel the same for n pieces of work that each use all
-// cores: the cores are shared by all threads alike.
-func (h Host) serial(n int) float64 {
-	return max(1, (float64(n)+max(0, h.Load))/h.cores())
-}
-
-func (h Host) parallel(n int) float64 {
-	return float64(n) + max(0, h.Load)/h.cores()
-}
+func (h Host) cores() int { return max(1, h.Cores) }
 
 // way returns the links to a destination.
 func (h Host) way(to string) []string {

@@ -10,21 +10,24 @@ import (
 type load struct {
 	packages int
 	decode   float64 // bytes of .debs that were never decoded
+	largest  float64 // bytes of the largest of these, which one core decodes
 	put      float64 // bytes of all .debs
 	seconds  float64 // that configuring took before, of the packages with a known time
 	scripts  float64 // of the other packages
 	bytes    float64 // of the other packages
 }
 
-func (m *model) load(packages []ore.Package) load {
+// load weighs packages; packs are those that were decoded before.
+func (m *model) load(packages []ore.Package, packs map[ore.Digest]bool) load {
 	l := load{packages: len(packages)}
 	for _, p := range packages {
 		size := float64(p.Size)
 		l.put += size
-		if !m.have.Packs[p.Digest] {
+		if !packs[p.Digest] {
 			l.decode += size
+			l.largest = max(l.largest, size)
 		}
-		if s, known := m.rates.Names[packageName(p.Name)]; known {
+		if s, known := m.rates.Names[PackageName(p.Name)]; known {
 			l.seconds += s
 			continue
 		}
@@ -69,37 +72,51 @@ func (w way) split() (base, rest []ore.Package) {
 	return base, rest
 }
 
-// sharing is how much longer work takes on a host: that of one thread, and that
-// of all cores.
-type sharing struct {
-	host             string
-	serial, parallel float64
-	cores            float64
+// bench is a host on which n pieces of the same work run at once.
+type bench struct {
+	host Host
+	n    int
 }
 
-func share(h Host, n int) sharing {
-	return sharing{host: h.name(), serial: h.serial(max(1, n)), parallel: h.parallel(max(1, n)), cores: h.cores()}
+// unpack is the work of unpacking a set: beginning is one thread's, the rest
+// all cores'.
+func (b bench) unpack(l load, restore float64) []Term {
+	return []Term{b.unpacking(1, []float64{1, 0, 0, 0}), b.unpacking(b.host.cores(), []float64{0, b.decode(l), l.put, restore})}
 }
 
-func (s sharing) unpack(runs, decode, put, restore float64) Term {
-	p := s.parallel
-	return Term{Law: lawName(workUnpack, s.host), Amounts: []float64{runs * p, decode * p, put * p, restore * p}}
+func (b bench) unpacking(threads int, amounts []float64) Term {
+	return Term{Law: lawName(workUnpack, b.host.name()), Amounts: amounts}.on(b.host, threads, b.n)
+}
+
+// decode returns the bytes to decode: all on all cores, and no less than the
+// largest package takes on its one.
+func (b bench) decode(l load) float64 {
+	return max(l.decode, l.largest*float64(b.host.cores()))
 }
 
 // configure is one thread's work; as a part of what all cores do it takes its
 // share of them.
-func (s sharing) configure(l load) Term {
-	return Term{Law: lawName(workConfigure, s.host),
-		Amounts: []float64{s.serial, l.seconds * s.serial, l.scripts * s.serial, l.bytes * s.serial}}
+func (b bench) configure(l load) Term {
+	t := Term{Law: lawName(workConfigure, b.host.name()), Amounts: []float64{1, l.seconds, l.scripts, l.bytes}}
+	return t.on(b.host, 1, b.n)
 }
 
-func (s sharing) configureShare(l load) Term {
-	f := s.parallel / s.cores
-	return Term{Law: lawName(workConfigure, s.host), Amounts: []float64{f, l.seconds * f, l.scripts * f, l.bytes * f}}
+func (b bench) configureShare(l load) Term {
+	t := b.configure(l)
+	for i := range t.Amounts {
+		t.Amounts[i] /= float64(b.host.cores())
+	}
+	return t.on(b.host, b.host.cores(), b.n)
 }
 
-func (s sharing) seal(runs, bytes float64) Term {
-	return Term{Law: lawName(workSeal, s.host), Amounts: []float64{runs * s.parallel, bytes * s.parallel}}
+// seal is the work of sealing a layer: beginning and ending is one thread's, the
+// rest all cores'.
+func (b bench) seal(bytes float64) []Term {
+	law := lawName(workSeal, b.host.name())
+	return []Term{
+		Term{Law: law, Amounts: []float64{1, 0}}.on(b.host, 1, b.n),
+		Term{Law: law, Amounts: []float64{0, bytes}}.on(b.host, b.host.cores(), b.n),
+	}
 }
 
 // cleanStages is the critical path of a build from nothing. Packages are decoded
@@ -108,38 +125,39 @@ func (s sharing) seal(runs, bytes float64) Term {
 // they seal the base. Two things at once take as long as the longer one, and no
 // less than all of their work takes on all cores.
 func (m *model) cleanStages(base, rest load, h Host, n int) []Estimate {
-	s := share(h, n)
+	s := bench{h, n}
 	stages := []Estimate{
 		{Stage: Unpack, Note: "base", Work: base.put, Unit: "bytes",
-			Branches: [][]Term{{s.unpack(1, base.decode, base.put, 0)}}},
+			Branches: [][]Term{s.unpack(base, 0)}},
 	}
 	if rest.packages == 0 {
 		return append(stages,
 			Estimate{Stage: Configure, Work: float64(base.packages), Unit: "packages", Branches: [][]Term{{s.configure(base)}}},
-			Estimate{Stage: Seal, Work: base.put, Unit: "bytes", Branches: [][]Term{{s.seal(1, base.put)}}})
+			Estimate{Stage: Seal, Work: base.put, Unit: "bytes", Branches: [][]Term{s.seal(base.put)}})
 	}
 	first := Estimate{Stage: Configure, Note: "base", Work: float64(base.packages), Unit: "packages",
 		Branches: [][]Term{{s.configure(base)}}}
 	if rest.decode > 0 {
 		first.Note += ", beside decoding the rest"
-		first.Branches = append(first.Branches, []Term{s.configureShare(base), s.unpack(0, rest.decode, 0, 0)})
+		first.Branches = append(first.Branches, []Term{s.configureShare(base), s.unpacking(h.cores(), []float64{0, s.decode(rest), 0, 0})})
 	}
+	put := s.unpacking(h.cores(), []float64{0, 0, rest.put, 0})
 	second := Estimate{Stage: Configure, Note: "the rest, beside sealing the base", Work: float64(rest.packages), Unit: "packages",
 		Branches: [][]Term{
-			{s.configure(rest), s.unpack(0, 0, rest.put, 0)},
-			{s.configureShare(rest), s.unpack(0, 0, rest.put, 0), s.seal(1, base.put)},
+			{s.configure(rest), put},
+			append([]Term{s.configureShare(rest), put}, s.seal(base.put)...),
 		}}
 	return append(stages, first, second,
-		Estimate{Stage: Seal, Work: rest.put, Unit: "bytes", Branches: [][]Term{{s.seal(1, rest.put)}}})
+		Estimate{Stage: Seal, Work: rest.put, Unit: "bytes", Branches: [][]Term{s.seal(rest.put)}})
 }
 
 // overStages is a build over an image that exists: one thing after the other.
 func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
-	s := share(h, n)
+	s := bench{h, n}
 	var stages []Estimate
 	if l.packages > 0 || w.restore > 0 {
 		stages = append(stages, Estimate{Stage: Unpack, Work: l.put, Unit: "bytes",
-			Branches: [][]Term{{s.unpack(1, l.decode, l.put, float64(w.restore))}}})
+			Branches: [][]Term{s.unpack(l, float64(w.restore))}})
 	}
 	if k := len(w.remove); k > 0 {
 		stages = append(stages, m.removal(k, s))
@@ -149,35 +167,34 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 			Branches: [][]Term{{s.configure(l)}}})
 	}
 	if len(stages) > 0 {
-		stages = append(stages, Estimate{Stage: Seal, Work: l.put, Unit: "bytes", Branches: [][]Term{{s.seal(1, l.put)}}})
+		stages = append(stages, Estimate{Stage: Seal, Work: l.put, Unit: "bytes", Branches: [][]Term{s.seal(l.put)}})
 	}
 	return stages
 }
 
 // removal predicts removing k packages. As long as nobody removed any, it is
 // taken for configuring as many scripts, which is what dpkg runs in both.
-func (m *model) removal(k int, s sharing) Estimate {
-	t := Term{Law: lawName(workRemove, s.host), Amounts: []float64{s.serial, float64(k) * s.serial}}
+func (m *model) removal(k int, b bench) Estimate {
+	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, float64(k)}}
 	if !m.law(t.Law).Knows(t.Amounts) {
-		if c := lawName(workConfigure, s.host); m.law(c).Knows([]float64{1, 0, 1}) {
-			t = Term{Law: c, Amounts: []float64{s.serial, 0, float64(k) * s.serial}}
+		if c := lawName(workConfigure, b.host.name()); m.law(c).Knows([]float64{1, 0, 1}) {
+			t = Term{Law: c, Amounts: []float64{1, 0, float64(k)}}
 		}
 	}
-	return Estimate{Stage: Remove, Work: float64(k), Unit: "packages", Branches: [][]Term{{t}}}
+	return Estimate{Stage: Remove, Work: float64(k), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
 }
 
 func (m *model) steps(steps []ore.Step, h Host, n int) Estimate {
 	var seconds, unknown float64
 	for _, st := range steps {
-		if s, known := m.rates.Names[stepName(st.Run)]; known {
+		if s, known := m.rates.Names[StepName(st.Run)]; known {
 			seconds += s
 		} else {
 			unknown++
 		}
 	}
-	f := h.serial(max(1, n))
-	return Estimate{Stage: Steps, Work: float64(len(steps)), Unit: "steps",
-		Branches: [][]Term{{{Law: lawName(workSteps, h.name()), Amounts: []float64{seconds * f, unknown * f}}}}}
+	t := Term{Law: lawName(workSteps, h.name()), Amounts: []float64{seconds, unknown}}
+	return Estimate{Stage: Steps, Work: float64(len(steps)), Unit: "steps", Branches: [][]Term{{t.on(h, 1, n)}}}
 }
 
 func hypot(a, b float64) float64 { return math.Sqrt(a*a + b*b) }

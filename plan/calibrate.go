@@ -65,6 +65,9 @@ func (r Rates) Calibrate(host string, c Calibration) Rates {
 		if l.Rate > 0 {
 			law := lawName(workFetch, name)
 			n.Laws[law] = n.Laws[law].Calibrated([]float64{max(l.Request, 1e-6), 1 / l.Rate})
+			if all := pool(law); all != law {
+				n.Laws[all] = n.Laws[all].Calibrated([]float64{max(l.Request, 1e-6), 1 / l.Rate})
+			}
 		}
 	}
 	return n

@@ -45,10 +45,5 @@
 // total is that of the log-normal distribution with its mean and deviation:
 // eight of ten times lie between Low and High. Middle is the mean.
 //
-// # Accuracy
-//
-// A [Recorder] times the parts of a build by its events; what came of it teaches
-// [Rates] and is kept as a [Run]. [Judge] compares predictions with what was, and
-// predicts each run's options again by the rates of today: what another option
-// would have saved is what the choice cost in hindsight.
+// What came of predictions is package hindsight's.
 package plan

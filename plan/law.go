@@ -76,6 +76,15 @@ func (l *Law) Spread() float64 {
 	return math.Sqrt((l.Square + first*firstSpread*firstSpread) / (l.Weight + first))
 }
 
+// Shown returns the relative spread that measurements have shown, 0 if there
+// were too few to show any.
+func (l *Law) Shown() float64 {
+	if l.Weight < 1 {
+		return 0
+	}
+	return min(firstSpread, math.Sqrt(l.Square/l.Weight))
+}
+
 // Deviation returns the standard deviation of a prediction for amounts, in
 // seconds: what measurements spread, and more the less the amounts are like
 // those that were measured.
@@ -123,22 +132,26 @@ func (l Law) Learn(amounts []float64, took time.Duration) Law {
 	if known {
 		s := l.Spread()
 		r := math.Log(seconds / expected)
-		if far := outlier * s * math.Sqrt(1+min(1, l.leverage(amounts, expected))); l.Count > 1 && math.Abs(r) > far {
+		unlike := 1 + l.leverage(amounts, expected)
+		if far := outlier * s * math.Sqrt(unlike); l.Count > 1 && math.Abs(r) > far {
 			r = math.Copysign(far, r)
 			seconds = expected * math.Exp(r)
 		}
 		n.Weight++
-		n.Square += r * r / (1 + l.leverage(amounts, expected))
+		n.Square += r * r / unlike
 	} else {
 		expected = seconds
 	}
 	for i := range n.Gram {
 		n.Gram[i] *= forget
 	}
+	// Errors count relative to the geometric mean of what was expected and what
+	// was, so that twice as long weighs no more than half as long.
+	scale := expected * seconds
 	for i, a := range amounts {
-		n.Moment[i] = forget*n.Moment[i] + a/expected*(seconds/expected)
+		n.Moment[i] = forget*n.Moment[i] + a*seconds/scale
 		for j, b := range amounts {
-			n.Gram[i*len(n.Moment)+j] += a / expected * (b / expected)
+			n.Gram[i*len(n.Moment)+j] += a * b / scale
 		}
 	}
 	n.fit()

@@ -181,7 +181,7 @@ func (m *model) candidate(i int, c Candidate) []way {
 // that the hosts allow, and by each machine for itself.
 func (m *model) options(w way) []Option {
 	base, rest := w.split()
-	w.below, w.over, w.made = m.load(base), m.load(rest), m.made(w)
+	w.below, w.over, w.made = m.load(base, m.have.Packs), m.load(rest, m.have.Packs), m.made(w)
 	var all []Option
 	spreads := []Distribution{None}
 	if m.spread() {
@@ -227,6 +227,8 @@ func (m *model) each(w way) Option {
 	o := newOption(w)
 	o.Each, o.Distribution = true, None
 	t := newTraffic(m)
+	base, rest := w.split() // what its host has decoded is of no use to a machine
+	w.below, w.over = m.load(base, nil), m.load(rest, nil)
 	start := m.start(m.ask.Starts, Start)
 	o.Start = start.by
 	o.Stages = append(o.Stages, start.stage, m.fetchEach(w, t))
@@ -321,8 +323,8 @@ func (m *model) moment(e *Estimate, unknown map[string]float64) moment {
 				}
 				continue
 			}
-			b.mean += law.Seconds(t.Amounts)
-			byLaw[t.Law] += law.Deviation(t.Amounts)
+			b.mean += t.Times() * law.Seconds(t.Amounts)
+			byLaw[t.Law] += t.Times() * law.Deviation(t.Amounts)
 		}
 		for _, law := range slices.Sorted(maps.Keys(byLaw)) {
 			b.deviation = hypot(b.deviation, byLaw[law])
@@ -334,9 +336,22 @@ func (m *model) moment(e *Estimate, unknown map[string]float64) moment {
 		}
 	}
 	if e.Draws > 1 {
-		at.mean += slowest(e.Draws) * min(at.deviation, e.spread(m)*at.mean)
+		e.Late = slowest(e.Draws) * m.law(e.Branches[0][0].Law).Shown()
+		at.mean *= 1 + e.Late
 	}
 	return at
+}
+
+// Again predicts the option once more, by other rates: its seconds, and whether
+// all of them are known.
+func (o Option) Again(rates Rates) (seconds float64, known bool) {
+	m := &model{rates: &rates, laws: map[string]*Law{}}
+	known = true
+	for _, e := range o.Stages {
+		seconds += m.moment(&e, nil).mean
+		known = known && e.Known
+	}
+	return seconds, known
 }
 
 // amount is how much unknown work there is, in the unit that comes last: bytes,
@@ -357,10 +372,4 @@ func (m *model) law(name string) *Law {
 	l := m.rates.named(name)
 	m.laws[name] = &l
 	return &l
-}
-
-// spread returns how much one draw differs from another, relatively: what the
-// law's measurements do, without what is not known of the law.
-func (e *Estimate) spread(m *model) float64 {
-	return m.law(e.Branches[0][0].Law).Spread()
 }

@@ -46,10 +46,41 @@ const (
 	Restart    = "restart" // of machines that installed themselves
 )
 
-// Term is work of one law: its seconds are the law's for the amounts.
+// Term is work of one law: its seconds are the law's for the amounts, times how
+// much longer it takes because others want the cores, too.
 type Term struct {
 	Law     string
 	Amounts []float64
+	Threads int     `json:",omitempty"` // that one piece of this work runs in; 0: it needs no core
+	Copies  int     `json:",omitempty"` // how many such pieces run on the host at once
+	Cores   int     `json:",omitempty"` // of the host
+	Share   float64 `json:",omitempty"` // times as long as alone, by the load at the time of the plan
+}
+
+// ShareUnder returns how many times as long as alone a piece of the work takes beside
+// its copies and load threads of others. The cores are shared by all threads
+// alike, and a thread uses one at most.
+func (t Term) ShareUnder(load float64) float64 {
+	if t.Threads == 0 {
+		return 1
+	}
+	own, cores := float64(t.Threads), float64(max(1, t.Cores))
+	return max(1, min(own, cores)*(own*float64(max(1, t.Copies))+max(0, load))/(cores*own))
+}
+
+// on returns the term as work on a host in so many threads, and so many times.
+func (t Term) on(h Host, threads, copies int) Term {
+	t.Threads, t.Copies, t.Cores = threads, max(1, copies), h.cores()
+	t.Share = t.ShareUnder(h.Load)
+	return t
+}
+
+// Times returns how many times the law's seconds the term takes.
+func (t Term) Times() float64 {
+	if t.Share == 0 {
+		return 1
+	}
+	return t.Share
 }
 
 // Estimate is the predicted work and time of one stage.
@@ -60,6 +91,7 @@ type Estimate struct {
 	Unit     string
 	Branches [][]Term // run side by side, each one term after another
 	Draws    int      `json:",omitempty"` // how many hosts or links do this at once; the last one counts
+	Late     float64  `json:",omitempty"` // how much later than one the last is expected, relatively
 	Seconds  Range    // of what is known
 	Known    bool     // whether everything in it was ever measured
 }

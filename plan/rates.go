@@ -19,6 +19,7 @@ const (
 	workRemove    = "remove"    // runs, packages
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
+	// and those called start and restart, with a hypervisor: runs, machines for each core
 )
 
 // maxNames bounds what is remembered by name; a suite's usual environments have
@@ -145,6 +146,8 @@ func (r Rates) Remember(took map[string]time.Duration, layer float64) Rates {
 	return n
 }
 
-func packageName(name string) string { return "package " + name }
+// PackageName is the name by which Rates remember what configuring a package took.
+func PackageName(name string) string { return "package " + name }
 
-func stepName(run string) string { return "step " + run }
+// StepName is the same of a step, by its text.
+func StepName(run string) string { return "step " + run }

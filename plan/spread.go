@@ -1,6 +1,11 @@
 package plan
 
-import "ore"
+import (
+	"cmp"
+	"slices"
+
+	"ore"
+)
 
 // chunk is what a host of a chain has of a blob before it passes it on.
 const chunk = 256 << 10
@@ -37,16 +42,23 @@ func (f flow) add(r road, requests, bytes float64) {
 	}
 }
 
+// busy is a link with its time in one stage.
+type busy struct {
+	term    Term
+	seconds float64
+	shown   float64 // the spread of its law
+}
+
 // over makes a stage of the slowest link of a flow, and counts its bytes. All
-// links work at once; those that nobody has measured come first.
+// links work at once. Of k links that each take at least so long, the last is
+// later than one would be, so the stage takes the longest of these for any k.
 func (t *traffic) over(e Estimate, f flow) Estimate {
-	var slow, unknown []Term
-	var longest float64
+	var all []busy
+	var unknown []Term
 	for i := range f {
 		if f[i][1] == 0 {
 			continue
 		}
-		e.Draws++
 		t.bytes[i] += f[i][1]
 		name, l := t.model.links[i].term, t.model.links[i].law
 		if !l.Knows(f[i][:]) {
@@ -55,15 +67,21 @@ func (t *traffic) over(e Estimate, f flow) Estimate {
 			}
 			continue
 		}
-		if s := l.Seconds(f[i][:]); slow == nil || s > longest {
-			slow, longest = []Term{{Law: name, Amounts: f[i][:]}}, s
+		all = append(all, busy{Term{Law: name, Amounts: f[i][:]}, l.Seconds(f[i][:]), l.Shown()})
+	}
+	slices.SortStableFunc(all, func(a, b busy) int { return cmp.Compare(b.seconds, a.seconds) })
+	var longest float64
+	at := -1
+	for k, b := range all {
+		if s := b.seconds * (1 + slowest(k+1)*b.shown); at < 0 || s > longest {
+			at, longest = k, s
 		}
 	}
-	if unknown != nil {
-		e.Branches = append(e.Branches, unknown)
+	if at >= 0 {
+		e.Branches, e.Draws = [][]Term{{all[at].term}}, at+1
 	}
-	if slow != nil {
-		e.Branches = append(e.Branches, slow)
+	if unknown != nil { // first, so that nothing is added for late ones
+		e.Branches, e.Draws = append([][]Term{unknown}, e.Branches...), 1
 	}
 	return e
 }
@@ -239,10 +257,14 @@ func (m *model) startBy(by, stage string) Estimate {
 		if n == 0 {
 			continue
 		}
-		t := Term{Law: lawName(kind, h.name()), Amounts: []float64{h.serial(1), h.parallel(n)}}
-		l := m.law(t.Law)
-		if s := l.Seconds(t.Amounts); e.Branches == nil || s > longest || !l.Knows(t.Amounts) {
-			e.Branches, longest = [][]Term{{t}}, s
+		name := lawName(kind, h.name())
+		first := Term{Law: name, Amounts: []float64{1, 0}} // what a machine waits for, others or not
+		rounds := max(1, float64(n)/float64(h.cores()))
+		all := Term{Law: name, Amounts: []float64{0, rounds}}.on(h, n, 1)
+		l := m.law(name)
+		s := first.Times()*l.Seconds(first.Amounts) + all.Times()*l.Seconds(all.Amounts)
+		if known := l.Knows([]float64{1, 1}); e.Branches == nil || s > longest || !known {
+			e.Branches, longest = [][]Term{{first, all}}, s
 		}
 	}
 	return e

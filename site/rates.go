@@ -1,7 +1,6 @@
 package site
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,8 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +18,7 @@ import (
 	"ore"
 	"ore/image"
 	"ore/plan"
+	"ore/plan/hindsight"
 )
 
 // What a site has learned is in its state folder: rates.json holds the rates,
@@ -40,7 +39,7 @@ func (s *Site) Rates() plan.Rates {
 }
 
 // Runs returns the runs that are kept, the oldest first.
-func (s *Site) Runs() ([]plan.Run, error) {
+func (s *Site) Runs() ([]hindsight.Run, error) {
 	b, err := os.ReadFile(s.runsPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -48,9 +47,9 @@ func (s *Site) Runs() ([]plan.Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
-	var all []plan.Run
+	var all []hindsight.Run
 	for line := range bytes.Lines(b) {
-		var r plan.Run
+		var r hindsight.Run
 		if json.Unmarshal(line, &r) == nil { // a line cut short is left out
 			all = append(all, r)
 		}
@@ -81,7 +80,7 @@ func (s *Site) relearn(change func(plan.Rates) plan.Rates) (err error) {
 }
 
 // keepRun adds a run to those that are kept. It is called within relearn.
-func (s *Site) keepRun(r plan.Run) error {
+func (s *Site) keepRun(r hindsight.Run) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -95,7 +94,7 @@ func (s *Site) keepRun(r plan.Run) error {
 		lines = lines[:n-1]
 	}
 	// All is written anew only once in a while: a tenth may be too much.
-	if len(lines) < plan.MaxRuns+plan.MaxRuns/10 {
+	if len(lines) < hindsight.MaxRuns+hindsight.MaxRuns/10 {
 		f, err := os.OpenFile(s.runsPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return err
@@ -103,20 +102,30 @@ func (s *Site) keepRun(r plan.Run) error {
 		_, err = f.Write(append(line, '\n'))
 		return errors.Join(err, f.Close())
 	}
-	kept := bytes.Join(lines[len(lines)-plan.MaxRuns+1:], nil)
+	kept := bytes.Join(lines[len(lines)-hindsight.MaxRuns+1:], nil)
 	return writeWhole(s.runsPath(), append(append(kept, line...), '\n'))
 }
 
 // learner watches one job and teaches the rates what it showed.
 type learner struct {
 	site  *Site
-	parts plan.Recorder
+	parts hindsight.Recorder
+	read  atomic.Int64 // when the load was read last, in nanoseconds
 }
+
+// loadEvery is how far readings of the load are apart at least.
+const loadEvery = 20 * time.Millisecond
 
 // watching returns a watcher that learns from events and passes them on.
 func (l *learner) watching(w ore.Watcher) ore.Watcher {
 	return func(e ore.Event) {
-		l.parts.Take(time.Now(), e)
+		now := time.Now()
+		l.parts.Take(now, e)
+		if last := l.read.Load(); now.UnixNano()-last > int64(loadEvery) && l.read.CompareAndSwap(last, now.UnixNano()) {
+			if _, running, ok := readLoad(); ok {
+				l.parts.Load(now, running)
+			}
+		}
 		w.Tell(e)
 	}
 }
@@ -133,7 +142,7 @@ func (l *learner) learn(t ore.Timeline, p plan.Plan) {
 	}
 	layer := l.site.layerShare(p)
 	_ = l.site.relearn(func(r plan.Rates) plan.Rates {
-		_ = l.site.keepRun(plan.NewRun(time.Now(), p, o))
+		_ = l.site.keepRun(hindsight.NewRun(time.Now(), p, o))
 		return r.Learn(o.Measured...).Remember(o.Parts, layer)
 	})
 }
@@ -166,9 +175,9 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf) (ore.Environm
 }
 
 // Accuracy says how good the predictions of the runs that are kept were.
-func (s *Site) Accuracy() (plan.Accuracy, error) {
+func (s *Site) Accuracy() (hindsight.Accuracy, error) {
 	runs, err := s.Runs()
-	return plan.Judge(runs, s.Rates()), err
+	return hindsight.Judge(runs, s.Rates()), err
 }
 
 // layerShare returns how many bytes the layers had that the plan's way made, for
@@ -197,31 +206,27 @@ func (s *Site) ask(starts ...string) plan.Ask {
 	}
 }
 
-// othersLoad returns how many threads want a core (proc(5), loadavg). Of the
-// mean of the last minute and what runs at this instant it takes the less: the
-// one still counts what has ended, the other what only looks up.
+// othersLoad returns how many threads of others want a core. Of the mean of the
+// last minute and what runs at this instant it takes the less: the one still
+// counts what has ended, the other what only looks up.
 func othersLoad() float64 {
+	mean, running, ok := readLoad()
+	if !ok {
+		return 0
+	}
+	return max(0, min(mean, running-1)) // one of them is this thread
+}
+
+// readLoad returns the load average of the last minute and how many threads
+// want a core at this instant (proc(5), loadavg).
+func readLoad() (mean, running float64, ok bool) {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
-		return 0
+		return 0, 0, false
 	}
-	f := bufio.NewScanner(bytes.NewReader(b))
-	f.Split(bufio.ScanWords)
-	var words []string
-	for f.Scan() {
-		words = append(words, f.Text())
+	var n int
+	if _, err := fmt.Sscanf(string(b), "%f %f %f %d/", &mean, new(float64), new(float64), &n); err != nil {
+		return 0, 0, false
 	}
-	if len(words) < 4 {
-		return 0
-	}
-	mean, err := strconv.ParseFloat(words[0], 64)
-	if err != nil {
-		return 0
-	}
-	running, _, _ := strings.Cut(words[3], "/")
-	n, err := strconv.Atoi(running)
-	if err != nil {
-		return 0
-	}
-	return max(0, min(mean, float64(n-1))) // one of them is this thread
+	return mean, float64(n), true
 }

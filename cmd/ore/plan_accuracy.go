@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ore/plan"
+	"ore/plan/hindsight"
 	"ore/site"
 )
 
@@ -32,7 +32,7 @@ func newAccuracy(a *app) *cobra.Command {
 // shownWrong is how many wrong choices are shown, the latest.
 const shownWrong = 10
 
-func (a *app) tellAccuracy(acc plan.Accuracy) {
+func (a *app) tellAccuracy(acc hindsight.Accuracy) {
 	a.say("runs         %d, of which %d could not be predicted", acc.Runs, acc.Unknown)
 	if acc.Whole.Runs > 0 || len(acc.Stages) > 0 {
 		a.say("%-12s %5s  %12s  %8s  %8s", "stage", "runs", "median error", "p95", "bias")

@@ -1,4 +1,4 @@
-package plan
+package hindsight
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/plan"
 )
 
 // MaxRuns is how many runs are kept: enough for half a year of a busy site's
@@ -21,13 +22,13 @@ const keptOptions = 4
 type Run struct {
 	At      time.Time
 	Key     ore.Key
-	Options []Option           // the chosen first, without their packages
+	Options []plan.Option      // the chosen first, without their packages
 	Actual  map[string]float64 // seconds by stage
 	Whole   float64            // seconds; 0 when not all was timed
 }
 
 // NewRun returns what is kept of a job.
-func NewRun(at time.Time, p Plan, o Outcome) Run {
+func NewRun(at time.Time, p plan.Plan, o Outcome) Run {
 	r := Run{At: at.UTC().Truncate(time.Second), Key: p.Key, Actual: o.Actual, Whole: o.Whole}
 	for _, opt := range p.Options[:min(keptOptions, len(p.Options))] {
 		if opt.Possible {
@@ -52,8 +53,8 @@ type StageError struct {
 type Wrong struct {
 	At     time.Time
 	Key    ore.Key
-	Chosen Way
-	Better Way
+	Chosen plan.Way
+	Better plan.Way
 	Cost   float64 // seconds, by the rates of today
 	Share  float64 // of the better one's time
 }
@@ -72,7 +73,7 @@ type Accuracy struct {
 
 // Judge says how good the predictions of runs were. Choices are judged by the
 // rates of today: what the chosen way and the others should have taken.
-func Judge(runs []Run, today Rates) Accuracy {
+func Judge(runs []Run, today plan.Rates) Accuracy {
 	a := Accuracy{Runs: len(runs)}
 	errs := map[string]*sample{}
 	for _, r := range runs {
@@ -120,17 +121,11 @@ func Judge(runs []Run, today Rates) Accuracy {
 }
 
 // judge predicts the options of a run again.
-func (a *Accuracy) judge(r Run, today Rates) {
-	m := &model{rates: &today, laws: map[string]*Law{}}
+func (a *Accuracy) judge(r Run, today plan.Rates) {
 	best, chosen, at := 0.0, 0.0, -1
 	known := 0
 	for i, o := range r.Options {
-		var total float64
-		all := true
-		for _, e := range o.Stages {
-			total += m.moment(&e, nil).mean
-			all = all && e.Known
-		}
+		total, all := o.Again(today)
 		if !all {
 			if i == 0 {
 				return
@@ -187,5 +182,6 @@ func (s *sample) error(stage string) StageError {
 
 // place orders stages as they happen.
 func place(stage string) int {
-	return slices.Index([]string{Pull, Fetch, Unpack, Remove, Configure, Seal, Steps, Distribute, Start, Restart}, stage)
+	return slices.Index([]string{plan.Pull, plan.Fetch, plan.Unpack, plan.Remove, plan.Configure, plan.Seal, plan.Steps,
+		plan.Distribute, plan.Start, plan.Restart}, stage)
 }

@@ -1,0 +1,310 @@
+package hindsight
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"ore"
+	"ore/plan"
+)
+
+// maxParts bounds how many parts of one build a Recorder times.
+const maxParts = 1 << 16
+
+// Recorder times the parts of one build by what its watcher is told. Its
+// methods may be called concurrently.
+//
+// The stages fetch, pull, remove, steps, distribute and restart last from the
+// first event with their name to the one that is Final. Configure begins anew
+// with the first package after a layer was sealed; seal is told at a layer's
+// begin and end.
+type Recorder struct {
+	mu       sync.Mutex // guards what follows
+	sections map[string]phase
+	phases   []phase
+	sealing  time.Time // the last layer's begin
+	sealed   time.Time // the end of the layer before
+	current  string    // the package that is being configured
+	since    time.Time
+	parts    int
+	loads    []loaded
+}
+
+// maxLoads bounds how many readings of the load are kept.
+const maxLoads = 1 << 12
+
+// loaded is how many threads wanted a core at a time.
+type loaded struct {
+	at      time.Time
+	threads float64
+}
+
+// phase is one time that something was done, such as dpkg configuring packages.
+type phase struct {
+	begun, ended time.Time
+	parts        map[string]time.Duration // of it, by name
+}
+
+// Take notes an event that happened at the given time.
+func (r *Recorder) Take(at time.Time, e ore.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Machine != "" {
+		return
+	}
+	switch e.Stage {
+	case plan.Fetch, plan.Pull, plan.Remove, plan.Steps, plan.Distribute, plan.Restart:
+		if r.sections == nil {
+			r.sections = map[string]phase{}
+		}
+		s, begun := r.sections[e.Stage]
+		if !begun {
+			s.begun = at
+		}
+		if e.Final {
+			s.ended = at
+		}
+		r.sections[e.Stage] = s
+	case plan.Configure:
+		if e.Final {
+			r.endPhase(at)
+			return
+		}
+		r.configure(at, e.Text)
+	case plan.Seal:
+		if e.Final {
+			r.sealed = at
+			return
+		}
+		r.endPhase(at)
+		r.sealing = at
+	}
+}
+
+// Load notes how many threads wanted a core at the given time, our own among
+// them. Readings should be some tens of milliseconds apart.
+func (r *Recorder) Load(at time.Time, threads float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.loads) < maxLoads {
+		r.loads = append(r.loads, loaded{at, threads})
+	}
+}
+
+// fewLoads is from how many readings on a mean says more than the load at the
+// time of the plan.
+const fewLoads = 5
+
+// others returns how many threads of others wanted a core while a term was
+// worked on, and whether that is known.
+func (r *Recorder) others(t plan.Term, begun time.Time, d time.Duration) (float64, bool) {
+	var sum, n float64
+	for _, l := range r.loads {
+		if !l.at.Before(begun) && !l.at.After(begun.Add(d)) {
+			sum += l.threads
+			n++
+		}
+	}
+	if n < fewLoads {
+		return 0, false
+	}
+	return max(0, sum/n-float64(t.Threads*max(1, t.Copies))), true
+}
+
+// configure notes that dpkg has come to another package, as in
+// "libc6:amd64 (2.36-9) ...".
+func (r *Recorder) configure(at time.Time, text string) {
+	name, _, _ := strings.Cut(text, " ")
+	name, _, _ = strings.Cut(name, ":")
+	if name == "" {
+		return
+	}
+	if r.current == "" {
+		r.phases = append(r.phases, phase{begun: at, parts: map[string]time.Duration{}})
+	}
+	r.endPart(at)
+	r.current, r.since = plan.PackageName(name), at
+}
+
+func (r *Recorder) endPart(at time.Time) {
+	if r.current == "" || r.parts >= maxParts {
+		return
+	}
+	r.parts++
+	r.phases[len(r.phases)-1].parts[r.current] += at.Sub(r.since)
+}
+
+func (r *Recorder) endPhase(at time.Time) {
+	if r.current == "" {
+		return
+	}
+	r.endPart(at)
+	r.current = ""
+	r.phases[len(r.phases)-1].ended = at
+}
+
+// Outcome is what one job showed.
+type Outcome struct {
+	Measured []plan.Measurement
+	Parts    map[string]time.Duration // for plan.Rates.Remember
+	Actual   map[string]float64       // seconds of each stage that was timed
+	Whole    float64                  // seconds of all that the plan predicts; 0 when not all was timed
+}
+
+// Outcome compares what was recorded, and the timeline of the job, with the
+// option that p chose.
+func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := Outcome{Parts: map[string]time.Duration{}, Actual: map[string]float64{}}
+	if len(p.Options) == 0 {
+		return o
+	}
+	c := p.Chosen()
+	img, made := stage(t, "image")
+	if made && !c.Each {
+		o.Whole = img.End.Sub(img.Start).Seconds()
+		r.build(&o, c, img)
+	}
+	boots, booted := bootSpan(t)
+	for _, e := range c.Stages {
+		switch e.Stage {
+		case plan.Start:
+			if !booted {
+				o.Whole = 0
+				return o
+			}
+			r.take(&o, e, boots)
+			o.Whole += boots.ended.Sub(boots.begun).Seconds()
+		case plan.Distribute:
+			d, done := r.sections[plan.Distribute]
+			if !done || d.ended.IsZero() {
+				o.Whole = 0
+				return o
+			}
+			r.take(&o, e, d)
+			if d.begun.After(img.End) { // else the image's time has it
+				o.Whole += d.ended.Sub(d.begun).Seconds()
+			}
+		}
+	}
+	return o
+}
+
+// build times the stages of making the image.
+func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
+	begun, phases, stepped := img.Start, r.phases, false
+	for _, e := range c.Stages {
+		switch e.Stage {
+		case plan.Fetch, plan.Pull, plan.Remove:
+			r.take(o, e, r.sections[e.Stage])
+		case plan.Unpack:
+			for _, before := range []string{plan.Pull, plan.Fetch} {
+				if s := r.sections[before]; s.ended.After(begun) {
+					begun = s.ended
+				}
+			}
+			if len(r.phases) > 0 {
+				if s := r.sections[plan.Remove]; s.begun.After(begun) && !s.ended.After(r.phases[0].begun) {
+					begun = begun.Add(s.ended.Sub(s.begun)) // in between, but no part of it
+				}
+				r.take(o, e, phase{begun: begun, ended: r.phases[0].begun})
+			}
+		case plan.Configure:
+			if len(phases) == 0 || phases[0].ended.IsZero() {
+				continue
+			}
+			begun = phases[0].ended
+			r.take(o, e, phases[0])
+			r.name(o, e, phases[0])
+			phases = phases[1:]
+		case plan.Steps:
+			stepped = true
+			if s := r.sections[plan.Steps]; s.ended.After(s.begun) {
+				r.take(o, e, s)
+			} else if !r.sealed.IsZero() { // between two layers
+				r.take(o, e, phase{begun: r.sealed, ended: r.sealing})
+			}
+		}
+	}
+	if len(r.phases) > 1 && r.sealing.After(begun) {
+		begun = r.sealing // before, it may have waited for the layer below
+	}
+	for _, e := range c.Stages {
+		if e.Stage == plan.Seal && !stepped && len(r.phases) > 0 && len(phases) == 0 && img.End.After(begun) {
+			r.take(o, e, phase{begun: begun, ended: img.End})
+		}
+	}
+}
+
+// take notes that a stage took d. Its first branch is what was timed: what runs
+// beside it is timed by other stages.
+func (r *Recorder) take(o *Outcome, e plan.Estimate, s phase) {
+	d := s.ended.Sub(s.begun)
+	if d <= 0 {
+		return
+	}
+	o.Actual[e.Stage] += d.Seconds()
+	if len(e.Branches) == 0 || len(e.Branches[0]) == 0 {
+		return
+	}
+	law := e.Branches[0][0].Law
+	var amounts []float64
+	for _, t := range e.Branches[0] {
+		if t.Law != law {
+			continue
+		}
+		times := t.Times()
+		if load, known := r.others(t, s.begun, d); known {
+			times = t.ShareUnder(load)
+		}
+		if amounts == nil {
+			amounts = make([]float64, len(t.Amounts))
+		}
+		for i, a := range t.Amounts {
+			amounts[i] += times * a
+		}
+	}
+	o.Measured = append(o.Measured, plan.Measurement{Law: law, Amounts: amounts, Took: time.Duration(float64(d) / (1 + e.Late))})
+}
+
+// name notes what the parts of a phase took, as they would have alone.
+func (r *Recorder) name(o *Outcome, e plan.Estimate, s phase) {
+	if len(e.Branches) == 0 || len(e.Branches[0]) == 0 {
+		return
+	}
+	t := e.Branches[0][0]
+	times := t.Times()
+	if load, known := r.others(t, s.begun, s.ended.Sub(s.begun)); known {
+		times = t.ShareUnder(load)
+	}
+	for name, d := range s.parts {
+		o.Parts[name] += time.Duration(float64(d) / times)
+	}
+}
+
+func stage(t ore.Timeline, name string) (ore.Stage, bool) {
+	for _, s := range t {
+		if s.Name == name && s.Machine == "" && s.Note != "failed" {
+			return s, true
+		}
+	}
+	return ore.Stage{}, false
+}
+
+// bootSpan is the time in which machines started: what a job's inputs take to
+// reach them is not the machines'.
+func bootSpan(t ore.Timeline) (phase, bool) {
+	s, ok := stage(t, "start")
+	if !ok {
+		return phase{}, false
+	}
+	last := s.Start
+	for _, b := range t {
+		if b.Name == "boot" && b.End.After(last) && !b.End.After(s.End) {
+			last = b.End
+		}
+	}
+	return phase{begun: s.Start, ended: last}, last.After(s.Start)
+}
