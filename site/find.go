@@ -127,7 +127,7 @@ func (m *images) saving(env ore.Environment, have plan.Have, name string) time.D
 		if !o.Known || !without.Known || bytes == 0 {
 			return patience
 		}
-		saved := time.Duration((without.Total.High - o.Total.Low) * float64(time.Second))
+		saved := seconds(without.Total.High - o.Total.Low)
 		if saved <= 0 {
 			return 0
 		}
@@ -200,7 +200,7 @@ func (m *images) take(ctx context.Context, o plan.Option, mk cluster.Make, watch
 func instead(p plan.Plan) time.Duration {
 	for _, o := range p.Options {
 		if o.Possible && o.At == "" && o.Known {
-			return time.Duration(o.Total.High * float64(time.Second))
+			return seconds(o.Total.High)
 		}
 	}
 	return 0
@@ -273,9 +273,9 @@ func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, bui
 	return build(ctx, watch)
 }
 
-// give sends an image to the caches that are given what is built here. One that
+// push sends an image to the caches that are given what is built here. One that
 // cannot take it is told, and costs the job nothing else.
-func (m *images) give(ctx context.Context, img image.Manifest, took time.Duration, watch ore.Watcher) {
+func (m *images) push(ctx context.Context, img image.Manifest, took time.Duration, watch ore.Watcher) {
 	caches, err := m.site.caches()
 	if err != nil {
 		return // it was told when they were asked

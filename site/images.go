@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cache"
 	"ore/cluster"
 	"ore/deb"
 	"ore/image"
@@ -51,9 +52,27 @@ func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.
 	return env, nil
 }
 
-// Make gives the image by the plan's way. A way that fails over a link is given
-// up for what can be made here.
+// Make gives the image by the plan's way, and notes the request: what is asked
+// for again is kept, and prepared.
 func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
+	begun := time.Now()
+	img, err := m.give(ctx, mk, watch)
+	if err != nil {
+		return img, err
+	}
+	chosen := mk.Plan.Chosen()
+	r := cache.Request{Wish: cache.WishOf(mk.Environment), Key: img.Key, Kind: string(chosen.Way), From: chosen.From, Spent: time.Since(begun)}
+	for _, o := range mk.Plan.Options {
+		if o.Way == plan.Clean && o.Known {
+			r.Saved = max(0, seconds(o.Total.Middle)-r.Spent)
+		}
+	}
+	return img, m.site.Cache.Note(ctx, r)
+}
+
+// give gives the image. A way that fails over a link is given up for what can be
+// made here.
+func (m *images) give(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
 	switch c := mk.Plan.Chosen(); c.Way {
 	case plan.Exact:
 		watch.Tell(ore.Event{Stage: "image", Text: "cached"})
@@ -83,7 +102,7 @@ func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watche
 		if _, err := m.site.Cache.Register(ctx, img, took); err != nil {
 			return img, err
 		}
-		m.give(ctx, img, took, tell)
+		m.push(ctx, img, took, tell)
 		return img, nil
 	})
 }

@@ -14,8 +14,8 @@ import (
 	"ore/cache"
 	"ore/cmd/ore/view"
 	"ore/image"
-	"ore/install/kept"
 	"ore/image/export"
+	"ore/install/kept"
 	"ore/job"
 	"ore/site"
 )
@@ -28,7 +28,7 @@ func newImages(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a), newImagesExport(a))
+	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a), newImagesExport(a), newImagesPrepare(a), newImagesRefresh(a))
 	return c
 }
 
