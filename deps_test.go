@@ -20,6 +20,7 @@ const rooms = `
 ore:
 job:       ore
 squashfs:
+chain:
 namespace:
 deb:       ore
 image:     ore squashfs
@@ -35,7 +36,7 @@ cluster:   ore image plan node guest
 site:      ore job deb image plan install cache boot vm namespace node cluster
 cmd/ore:   ore job deb image plan install cache guest node cluster site
 cmd/ore-init: guest
-bench:     ore image plan
+bench:     ore image plan squashfs
 `
 
 // inner holds arrows that are forbidden within a room: drivers do not know each

@@ -1,0 +1,102 @@
+package chain
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// Set is a set of chunks of one blob, by number. The zero value is empty and of
+// a blob without chunks.
+type Set struct {
+	n     int
+	words []uint64
+}
+
+// NewSet returns an empty set of a blob with n chunks.
+func NewSet(n int) Set { return Set{n: n, words: make([]uint64, (n+63)/64)} }
+
+// FullSet returns the set of all n chunks.
+func FullSet(n int) Set {
+	s := NewSet(n)
+	for i := range s.words {
+		s.words[i] = ^uint64(0)
+	}
+	if n%64 != 0 {
+		s.words[len(s.words)-1] = 1<<(n%64) - 1
+	}
+	return s
+}
+
+// Of is the number of chunks of the blob.
+func (s Set) Of() int { return s.n }
+
+// Has says whether chunk i is in the set.
+func (s Set) Has(i int) bool { return i >= 0 && i < s.n && s.words[i/64]&(1<<(i%64)) != 0 }
+
+// Add puts chunk i, which the blob must have, into the set.
+func (s Set) Add(i int) { s.words[i/64] |= 1 << (i % 64) }
+
+// Remove takes chunk i out.
+func (s Set) Remove(i int) { s.words[i/64] &^= 1 << (i % 64) }
+
+// Count is the number of chunks in the set.
+func (s Set) Count() int {
+	n := 0
+	for _, w := range s.words {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// Clone returns a copy.
+func (s Set) Clone() Set { return Set{n: s.n, words: append([]uint64(nil), s.words...)} }
+
+// Without returns the chunks of s that o does not have.
+func (s Set) Without(o Set) Set {
+	r := s.Clone()
+	for i := range min(len(r.words), len(o.words)) {
+		r.words[i] &^= o.words[i]
+	}
+	return r
+}
+
+// Shared counts the chunks that both have.
+func (s Set) Shared(o Set) int {
+	n := 0
+	for i := range min(len(s.words), len(o.words)) {
+		n += bits.OnesCount64(s.words[i] & o.words[i])
+	}
+	return n
+}
+
+// MarshalText gives the set as base64 of its length and bits.
+func (s Set) MarshalText() ([]byte, error) {
+	b := binary.AppendUvarint(nil, uint64(s.n))
+	for _, w := range s.words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return base64.StdEncoding.AppendEncode(nil, b), nil
+}
+
+// UnmarshalText reads what MarshalText gives, and refuses what no blob can have.
+func (s *Set) UnmarshalText(text []byte) error {
+	b, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return fmt.Errorf("set of chunks: %w", err)
+	}
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > MaxChunks || len(b)-k != int(n+63)/64*8 {
+		return fmt.Errorf("set of chunks: %d bytes do not fit its length", len(b))
+	}
+	r := NewSet(int(n))
+	for i := range r.words {
+		r.words[i] = binary.LittleEndian.Uint64(b[k+8*i:])
+	}
+	if n%64 != 0 && r.words[len(r.words)-1]>>(n%64) != 0 {
+		return fmt.Errorf("set of chunks: bits beyond its length")
+	}
+	*s = r
+	return nil
+}
