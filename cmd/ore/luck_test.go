@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"ore"
 	"ore/deb/debtest"
@@ -50,6 +51,27 @@ func TestJobsThatMisbehave(t *testing.T) {
 		})
 	}
 }
+
+// A small machine that has no memory left does not keep anybody waiting: its
+// kernel kills at once what took it, and not after reading its programs again and
+// again for a minute.
+func TestMemoryThatRunsOut(t *testing.T) {
+	p := someone(t)
+	p.must(t, "build", "-q") // which may be the first
+	for range 3 {
+		o := p.ore(t, "run", "-q", "-m", "80M", "--results", p.results(t), "--", "sh", "-c", `perl -e 'push @x, "x" x 1_000_000 while 1'; echo "perl: $?"`)
+		if o.code != 0 || o.out != "perl: 137\n" || !strings.Contains(o.err, "out of memory: its kernel killed perl") {
+			t.Errorf("%v", o)
+		}
+		if o.took > soon {
+			t.Errorf("took %v", o.took)
+		}
+	}
+}
+
+// soon is far above the two seconds that this takes, on a busy machine, and below
+// what it took before somebody called the killer.
+const soon = 40 * time.Second
 
 // What a machine said before its kernel panicked is kept, and its console shown.
 func TestKernelPanic(t *testing.T) {
