@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
@@ -12,6 +11,7 @@ import (
 	"ore"
 	"ore/deb"
 	"ore/image"
+	"ore/install/exact"
 	"ore/install/kept"
 	"ore/install/pack"
 	"ore/install/sandbox"
@@ -36,6 +36,9 @@ type Request struct {
 	Environment ore.Environment
 	Files       map[ore.Digest]string // host paths of the environment's files, by their content
 	Keys        map[ore.Digest][]byte // certificates of the further repositories
+	From        *image.Manifest       // an image to start from, nil for none: see Usable
+	Seen        exact.Memory          // what this site has seen of packages that come or go
+	Try         bool                  // start from From although packages are not known: to learn
 }
 
 // ownersSuffix names the owner table beside a kept tree.
@@ -49,6 +52,12 @@ const fetchLimit = 8
 // returns the manifest. A base layer that an earlier build made is used again.
 func (b *Builder) Build(ctx context.Context, r Request) (image.Manifest, error) {
 	m, err := b.build(ctx, r)
+	var no *refusal
+	if errors.As(err, &no) && !r.Try {
+		b.Watch.Tell(ore.Event{Stage: "refuse", Text: no.why})
+		r.From = nil
+		m, err = b.build(ctx, r)
+	}
 	if err != nil {
 		return image.Manifest{}, fmt.Errorf("build %s: %w", r.Environment.Key().Short(), err)
 	}
@@ -69,7 +78,14 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	debs, err := b.fetch(ctx, r.Environment, p, known != nil)
+	from, err := b.startFrom(r, p, known != nil)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	needed := func(q ore.Package) bool {
+		return !(q.Base && known != nil || from != nil && exact.Has(from.Packages, q))
+	}
+	debs, err := b.fetch(ctx, r.Environment, p, needed)
 	if err != nil {
 		return image.Manifest{}, err
 	}
@@ -80,7 +96,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	defer work.Remove()
 	o := order{
 		Environment: r.Environment, Debs: debs, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
-		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys,
+		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys, From: from,
 	}
 	if known != nil {
 		if o.Base, err = b.Store.Path(known.Digest); err != nil {
@@ -89,7 +105,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	}
 	if b.Tier == sandbox.Single {
 		o.Owners = filepath.Join(work.Dir, "owners")
-		if err := copyFile(p.tree+ownersSuffix, o.Owners); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := joinOwners(filepath.Dir(p.tree), o.Owners); err != nil {
 			return image.Manifest{}, err
 		}
 	}
@@ -97,14 +113,19 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	if known != nil {
 		u.layers[0] = *known
 	}
+	if from != nil {
+		for i, l := range r.From.Layers[1:] {
+			u.layers[i+1] = l
+		}
+	}
 	if err := u.do(ctx); err != nil {
 		return image.Manifest{}, err
 	}
 	return u.manifest(), nil
 }
 
-// fetch brings the .debs that have no pack. Those of a known base are not needed.
-func (b *Builder) fetch(ctx context.Context, env ore.Environment, p places, base bool) ([]string, error) {
+// fetch brings the .debs that are needed and have no pack.
+func (b *Builder) fetch(ctx context.Context, env ore.Environment, p places, needed func(ore.Package) bool) ([]string, error) {
 	packs, err := pack.Open(p.packs, b.Options, nil)
 	if err != nil {
 		return nil, err
@@ -113,7 +134,7 @@ func (b *Builder) fetch(ctx context.Context, env ore.Environment, p places, base
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchLimit)
 	for i, pkg := range env.Packages {
-		if pkg.Base && base || packs.Has(pkg.Digest) {
+		if !needed(pkg) || packs.Has(pkg.Digest) {
 			continue
 		}
 		g.Go(func() error {

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 
-	"ore"
 	"ore/install/dpkg"
 	"ore/install/guard"
+	"ore/install/output"
 	"ore/install/sandbox"
 	"ore/install/sandbox/instead"
 	"ore/install/standin"
@@ -23,10 +20,6 @@ import (
 // scriptDir is where dpkg keeps the control member of a package while its
 // preinst runs; debconf looks for it there.
 const scriptDir = dpkg.Dir + "/tmp.ci"
-
-// tailLimit is how much of a program's output an error shows: enough for the
-// lines that say why.
-const tailLimit = 4 << 10
 
 // environment returns what scripts and steps find in their environment.
 func (w *worker) environment() []string {
@@ -54,12 +47,12 @@ func (p *phase) configure(ctx context.Context, packages []*dpkg.Package) error {
 		if len(packages) == 0 {
 			args = append(args, "--pending")
 		}
-		out := &lines{watch: p.watch, stage: "configure", mark: "Setting up "}
+		out := &output.Lines{Watch: p.watch, Stage: "configure", Mark: "Setting up "}
 		err = p.sb.Run(ctx, sandbox.Command{
 			Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out, Instead: others,
 		})
 		if err != nil {
-			return fmt.Errorf("configure packages: %w: the output ends with:\n%s", err, out.tail())
+			return fmt.Errorf("configure packages: %w: the output ends with:\n%s", err, out.Tail())
 		}
 		for _, q := range packages {
 			p.configured[q.Spec()] = true
@@ -106,7 +99,7 @@ func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package, others instead.S
 			return fmt.Errorf("preinst of %s: %w", q.Spec(), err)
 		}
 	}
-	out := &lines{watch: p.watch, stage: "unpack"}
+	out := &output.Lines{Watch: p.watch, Stage: "unpack"}
 	err = p.sb.Run(ctx, sandbox.Command{
 		Root: p.root,
 		Args: []string{"/" + scriptDir + "/preinst", "install"},
@@ -117,57 +110,10 @@ func (p *phase) preinstOf(ctx context.Context, q *dpkg.Package, others instead.S
 		Stdout: out, Stderr: out, Instead: others,
 	})
 	if err != nil {
-		return fmt.Errorf("preinst of %s: %w: the output ends with:\n%s", q.Spec(), err, out.tail())
+		return fmt.Errorf("preinst of %s: %w: the output ends with:\n%s", q.Spec(), err, out.Tail())
 	}
 	return nil
 }
 
 // dpkgVersion is the version of dpkg's behaviour that we have when we unpack.
 const dpkgVersion = "1.21.22"
-
-// lines passes a program's output on as events, line by line, and keeps its end.
-type lines struct {
-	watch ore.Watcher
-	stage string
-	mark  string // only lines with this beginning become events; "" for all
-
-	mu   sync.Mutex // guards part and end: stdout and stderr may be two pipes
-	part []byte
-	end  []byte
-}
-
-// Write takes output.
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.end = append(l.end, b...)
-	if n := len(l.end) - tailLimit; n > tailLimit {
-		l.end = append(l.end[:0], l.end[n:]...)
-	}
-	l.part = append(l.part, b...)
-	for {
-		i := bytes.IndexByte(l.part, '\n')
-		if i < 0 {
-			break
-		}
-		if line := string(l.part[:i]); strings.HasPrefix(line, l.mark) {
-			l.watch.Tell(ore.Event{Stage: l.stage, Text: strings.TrimPrefix(line, l.mark)})
-		}
-		l.part = l.part[i+1:]
-	}
-	if len(l.part) > tailLimit {
-		l.part = l.part[:0] // a line that nobody could read anyway
-	}
-	return len(b), nil
-}
-
-// tail returns the end of the output.
-func (l *lines) tail() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.end
-	if n := len(b) - tailLimit; n > 0 {
-		b = b[n:]
-	}
-	return strings.TrimRight(string(b), "\n")
-}

@@ -100,8 +100,8 @@ func sameParts(sep string) func(string, listed, listed) bool {
 	}
 }
 
-// accounts are the files that have numbers of users and groups in them.
-var accounts = []string{"etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
+// accountFiles are the files that have numbers of users and groups in them.
+var accountFiles = []string{"etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
 
 // ownNumber matches the numbers that adduser gives to packages (Policy 9.2.2).
 var ownNumber = regexp.MustCompile(`\b1[0-9][0-9]\b`)
@@ -112,7 +112,7 @@ func sameNames(name string, ours, theirs listed) bool {
 	if a == nil || b == nil {
 		return false
 	}
-	if slices.Contains(accounts, name) {
+	if slices.Contains(accountFiles, name) {
 		mask := func(l listed) listed {
 			content := ownNumber.ReplaceAll(l.content[name], []byte("N"))
 			return listed{nodes: l.nodes, content: map[string][]byte{name: content}}

@@ -17,6 +17,7 @@ import (
 	"ore/install/beside"
 	"ore/install/bytecode"
 	"ore/install/dpkg"
+	"ore/install/exact"
 	"ore/install/pack"
 	"ore/install/tree"
 )
@@ -48,7 +49,7 @@ func (w *worker) startLoading(ctx context.Context, g *errgroup.Group) (*loader, 
 	}
 	l := &loader{packs: packs}
 	for i, p := range w.Environment.Packages {
-		if p.Base && w.Base != "" {
+		if p.Base && w.Base != "" || w.From != nil && exact.Has(w.From.Packages, p) {
 			continue
 		}
 		x := &loaded{name: p.Name, rank: i, stage: w.path(filepath.Join("stage", strconv.Itoa(i))), ready: make(chan struct{})}
@@ -112,6 +113,15 @@ func (w *worker) load(ctx context.Context, l *loader, x *loaded) error {
 	w.watch.Tell(ore.Event{Stage: "unpack", Text: p.Name})
 	close(x.ready)
 	return nil
+}
+
+// controls lists the packages as the database has them.
+func controls(set []*loaded) []*dpkg.Package {
+	list := make([]*dpkg.Package, len(set))
+	for i, x := range set {
+		list[i] = x.Package
+	}
+	return list
 }
 
 // wait returns when all packages of part are loaded.

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"ore/install/dpkg"
+	"ore/install/layer"
 	"ore/install/normal"
-	"ore/install/pack"
 	"ore/install/tree"
 )
 
@@ -22,24 +20,15 @@ import (
 type phase struct {
 	*worker
 	set   []*loaded
-	lower []string // host folders, lowest first
-	upper string   // host folder that is written to
-	root  string   // where the whole tree appears: upper itself, or an overlay's mount
-	work  string   // the overlay's
+	lower []string    // host folders, lowest first
+	upper string      // host folder that is written to
+	marks layer.Upper // of it: what packages brought there
+	root  string      // where the whole tree appears: upper itself, or an overlay's mount
+	work  string      // the overlay's
 
-	placed     map[string]placed          // by place
 	owner      map[string]*dpkg.Package   // of the files of this phase, by diverted name
 	lost       map[string]map[string]bool // by package: files that went to one that replaces it
 	configured map[string]bool            // packages that are, by their specs
-	settled    unix.Timespec              // entries that changed later were touched by a script
-}
-
-// placed is an entry as its package brought it.
-type placed struct {
-	node  tree.Node
-	pack  *pack.Pack
-	index int
-	rank  int // the package's
 }
 
 // overlaid tells whether the phase has phases below it.
@@ -145,33 +134,4 @@ func (p *phase) unpack(ctx context.Context, wv dpkg.Wave, members []*loaded) err
 		}
 	}
 	return nil
-}
-
-// settle notes the time after which entries were touched by scripts. It waits
-// for the file system's clock, which moves in ticks, to go beyond it.
-func (p *phase) settle() error {
-	name := filepath.Join(filepath.Dir(p.upper), "settled")
-	var first unix.Timespec
-	for i := 0; ; i++ {
-		if err := os.WriteFile(name, nil, 0o600); err != nil {
-			return fmt.Errorf("settle: %w", err)
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(name, &st); err != nil {
-			return fmt.Errorf("settle: %w", err)
-		}
-		if i == 0 {
-			first = st.Ctim
-		} else if after(st.Ctim, first) {
-			p.settled = first
-			return nil
-		}
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("settle: %w", err)
-		}
-	}
-}
-
-func after(a, b unix.Timespec) bool {
-	return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec
 }

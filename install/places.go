@@ -21,6 +21,8 @@ import (
 //	bases/O/K.json   the layer of the base with key K, made by this recipe with options O
 //	bases/O/K.nodes  what the layer cannot say
 //	trees/T/K        the base's tree, made by this recipe in tier T
+//	trees/T/layer-D  the tree of the layer D, of an image that a build started from
+//	trees/T/step-K   what the step with key K did (package graph)
 //	work/build-*     builds under way, each locked by the file beside it
 //	lock             locked by builds, so that nothing is taken away meanwhile
 type places struct {
@@ -29,7 +31,7 @@ type places struct {
 
 // recipe is the version of the way in which trees are made. It changes whenever
 // a base made before is no longer what one made now would be.
-const recipe = 3
+const recipe = 4
 
 // kept returns the folders of what builds leave for others.
 func (b *Builder) kept() kept.Folders {

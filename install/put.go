@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"ore/install/dpkg"
+	"ore/install/layer"
 	"ore/install/tree"
 )
 
@@ -48,7 +50,7 @@ func (p *phase) put(members []*loaded) error {
 	if err := u.register(members); err != nil {
 		return err
 	}
-	return p.settle()
+	return p.marks.Settle(filepath.Join(filepath.Dir(p.upper), "settled"))
 }
 
 // rules reads what redirects files and changes their owners.
@@ -90,15 +92,15 @@ func (u *putter) node(x *loaded, i int) error {
 	}
 	if n.Hardlink == "" {
 		n.Path = place
-		u.placed[place] = placed{node: n, pack: x.pack, index: i, rank: x.rank}
+		u.marks.Placed[place] = layer.Source{Node: n, Pack: x.pack, Index: i, Rank: x.rank}
 		return nil
 	}
 	target, err := u.view.Place(n.Hardlink)
 	if err != nil {
 		return err
 	}
-	if t, ok := u.placed[target]; ok {
-		u.placed[place] = t
+	if t, ok := u.marks.Placed[target]; ok {
+		u.marks.Placed[place] = t
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ore"
+	"ore/install/apt"
 	"ore/install/dpkg"
 	"ore/install/sandbox"
 	"ore/install/tree"
@@ -142,7 +143,7 @@ func TestOverAnotherPhase(t *testing.T) {
 		infoDir + "/b.list":   "/.\n/usr\n/usr/b\n",
 		infoDir + "/a.list":   "/.\n/usr\n/usr/both\n/usr/sh\n/usr/share\n/usr/share/shells\n/usr/share/shells/a\n/usr/share/other\n",
 		pendingFile:           "/usr/share/shells -\n",
-		extendedStates:        "",
+		apt.States:            "",
 		dpkg.Dir + "/nothing": "",
 	} {
 		if got := content(t, p, name); got != want {

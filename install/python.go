@@ -18,7 +18,9 @@ import (
 	"ore"
 	"ore/deb/control"
 	"ore/install/bytecode"
+	"ore/install/output"
 	"ore/install/sandbox"
+	"ore/install/skeleton"
 	"ore/install/tree"
 )
 
@@ -140,7 +142,7 @@ func (w *worker) compileIn(ctx context.Context, p bytecode.Python, calls []bytec
 	}
 	v := t.view()
 	if !t.overlaid() {
-		if err := mergeUsr(v, l.base); err != nil {
+		if err := skeleton.MergeUsr(v, controls(l.base)); err != nil {
 			return err
 		}
 	}
@@ -156,10 +158,10 @@ func (w *worker) compileIn(ctx context.Context, p bytecode.Python, calls []bytec
 		defer func() { err = errors.Join(err, unix.Unmount(t.root, 0)) }()
 	}
 	return bytecode.Make(ctx, t.root, calls, func(ctx context.Context, files []string) error {
-		out := &lines{stage: "configure"}
+		out := &output.Lines{Stage: "configure"}
 		err := w.sb.Run(ctx, sandbox.Command{Root: t.root, Args: p.Command(files), Env: w.environment(), Stdout: out, Stderr: out})
 		if err != nil {
-			return fmt.Errorf("%w: %s", err, out.tail())
+			return fmt.Errorf("%w: %s", err, out.Tail())
 		}
 		return nil
 	})

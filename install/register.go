@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ore/deb/control"
+	"ore/install/apt"
 	"ore/install/dpkg"
 )
 
@@ -37,8 +38,10 @@ func (u *putter) register(members []*loaded) error {
 	if err := u.lists(packages); err != nil {
 		return err
 	}
-	if err := markAutomatic(u.view, dpkg.Automatic(packages, u.Environment.Manual, !u.overlaid())); err != nil {
-		return err
+	if !u.overlaid() {
+		if err := apt.MarkBase(u.view, dpkg.Automatic(packages), nativeArch); err != nil {
+			return err
+		}
 	}
 	return u.triggers(packages)
 }

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore/image"
+	"ore/install/layer"
+	"ore/install/output"
 	"ore/install/sandbox"
 )
 
@@ -21,7 +23,7 @@ type run struct {
 	builder *Builder
 	order   order
 	place   places
-	done    *outcome
+	done    *layer.Outcome
 
 	mu     sync.Mutex // guards layers
 	layers map[int]image.Layer
@@ -46,7 +48,7 @@ func (r *run) do(ctx context.Context) error {
 		return fmt.Errorf("order: %w", err)
 	}
 	from, to := io.Pipe()
-	complaints := &lines{}
+	complaints := &output.Lines{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := sandbox.Spawn(gctx, sandbox.Options{
@@ -55,7 +57,7 @@ func (r *run) do(ctx context.Context) error {
 		})
 		to.Close() // the reader sees the end
 		if err != nil {
-			return fmt.Errorf("worker: %w: %s", err, complaints.tail())
+			return fmt.Errorf("worker: %w: %s", err, complaints.Tail())
 		}
 		return nil
 	})
@@ -68,7 +70,7 @@ func (r *run) do(ctx context.Context) error {
 		return err
 	}
 	if r.done == nil {
-		return fmt.Errorf("worker: it ended without a result: %s", complaints.tail())
+		return fmt.Errorf("worker: it ended without a result: %s", complaints.Tail())
 	}
 	return nil
 }
@@ -83,6 +85,8 @@ func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) e
 			return nil
 		case err != nil:
 			return fmt.Errorf("worker: read what it says: %w", err)
+		case m.Refused != "":
+			return &refusal{m.Refused}
 		case m.Error != "":
 			return errors.New(m.Error)
 		case m.Event != nil:

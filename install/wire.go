@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"ore"
-	"ore/image"
+	"ore/install/layer"
 	"ore/squashfs"
 )
 
@@ -24,16 +24,18 @@ type order struct {
 	Base        string   // path of the base's layer if there is one, "" else
 	Nodes       string   // file with the base's nodes; it exists if Base does
 	Options     squashfs.Options
+	From        *candidate            // the image to start from, nil for none
 	Files       map[ore.Digest]string // host paths of the environment's files
 	Keys        map[ore.Digest][]byte // certificates of the further repositories
 }
 
 // message is what the worker says: one JSON value a line on its standard output.
 type message struct {
-	Event *ore.Event `json:",omitempty"`
-	Layer *sealed    `json:",omitempty"`
-	Done  *outcome   `json:",omitempty"`
-	Error string     `json:",omitempty"`
+	Event   *ore.Event     `json:",omitempty"`
+	Layer   *sealed        `json:",omitempty"`
+	Done    *layer.Outcome `json:",omitempty"`
+	Refused string         `json:",omitempty"` // why the build cannot start from From
+	Error   string         `json:",omitempty"`
 }
 
 // sealed is a finished layer.
@@ -41,14 +43,6 @@ type sealed struct {
 	Index int
 	Path  string  // in the build's folder
 	Key   ore.Key // of the environment that ends with it
-}
-
-// outcome is what is known when all layers are sealed.
-type outcome struct {
-	Tree         ore.Digest
-	Capabilities []image.Capability
-	Bytes        int64
-	Files        int
 }
 
 // speaker sends messages from several goroutines.

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/install/exact"
+	"ore/install/layer"
 	"ore/install/sandbox"
 	"ore/install/sandbox/instead"
 	"ore/install/tree"
@@ -42,6 +44,7 @@ type worker struct {
 	epoch int64 // the newest time in the base's packages
 
 	others instead.Set // what stands in for programs over the base
+	sets   exact.Sets  // the packages of the image that is started from and of the environment
 
 	restored string // the base's tree if this build unpacked it from its layer
 	scratch  string // where trees are made: in memory, or Work itself
@@ -59,13 +62,17 @@ const spareThreads = 4
 func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 	say := newSpeaker(out)
 	done, err := work(ctx, in, say)
+	var no *refusal
+	if errors.As(err, &no) {
+		return say.say(message{Refused: no.why})
+	}
 	if err != nil {
 		return errors.Join(say.say(message{Error: err.Error()}))
 	}
 	return say.say(message{Done: done})
 }
 
-func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err error) {
+func work(ctx context.Context, in io.Reader, say *speaker) (_ *layer.Outcome, err error) {
 	w := &worker{say: say, watch: say.watch()}
 	if err := json.NewDecoder(in).Decode(&w.order); err != nil {
 		return nil, fmt.Errorf("read order: %w", err)
@@ -91,14 +98,14 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *outcome, err erro
 }
 
 // build is the way of a build, as the package's documentation has it.
-func (w *worker) build(ctx context.Context) (*outcome, error) {
+func (w *worker) build(ctx context.Context) (*layer.Outcome, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	l, err := w.startLoading(ctx, g)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	var done *outcome
+	var done *layer.Outcome
 	g.Go(func() error {
 		var err error
 		done, err = w.phases(ctx, g, l)
@@ -111,9 +118,12 @@ func (w *worker) build(ctx context.Context) (*outcome, error) {
 }
 
 // phases goes through the phases; sealing the base runs beside the others.
-func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*outcome, error) {
-	s := &stack{worker: w, merged: map[string]*tree.Node{}, baseReady: make(chan struct{})}
+func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*layer.Outcome, error) {
+	s := &stack{worker: w, tree: layer.New(), baseReady: make(chan struct{})}
 	if err := w.base(ctx, g, l, s); err != nil {
+		return nil, err
+	}
+	if err := w.start(ctx, s); err != nil {
 		return nil, err
 	}
 	if err := w.packages(ctx, l, s); err != nil {
@@ -125,7 +135,10 @@ func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*out
 	if err := w.steps(ctx, s); err != nil {
 		return nil, err
 	}
-	return s.outcome(ctx)
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	return s.tree.Outcome()
 }
 
 // path names a file or folder of this build that only the worker sees.

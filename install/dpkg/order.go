@@ -175,17 +175,14 @@ func Replaces(a, b *Package) bool {
 	return false
 }
 
-// Automatic lists the packages of a phase that were not asked for. In the base
-// these are the ones that came along with apt and the required packages; the
-// essential ones and what those need are there in any case.
-func Automatic(set []*Package, manual []string, base bool) []*Package {
-	kept := map[*Package]bool{}
-	if base {
-		kept = fixed(set)
-	}
+// Automatic lists the packages of a base that were not asked for: those that
+// came along with apt and the required packages. The essential ones and what
+// those need are there in any case.
+func Automatic(set []*Package) []*Package {
+	kept := fixed(set)
 	var list []*Package
 	for _, p := range set {
-		if !slices.Contains(manual, p.Name) && !kept[p] {
+		if !kept[p] {
 			list = append(list, p)
 		}
 	}

@@ -74,11 +74,8 @@ func TestReplaces(t *testing.T) {
 }
 
 func TestAutomatic(t *testing.T) {
-	set := made(t, "apt: Depends=libapt\nlibapt:\nbash: Essential=yes; Depends=libc\nlibc:\nmount: Priority=required; Depends=libmount\nlibmount:\nasked:")
-	if got, want := names(Automatic(set, []string{"asked"}, true)), "libapt libmount"; got != want {
-		t.Errorf("in the base %q, want %q", got, want)
-	}
-	if got, want := names(Automatic(set, []string{"asked"}, false)), "apt libapt bash libc mount libmount"; got != want {
-		t.Errorf("over it %q, want %q", got, want)
+	set := made(t, "apt: Depends=libapt\nlibapt:\nbash: Essential=yes; Depends=libc\nlibc:\nmount: Priority=required; Depends=libmount\nlibmount:")
+	if got, want := names(Automatic(set)), "libapt libmount"; got != want {
+		t.Errorf("automatic %q, want %q", got, want)
 	}
 }

@@ -1,7 +1,8 @@
 // Package kept bounds what builds leave for later builds. All of it can be made
 // or fetched again, at different prices for a byte, and the cheapest goes first:
 //
-//	trees     a base's tree, unpacked; a second of unpacking its layer
+//	trees     trees of bases and of other layers, unpacked; a second of unpacking
+//	          the layer. What steps did; running them again
 //	packs     decoded packages and compiled modules; decoding them again
 //	.debs     the archive may no longer have them, and a lock needs them
 //
@@ -162,25 +163,25 @@ func (f Folders) list(freed *Freed) ([]thing, error) {
 	var all []thing
 	for price, c := range []struct {
 		pattern string
-		beside  string // suffix of a second name; in place of the first one's extension
+		beside  []string // suffixes of further names; in place of the first one's extension
 		count   *int
 	}{
-		{pattern(f.Trees, "*/*"), ".owners", &freed.Trees},
-		{pattern(f.Packs, "*/*.gob"), ".squashfs", &freed.Packs},
-		{pattern(f.Compiled, "v*"), "", &freed.Compiled},
-		{pattern(f.Debs, "*.deb"), "", &freed.Debs},
+		{pattern(f.Trees, "*/*"), []string{".owners", ".nodes"}, &freed.Trees},
+		{pattern(f.Packs, "*/*.gob"), []string{".squashfs"}, &freed.Packs},
+		{pattern(f.Compiled, "v*"), nil, &freed.Compiled},
+		{pattern(f.Debs, "*.deb"), nil, &freed.Debs},
 	} {
 		names, err := filepath.Glob(c.pattern)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			if c.beside != "" && strings.HasSuffix(name, c.beside) {
+			if slices.Contains(c.beside, filepath.Ext(name)) {
 				continue
 			}
 			t := thing{names: []string{name}, price: price, count: c.count}
-			if c.beside != "" {
-				t.names = append(t.names, strings.TrimSuffix(name, filepath.Ext(name))+c.beside)
+			for _, ext := range c.beside {
+				t.names = append(t.names, strings.TrimSuffix(name, filepath.Ext(name))+ext)
 			}
 			if t.measure() == nil { // it is still there
 				all = append(all, t)

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 )
 
 // forgotten are the files that scripts leave and that no two builds would have
@@ -34,6 +36,16 @@ var forgotten = [...]string{
 // value is a name in them that stays: base-files has /run/lock, to which
 // /var/lock leads (Policy 9.1.4).
 var emptied = [...]struct{ dir, keep string }{{"tmp", ""}, {"run", "lock"}, {"var/tmp", ""}}
+
+// unordered are the files to which programs append lines in the order in which
+// packages are unpacked or configured, and whose meaning does not depend on it.
+var unordered = [...]string{
+	"etc/shells", "var/lib/dpkg/triggers/*", statoverride, "var/lib/ucf/hashfile", "var/lib/ucf/registry",
+}
+
+// statoverride is there only while it has lines: dpkg-statoverride(1) leaves an
+// empty one when it removes the last.
+const statoverride = "var/lib/dpkg/statoverride"
 
 // machineID is emptied, not removed: an empty file makes systemd write a new
 // one at boot (machine-id(5)).
@@ -62,6 +74,11 @@ func Normalise(dir string) error {
 	if err := forgetLinks(root); err != nil {
 		return fmt.Errorf("normalise: %w", err)
 	}
+	for _, pattern := range unordered {
+		if err := order(root, pattern); err != nil {
+			return fmt.Errorf("normalise: %w", err)
+		}
+	}
 	for _, e := range emptied {
 		if err := empty(root, e.dir, e.keep); err != nil {
 			return fmt.Errorf("normalise: %w", err)
@@ -84,6 +101,40 @@ func forget(root *os.Root, pattern string) error {
 	for _, name := range matches {
 		if err := gone(root.RemoveAll(name)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// order sorts the lines of the files that match the pattern.
+func order(root *os.Root, pattern string) error {
+	matches, err := fs.Glob(root.FS(), pattern)
+	if err != nil {
+		return err
+	}
+	for _, name := range matches {
+		st, err := root.Lstat(name)
+		if err != nil {
+			return err
+		}
+		if !st.Mode().IsRegular() {
+			continue
+		}
+		b, err := root.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		lines := slices.Sorted(strings.Lines(string(b)))
+		if len(b) == 0 && name == statoverride {
+			if err := root.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		if sorted := strings.Join(lines, ""); sorted != string(b) {
+			if err := root.WriteFile(name, []byte(sorted), st.Mode().Perm()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

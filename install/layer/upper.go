@@ -1,0 +1,197 @@
+package layer
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"ore/install/tree"
+	"ore/squashfs"
+)
+
+// Upper is a folder that a build writes to: a whole tree, or the upper folder
+// of an overlay.
+type Upper struct {
+	Dir     string
+	Owners  tree.Owners
+	Epoch   int64             // the time of entries that no package brought
+	Placed  map[string]Source // what packages brought, by place, without the host's file
+	settled unix.Timespec     // entries that changed later were touched by a script
+}
+
+// Settle notes the time after which entries were touched by scripts. It waits
+// for the file system's clock, which moves in ticks, to go beyond it; mark is a
+// file that it makes beside the folder for that.
+func (u *Upper) Settle(mark string) error {
+	var first unix.Timespec
+	for i := 0; ; i++ {
+		if err := os.WriteFile(mark, nil, 0o600); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(mark, &st); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		if i == 0 {
+			first = st.Ctim
+		} else if after(st.Ctim, first) {
+			u.settled = first
+			return nil
+		}
+		if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+}
+
+func after(a, b unix.Timespec) bool {
+	return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec
+}
+
+// All lists what was found in the folder.
+func (u *Upper) All(found []tree.Found) ([]Source, error) {
+	list := make([]Source, len(found))
+	for i := range found {
+		var err error
+		if list[i], err = u.examine(&found[i], nil); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// differ collects changes.
+type differ struct {
+	*Upper
+	below  *Tree
+	hidden map[string]bool // folders that hide all below them: opaque, or in an opaque one
+	list   Changes
+}
+
+// Changes lists what the folder changes in the tree below it. An entry that is
+// as below is left out.
+func (u *Upper) Changes(below *Tree) (Changes, error) {
+	found, err := tree.Scan(u.Dir, true)
+	if err != nil {
+		return nil, err
+	}
+	d := &differ{Upper: u, below: below, hidden: map[string]bool{}}
+	present := map[string]bool{}
+	for i := range found {
+		present[found[i].Path] = true
+	}
+	for i := range found {
+		f := &found[i]
+		old := below.Get(f.Path)
+		if f.Whiteout() {
+			d.whiteout(f.Path)
+			continue
+		}
+		s, err := d.examine(f, old)
+		if err != nil {
+			return nil, err
+		}
+		if old == nil || !tree.Same(old, &s.Node) {
+			d.list = append(d.list, s)
+		}
+		if f.Dir() {
+			d.hide(f, old, present)
+		}
+	}
+	return d.list, nil
+}
+
+// whiteout takes a name away that exists below.
+func (d *differ) whiteout(name string) {
+	if d.below.Get(name) != nil {
+		d.list = append(d.list, Whiteout(name, d.Epoch))
+	}
+}
+
+// hide replaces the mark of an opaque folder by whiteouts for all that it hides.
+func (d *differ) hide(f *tree.Found, old *tree.Node, present map[string]bool) {
+	if !f.Opaque && !d.hidden[path.Dir(f.Path)] || f.Path == "." {
+		return
+	}
+	d.hidden[f.Path] = true
+	if old == nil || !old.Mode.IsDir() {
+		return
+	}
+	for _, name := range d.below.Children(f.Path) {
+		if !present[name] {
+			d.whiteout(name)
+		}
+	}
+}
+
+// examine tells what the entry that was found is meant to be. What no script
+// touched is as its package brought it; of what was touched the content is read
+// and compared with what the package brought, or with the entry below.
+func (u *Upper) examine(f *tree.Found, below *tree.Node) (Source, error) {
+	was, known := u.Placed[f.Path]
+	s := Source{Host: f.Host}
+	if f.Stat.Nlink > 1 && !f.Dir() {
+		s.Inode = Inode{Device: f.Stat.Dev, Number: f.Stat.Ino}
+	}
+	if known && !after(f.Stat.Ctim, u.settled) && was.Node.Regular() {
+		s.Node, s.Pack, s.Index, s.Rank = was.Node, was.Pack, was.Index, was.Rank
+		s.Node.Path = f.Path
+		return s, nil
+	}
+	o, err := u.Owners.Owner(f.Host)
+	if err != nil {
+		return s, err
+	}
+	s.Node = tree.Node{
+		Entry: squashfs.Entry{
+			Path: f.Path, Mode: o.Mode, UID: o.UID, GID: o.GID,
+			Major: o.Major, Minor: o.Minor, ModTime: u.Epoch,
+		},
+		Capability: o.Capability,
+	}
+	switch o.Mode.Type() {
+	case 0:
+		s.Node.Size = f.Stat.Size
+		if s.Node.Sum, err = Hash(f.Host); err == nil {
+			s.recognise(&was, below)
+		}
+	case fs.ModeSymlink:
+		s.Node.Mode = fs.ModeSymlink | fs.ModePerm
+		if s.Node.Link, err = os.Readlink(f.Host); known && s.Node.Link == was.Node.Link {
+			s.Node.ModTime = was.Node.ModTime
+		}
+	}
+	return s, err
+}
+
+// recognise finds out whether the file's content is what its package brought, or
+// what is below.
+func (s *Source) recognise(was *Source, below *tree.Node) {
+	switch {
+	case was.Pack != nil && was.Node.Regular() && was.Node.Sum == s.Node.Sum:
+		s.Node.ModTime = was.Node.ModTime
+		s.Pack, s.Index, s.Rank = was.Pack, was.Index, was.Rank
+	case below != nil && below.Regular() && below.Sum == s.Node.Sum:
+		s.Node.ModTime = below.ModTime
+	}
+}
+
+// Hash returns the hash of a file of the host.
+func Hash(name string) (sum [sha256.Size]byte, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return sum, fmt.Errorf("hash %s: %w", name, err)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}

@@ -1,0 +1,284 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"ore"
+	"ore/image"
+	"ore/install/accounts"
+	"ore/install/apt"
+	"ore/install/exact"
+	"ore/install/guard"
+	"ore/install/kept"
+	"ore/install/output"
+	"ore/install/restore"
+	"ore/install/sandbox"
+	"ore/install/tree"
+)
+
+// candidate is the image that a build starts from.
+type candidate struct {
+	Packages     []ore.Package
+	Layers       []lower // over the base's
+	Capabilities []image.Capability
+	Seen         exact.Memory
+	Try          bool // although it is not known whether its packages are exact
+}
+
+// lower is a layer and where its tree is kept.
+type lower struct {
+	Layer, Tree string
+}
+
+// nodesSuffix names what a kept tree has beside it: what is in it.
+const nodesSuffix = ".nodes"
+
+// refusal says why a build cannot start from an image.
+type refusal struct{ why string }
+
+// Error says it.
+func (r *refusal) Error() string { return "start from another image: " + r.why }
+
+// startFrom prepares the start from another image, if that is asked for.
+func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) {
+	if r.From == nil {
+		return nil, nil
+	}
+	if why := exact.Alike(*r.From, r.Environment); why != "" {
+		return nil, &refusal{why}
+	}
+	if !base {
+		return nil, &refusal{"its base was not made here"}
+	}
+	c := &candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Seen: r.Seen, Try: r.Try}
+	for _, l := range r.From.Layers[1:] {
+		name, err := b.Store.Path(l.Digest)
+		if errors.Is(err, image.ErrMissing) {
+			return nil, &refusal{"a layer of it is gone"}
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.Layers = append(c.Layers, lower{Layer: name, Tree: filepath.Join(filepath.Dir(p.tree), "layer-"+l.Digest.Hex())})
+	}
+	return c, nil
+}
+
+// start lays the candidate's layers over the base.
+func (w *worker) start(ctx context.Context, s *stack) error {
+	if w.From == nil {
+		return nil
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.base = map[string]bool{}
+	for name := range s.tree.Names() {
+		s.base[name] = true
+	}
+	for i, l := range w.From.Layers {
+		dir, nodes, err := w.lower(ctx, i, l)
+		if err != nil {
+			return err
+		}
+		s.tree.Lay(nodes)
+		s.lower = append(slices.Clone(s.lower), dir)
+		s.sealedLayers++
+	}
+	for _, c := range w.From.Capabilities {
+		if n := s.tree.Get(c.Path); n != nil {
+			n.Capability = c.Value
+		}
+	}
+	return nil
+}
+
+// lower returns the tree of a layer, which is kept for the next build.
+func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node, error) {
+	if _, err := os.Lstat(l.Tree); err == nil {
+		nodes, err := restore.ReadNodes(l.Tree + nodesSuffix)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			kept.Touch(l.Tree)
+			return l.Tree, nodes, err
+		}
+	}
+	dir := w.disk(fmt.Sprintf("lower-%d", i))
+	nodes, err := restore.Layer(ctx, restore.Options{Layer: l.Layer, Dir: dir, Owners: w.sb})
+	if err != nil {
+		return "", nil, err
+	}
+	if err := restore.WriteNodes(l.Tree+nodesSuffix, nodes); err != nil {
+		return "", nil, err
+	}
+	dir, err = w.keep(dir, l.Tree)
+	return dir, nodes, err
+}
+
+// joinOwners writes what the tables of all kept trees of a tier say to one
+// table. A row names a file by its inode and its time of birth, so that rows of
+// trees that are gone do no harm.
+func joinOwners(dir, to string) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*"+ownersSuffix))
+	if err != nil {
+		return fmt.Errorf("join owners: %w", err)
+	}
+	var all []byte
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("join owners: %w", err)
+		}
+		all = append(all, b...)
+	}
+	if err := os.WriteFile(to, all, 0o644); err != nil {
+		return fmt.Errorf("join owners: %w", err)
+	}
+	return nil
+}
+
+// keep gives a folder its place among those that are kept, unless another build
+// was faster, and returns where it is.
+func (w *worker) keep(dir, place string) (string, error) {
+	if w.Owners != "" {
+		if err := copyFile(w.Owners, place+ownersSuffix); err != nil {
+			return "", err
+		}
+	}
+	err := os.Rename(dir, place)
+	switch {
+	case err == nil:
+		return place, nil
+	case os.IsExist(err) || isNotEmpty(err):
+		return dir, nil
+	}
+	return "", fmt.Errorf("keep tree: %w", err)
+}
+
+// makeRoom removes what the candidate has too much, if nobody can tell
+// afterwards that it was there.
+func (w *worker) makeRoom(ctx context.Context, l *loader, s *stack) error {
+	p := w.newPhase(nil, s.lower, filepath.Join(w.scratch, "room"))
+	if err := os.MkdirAll(p.upper, 0o755); err != nil {
+		return fmt.Errorf("make tree: %w", err)
+	}
+	r := exact.Reader{View: p.view(), Seen: exact.Known().With(w.From.Seen)}
+	var err error
+	if w.sets, err = r.Sort(w.From.Packages, w.Environment); err != nil {
+		return err
+	}
+	for _, x := range l.rest {
+		w.sets.Miss(x.Package, r.Seen)
+	}
+	why := w.sets.Apart()
+	if why == "" && !w.From.Try {
+		why = w.sets.Known()
+	}
+	if why != "" {
+		return &refusal{why}
+	}
+	if len(w.sets.Extra) == 0 {
+		return nil
+	}
+	if err := p.purge(ctx); err != nil {
+		return err
+	}
+	return s.lay(ctx, p)
+}
+
+// purge removes the extra packages. Triggers wait until the missing ones are
+// configured.
+func (p *phase) purge(ctx context.Context) error {
+	args := []string{"dpkg", "--purge", "--force-depends", "--no-triggers"}
+	for _, f := range p.worker.sets.Extra {
+		args = append(args, f.Package.Name)
+	}
+	return p.mounted(func() error {
+		return guard.Services(p.root, func() error {
+			others, err := p.standIns()
+			if err != nil {
+				return err
+			}
+			out := &output.Lines{Watch: p.watch, Stage: "configure", Mark: "Removing "}
+			err = p.sb.Run(ctx, sandbox.Command{
+				Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out, Instead: others,
+			})
+			if err != nil {
+				return fmt.Errorf("remove packages: %w: the output ends with:\n%s", err, out.Tail())
+			}
+			return nil
+		})
+	})
+}
+
+// verify looks at the finished tree for what would give its way away.
+func (w *worker) verify(s *stack) error {
+	f := exact.Finished{Sets: w.sets, Base: s.base, Tree: s.tree, View: s.view(), Capabilities: w.From.Capabilities}
+	why, err := f.Check()
+	if err == nil && why != "" {
+		err = &refusal{why}
+	}
+	return err
+}
+
+// settleStates brings into order what depends on the order in which packages
+// came: apt's list of packages that came along, and the numbers of users.
+func (p *phase) settleStates(s *stack) error {
+	base := tree.NewView(p.sb, p.lower[0])
+	old, err := base.ReadFile(apt.States)
+	if err != nil {
+		return err
+	}
+	v := p.view()
+	now, err := v.ReadFile(apt.States)
+	if err != nil {
+		return err
+	}
+	if want := apt.Automatic(old, p.Environment); string(want) != string(now) {
+		if err := v.WriteFile(apt.States, 0o644, want); err != nil {
+			return err
+		}
+	}
+	c, err := accounts.Order(base, v)
+	if err != nil {
+		return err
+	}
+	return p.mounted(func() error {
+		if err := c.Write(p.root); err != nil || !c.Owners() {
+			return err
+		}
+		return p.own(s, c)
+	})
+}
+
+// own gives files the new numbers of their users.
+func (p *phase) own(s *stack, c *accounts.Change) error {
+	names := map[string]bool{}
+	found, err := tree.Scan(p.upper, false)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		names[found[i].Path] = true
+	}
+	for name, n := range s.tree.Names() {
+		if c.Concerns(n.UID, n.GID) {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		host := p.root + "/" + name
+		if _, err := os.Lstat(host); os.IsNotExist(err) || isNotFolder(err) {
+			continue // this phase removed it
+		}
+		if err := c.Own(p.sb, host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
