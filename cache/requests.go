@@ -23,7 +23,7 @@ const forgotten = 20 * evict.SlowHalf
 type Request struct {
 	Wish  string        // see WishOf
 	Key   ore.Key       // of the environment
-	When  time.Time     // zero for now
+	When  time.Time     // zero means now
 	Kind  string        // how it was met: a way of the plan
 	From  ore.Key       // the image that was built upon, "" for none
 	Saved time.Duration // against making it without any image; what From is credited with if there is one

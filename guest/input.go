@@ -57,7 +57,7 @@ func (i *Input) Read(p []byte) (int, error) {
 }
 
 // SetReadDeadline knows two times, as wire.Stream does: the zero time for none,
-// and any other for now.
+// and any other for the present.
 func (i *Input) SetReadDeadline(t time.Time) error {
 	if t.IsZero() {
 		var b [8]byte
