@@ -61,6 +61,7 @@ cluster.Publisher an ability that only some nodes have
 install.Sandbox   the worker is tested without namespaces
 tree.Owners       the part of a sandbox that a tree needs
 ethernet.Outlet   a port's other end: a machine's socket, or our own stack
+replay.Policy     policies of eviction are compared
 deb.Fetcher       builds are tested without a mirror
 `
 

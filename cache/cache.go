@@ -14,6 +14,7 @@ import (
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"ore"
+	"ore/cache/flight"
 	"ore/cache/index"
 	"ore/image"
 )
@@ -53,7 +54,7 @@ type Cache struct {
 	// a time, and its own way of waiting is to sleep and try again.
 	writer chan struct{}
 
-	flights flights
+	flights *flight.Group
 }
 
 // Open opens the cache in dir with the zero Config, making it if need be.
@@ -90,7 +91,7 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	}
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
-	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1)}
+	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1), flights: flight.New(filepath.Join(dir, "locks"))}
 	if err := errors.Join(c.migrate(ctx), c.collect(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), db.Close())
 	}
@@ -129,8 +130,8 @@ func (config Config) OpenExclusive(ctx context.Context, dir string) (*Cache, err
 	if err := os.MkdirAll(filepath.Join(dir, "locks"), 0o755); err != nil {
 		return nil, fmt.Errorf("serve cache: %w", err)
 	}
-	f, err := tryLock(filepath.Join(dir, "locks", "server"))
-	if errors.Is(err, errLocked) {
+	f, err := flight.Try(filepath.Join(dir, "locks", "server"))
+	if errors.Is(err, flight.ErrLocked) {
 		return nil, fmt.Errorf("serve cache %s: %w: end it first, or serve another folder", dir, ErrServed)
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cache/flight"
 	"ore/image"
 )
 
@@ -125,7 +126,7 @@ func TestOnceHandsOverWhenTheBuilderFails(t *testing.T) {
 func TestOnceStopsWaitingWhenItsContextEnds(t *testing.T) {
 	c := open(t, t.TempDir())
 	m := made(t, c, "a", "base")
-	held, err := tryLock(filepath.Join(c.dir, "locks", string(m.Key)))
+	held, err := flight.Try(filepath.Join(c.dir, "locks", string(m.Key)))
 	if err != nil {
 		t.Fatal(err)
 	}

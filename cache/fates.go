@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	"ore/cache/evict"
+	"ore/cache/flight"
 )
 
 // evict removes images so that lack bytes become free, or none if that cannot be.
@@ -51,7 +52,7 @@ func (c *Cache) Fates(ctx context.Context, quota int64) ([]Fate, error) {
 // most quota bytes or none is left that may go, and returns the bytes that came
 // free.
 func (c *Cache) Prune(ctx context.Context, quota int64) (freed int64, err error) {
-	space, err := lock(ctx, filepath.Join(c.dir, "locks", "space"), nil)
+	space, err := flight.Wait(ctx, filepath.Join(c.dir, "locks", "space"), nil)
 	if err != nil {
 		return 0, fmt.Errorf("prune images: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"ore/cache/flight"
 	"ore/cache/index"
 )
 
@@ -181,8 +182,8 @@ func (c *Cache) reindex(ctx context.Context) error {
 	if len(k.fresh) <= maxFresh && len(k.packages) <= maxFreshPackages && len(k.gone) <= maxFresh {
 		return nil
 	}
-	f, err := tryLock(filepath.Join(c.dir, "locks", "index"))
-	if errors.Is(err, errLocked) {
+	f, err := flight.Try(filepath.Join(c.dir, "locks", "index"))
+	if errors.Is(err, flight.ErrLocked) {
 		return nil // somebody is at it
 	}
 	if err != nil {

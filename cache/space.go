@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ore/cache/flight"
 )
 
 // freeBytes returns what an ordinary process may still write below dir.
@@ -57,7 +59,7 @@ func (c *Cache) Reserve(ctx context.Context, bytes int64, what string) (*Reserva
 }
 
 func (c *Cache) reserve(ctx context.Context, bytes int64) (*Reservation, error) {
-	space, err := lock(ctx, filepath.Join(c.dir, "locks", "space"), nil)
+	space, err := flight.Wait(ctx, filepath.Join(c.dir, "locks", "space"), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func (c *Cache) reserve(ctx context.Context, bytes int64) (*Reservation, error) 
 	if err != nil {
 		return nil, err
 	}
-	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+	err = flight.Flock(f, unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
 		_, err = f.WriteString(strconv.FormatInt(bytes, 10))
 	}
@@ -133,7 +135,7 @@ func (c *Cache) reserved() (int64, error) {
 		if err != nil {
 			continue // released meanwhile
 		}
-		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
+		switch err := flight.Flock(f, unix.LOCK_EX|unix.LOCK_NB); {
 		case err == nil:
 			_ = os.Remove(path) // its process died; if it stays, the next one removes it
 		default:

@@ -16,12 +16,18 @@ type Use struct {
 // Half-lives, in requests to the cache. They were chosen on the traces of
 // package replay; anything within a factor of two does as well to 2 %.
 const (
-	FastHalf = 300
-	SlowHalf = 4000
+	FastHalf = 600
+	SlowHalf = 8000
 )
 
-// fastWeight is the share of the fast count in the rate.
-const fastWeight = 0.5
+const (
+	// fastWeight is the share of the fast count in the rate.
+	fastWeight = 0.4
+	// doubt is how many requests are too few to go by: most of what was asked
+	// for once is never asked for again, so that counts below it are taken for
+	// less than they are.
+	doubt = 2
+)
 
 // At returns u as it is at request number now. Numbers that go back, as after a
 // database was restored, change nothing.
@@ -53,7 +59,8 @@ func (u Use) Assisted(now int64, seconds float64) Use {
 // Rate returns the expected requests for it among each request to the cache.
 func (u Use) Rate(now int64) float64 {
 	u = u.At(now)
-	return fastWeight*u.Fast*math.Ln2/FastHalf + (1-fastWeight)*u.Slow*math.Ln2/SlowHalf
+	rate := fastWeight*u.Fast*math.Ln2/FastHalf + (1-fastWeight)*u.Slow*math.Ln2/SlowHalf
+	return rate * u.Slow / (u.Slow + doubt)
 }
 
 // AssistRate returns the expected seconds that it saves others with each

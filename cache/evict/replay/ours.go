@@ -8,17 +8,23 @@ import (
 )
 
 // NewOurs returns the policy of package evict.
-func NewOurs(s *State) Policy { return &ours{state: s, use: map[int]evict.Use{}} }
-
-type ours struct {
-	state *State
-	use   map[int]evict.Use // also of what was evicted
+func NewOurs(s *State) Policy {
+	return &ours{state: s, use: map[int]evict.Use{}, layers: map[int][]evict.Layer{}}
 }
 
-func (p *ours) Asked(now int64, e int, _ bool, from int, saved float64) {
-	p.use[e] = p.use[e].Asked(now)
-	if from >= 0 {
-		p.use[from] = p.use[from].Assisted(now, saved)
+type ours struct {
+	state  *State
+	use    map[int]evict.Use // also of what was evicted
+	layers map[int][]evict.Layer
+}
+
+// maxNear is how many neighbours of an image package cache notes.
+const maxNear = 6
+
+func (p *ours) Asked(r Request) {
+	p.use[r.E] = p.use[r.E].Asked(r.Now)
+	if r.From >= 0 {
+		p.use[r.From] = p.use[r.From].Assisted(r.Now, r.Saved)
 	}
 }
 
@@ -41,11 +47,14 @@ func (p *ours) Victim(now int64) int {
 	for i, e := range kept {
 		env := p.state.World.Environments[e]
 		m := evict.Image{Seconds: p.state.Full(e), Use: p.use[e]}
-		for _, l := range env.Layers {
-			m.Layers = append(m.Layers, evict.Layer{ID: strconv.Itoa(l), Size: p.state.World.Layers[l]})
+		if m.Layers = p.layers[e]; m.Layers == nil {
+			for _, l := range env.Layers {
+				m.Layers = append(m.Layers, evict.Layer{ID: strconv.Itoa(l), Size: p.state.World.Layers[l]})
+			}
+			p.layers[e] = m.Layers
 		}
 		for _, j := range family[env.Family] {
-			if j != i && len(m.Near) < 6 {
+			if p.state.Reuse && j != i && len(m.Near) < maxNear {
 				m.Near = append(m.Near, evict.Near{Image: j, Share: env.Own / m.Seconds})
 			}
 		}

@@ -49,10 +49,10 @@ type valued struct {
 	value float64
 }
 
-func (p *byValue) Asked(now int64, e int, kept bool, _ int, _ float64) {
-	if kept {
-		p.kept[e].count++
-		p.kept[e].value = p.value(now, e, p.kept[e].count)
+func (p *byValue) Asked(r Request) {
+	if r.Kept {
+		p.kept[r.E].count++
+		p.kept[r.E].value = p.value(r.Now, r.E, p.kept[r.E].count)
 	}
 }
 
@@ -102,9 +102,9 @@ type queued struct {
 	small bool
 }
 
-func (p *s3fifo) Asked(_ int64, e int, kept bool, _ int, _ float64) {
-	if kept {
-		q := p.at[e].Value.(*queued)
+func (p *s3fifo) Asked(r Request) {
+	if r.Kept {
+		q := p.at[r.E].Value.(*queued)
 		q.count = min(3, q.count+1)
 	}
 }

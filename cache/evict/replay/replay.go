@@ -4,15 +4,23 @@ package replay
 // another: Asked for each, then Added if it was not kept and has been built,
 // then Victim until what is kept fits.
 type Policy interface {
-	// Asked tells that request number now is for environment e, and from which
-	// kept environment it was built if it was not kept itself (-1 for none or kept).
-	Asked(now int64, e int, kept bool, from int, saved float64)
+	// Asked tells of a request.
+	Asked(r Request)
 	// Added tells that e is kept now.
 	Added(now int64, e int)
 	// Victim returns which kept environment goes next.
 	Victim(now int64) int
 	// Evicted tells that e is gone.
 	Evicted(e int)
+}
+
+// Request is one request of a trace.
+type Request struct {
+	Now   int64
+	E     int     // the environment
+	Kept  bool    // its image was there
+	From  int     // the kept environment that it was built upon, -1 for none
+	Saved float64 // seconds, by that
 }
 
 // Outcome is what a policy did on a trace.
@@ -48,9 +56,6 @@ type State struct {
 	bytes int64
 	Reuse bool // whether builds begin at what is kept
 }
-
-// Users returns how many kept environments have layer l.
-func (s *State) Users(l int) int { return s.users[l] }
 
 // Full returns the seconds for e from the base alone.
 func (s *State) Full(e int) float64 {
@@ -96,11 +101,15 @@ func (s *State) build(e int) (seconds float64, from int) {
 	return seconds, from
 }
 
-// Play plays a trace. start gets the state that the policy decides on. If reuse
-// is false, a build always starts from the base, as in a cache that knows exact
-// matches only.
-func Play(w World, trace []int, room int64, reuse bool, start func(*State) Policy) Outcome {
-	s := &State{World: w, Kept: map[int]bool{}, users: make([]int, len(w.Layers)), Reuse: reuse}
+// Rules say how much room there is, and where a build begins.
+type Rules struct {
+	Room  int64 // bytes
+	Reuse bool  // at whatever is kept, and not at the base alone
+}
+
+// Play plays a trace. start gets the state that the policy decides on.
+func Play(w World, trace []int, rules Rules, start func(*State) Policy) Outcome {
+	s := &State{World: w, Kept: map[int]bool{}, users: make([]int, len(w.Layers)), Reuse: rules.Reuse}
 	p := start(s)
 	var o Outcome
 	for i, e := range trace {
@@ -109,19 +118,19 @@ func Play(w World, trace []int, room int64, reuse bool, start func(*State) Polic
 		if s.Kept[e] {
 			o.Hits++
 			o.Saved += s.Full(e)
-			p.Asked(now, e, true, -1, 0)
+			p.Asked(Request{Now: now, E: e, Kept: true, From: -1})
 			continue
 		}
 		seconds, from := s.Full(e), -1
-		if reuse {
+		if rules.Reuse {
 			seconds, from = s.build(e)
 		}
 		o.Builds++
 		o.Saved += s.Full(e) - seconds
-		p.Asked(now, e, false, from, s.Full(e)-seconds)
+		p.Asked(Request{Now: now, E: e, From: from, Saved: s.Full(e) - seconds})
 		s.add(e)
 		p.Added(now, e)
-		for s.bytes > room {
+		for s.bytes > rules.Room {
 			v := p.Victim(now)
 			s.remove(v)
 			p.Evicted(v)

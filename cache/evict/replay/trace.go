@@ -8,10 +8,15 @@
 // base layer, those of a family most often a layer of the family's packages, and
 // each has a layer of its own. Sizes and build times are spread as widely as in
 // life, from a small tool to one whose steps compile for minutes. A request for an
-// image that is kept costs nothing. One for an image that is not kept costs its
-// build, from whatever kept image leaves the least work; so a policy is judged on
-// what it keeps for partial matches as well. Seconds saved are counted against a
-// site that keeps the base image alone.
+// image that is kept costs nothing, one for an image that is not its build. Seconds
+// saved are counted against a site that keeps the base image alone.
+//
+// A build begins at the base, as in a cache that knows exact matches only, for
+// which the peers were made; or at whatever kept image leaves the least work, so
+// that a policy is judged on what it keeps for partial matches as well. In that case
+// all policies save most of what can be saved: one that knows the true popularity
+// of everything is only 13 % better than GDSF on the first trace, against 25 % in
+// the case of exact matches.
 //
 // The room is a tenth of the footprint, the sum of all layers that the trace ever
 // asks for. A layer that several images have is counted once, for every policy.
@@ -36,6 +41,9 @@ type World struct {
 	Layers       []int64 // sizes in bytes
 }
 
+// Share is the part of the footprint that there is room for.
+const Share = 0.1
+
 // Shape says what a world and its requests are like.
 type Shape struct {
 	Name         string
@@ -53,10 +61,10 @@ type Shape struct {
 // Shapes are the traces that a policy must do well on.
 func Shapes() []Shape {
 	return []Shape{
-		{Name: "zipf", Environments: 1500, Families: 60, Requests: 15_000, Zipf: 0.9, Once: 0.05},
-		{Name: "drift", Environments: 1500, Families: 60, Requests: 15_000, Zipf: 0.9, DriftEvery: 1000, DriftShare: 0.1, Once: 0.05},
-		{Name: "bursts", Environments: 1500, Families: 60, Requests: 15_000, Zipf: 0.8, BurstEvery: 150, BurstLength: 40, Once: 0.05},
-		{Name: "all", Environments: 1500, Families: 60, Requests: 15_000, Zipf: 0.9, DriftEvery: 1500, DriftShare: 0.1, BurstEvery: 300, BurstLength: 40, Once: 0.1},
+		{Name: "zipf", Environments: 1500, Families: 60, Requests: 8000, Zipf: 0.9, Once: 0.05},
+		{Name: "drift", Environments: 1500, Families: 60, Requests: 8000, Zipf: 0.9, DriftEvery: 1000, DriftShare: 0.1, Once: 0.05},
+		{Name: "bursts", Environments: 1500, Families: 60, Requests: 8000, Zipf: 0.8, BurstEvery: 150, BurstLength: 40, Once: 0.05},
+		{Name: "all", Environments: 1500, Families: 60, Requests: 8000, Zipf: 0.9, DriftEvery: 1500, DriftShare: 0.1, BurstEvery: 300, BurstLength: 40, Once: 0.1},
 	}
 }
 

@@ -1,4 +1,4 @@
-package cache
+package flight
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package cache
+package flight
 
 import (
 	"context"
@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errLocked is returned by tryLock for a file that somebody has locked.
-var errLocked = errors.New("locked")
+// ErrLocked is returned by Try for a file that somebody has locked.
+var ErrLocked = errors.New("locked")
 
-// tryLock takes the exclusive lock of the file at path, making the file if need
+// Try takes the exclusive lock of the file at path, making the file if need
 // be. The lock ends when the file is closed or its process ends. Whoever has
 // the lock may remove the file.
-func tryLock(path string) (*os.File, error) {
+func Try(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return nil, err
 		}
-		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+		err = Flock(f, unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.Join(errLocked, f.Close())
+			return nil, errors.Join(ErrLocked, f.Close())
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
@@ -54,14 +54,14 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
-// lock takes the exclusive lock of the file at path, waiting for it until ctx
+// Wait takes the exclusive lock of the file at path, waiting for it until ctx
 // ends. flock(2) itself cannot be called back, so the lock is asked for again
 // and again; between two looks, look is called unless it is nil.
-func lock(ctx context.Context, path string, look func()) (*os.File, error) {
+func Wait(ctx context.Context, path string, look func()) (*os.File, error) {
 	pause := firstPause
 	for {
-		f, err := tryLock(path)
-		if !errors.Is(err, errLocked) {
+		f, err := Try(path)
+		if !errors.Is(err, ErrLocked) {
 			return f, err
 		}
 		if look != nil {
@@ -78,8 +78,8 @@ func lock(ctx context.Context, path string, look func()) (*os.File, error) {
 	}
 }
 
-// flock locks f, which must stay open meanwhile.
-func flock(f *os.File, how int) error {
+// Flock locks f, which must stay open meanwhile, as flock(2) does.
+func Flock(f *os.File, how int) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err
