@@ -128,7 +128,8 @@ func (s *Server) patch(r *request) error {
 	// A patch takes a while to make the first time; the client's own deadline
 	// says how long that may be.
 	_ = http.NewResponseController(r.w).SetReadDeadline(time.Time{})
-	from, old, err := s.nearest(r, target, near.Have)
+	open := func(d ore.Digest) (*os.File, chunk.Blob, error) { return s.openBlob(r.Context(), r.client, d) }
+	from, old, err := s.nearest(r.Context(), target, near.Have, open)
 	if err != nil {
 		return err
 	}
@@ -154,11 +155,14 @@ func (s *Server) patch(r *request) error {
 	return r.send("application/octet-stream", b)
 }
 
+// opener opens a blob that may be used.
+type opener func(d ore.Digest) (*os.File, chunk.Blob, error)
+
 // nearest opens the blob with which target has most in common, or nil if there
 // is none with enough. Of those with nothing in common the one of the most
 // similar size is taken.
-func (s *Server) nearest(r *request, target chunk.Blob, have []ore.Digest) (*os.File, chunk.Blob, error) {
-	want, err := s.derived.list(r.Context(), target)
+func (s *Server) nearest(ctx context.Context, target chunk.Blob, have []ore.Digest, open opener) (*os.File, chunk.Blob, error) {
+	want, err := s.derived.list(ctx, target)
 	if err != nil {
 		return nil, chunk.Blob{}, err
 	}
@@ -169,11 +173,11 @@ func (s *Server) nearest(r *request, target chunk.Blob, have []ore.Digest) (*os.
 		if d == target.Digest {
 			continue
 		}
-		f, b, err := s.openBlob(r.Context(), r.client, d)
+		f, b, err := open(d)
 		if err != nil {
 			continue // not here any more, or not the client's: the others may do
 		}
-		l, err := s.derived.list(r.Context(), b)
+		l, err := s.derived.list(ctx, b)
 		shared := want.Shared(l)
 		nearer := best == nil || shared > most || shared == most && apart(b.Size, target.Size) < apart(old.Size, target.Size)
 		enough := target.Size <= smallBlob || float64(shared) >= leastShared*float64(target.Size)

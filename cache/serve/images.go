@@ -200,6 +200,7 @@ func (s *Server) register(r *request) error {
 		return err
 	}
 	_ = s.leases.release(leaseKey{p.name, m.Key}, "") // whoever waits can fetch it
+	s.ahead(p, m, r.client)
 	return r.answer(wire.Registered{Manifest: d})
 }
 

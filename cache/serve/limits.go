@@ -42,6 +42,11 @@ const (
 	// maxPatchWork bounds how many patches are made at once: each takes a core
 	// and up to 600 MiB of memory.
 	maxPatchWork = 2
+	// maxAhead bounds the new images for which patches are still to be made ahead
+	// of need. Those beyond it get theirs when somebody asks.
+	maxAhead = 64
+	// relatives is from how many older images a new one is patched ahead of need.
+	relatives = 2
 	// maxKeptPatches bounds the disk that patches and chunk lists take; they can
 	// be made again.
 	maxKeptPatches = 2 << 30

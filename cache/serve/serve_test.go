@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ore"
 	"ore/cache"
@@ -118,6 +119,28 @@ func TestALayerOfOnePackageIsPatchedToo(t *testing.T) {
 	whole(t, host, next)
 	if got.Patched != 1 || got.Received > 2000 {
 		t.Errorf("%d bytes came in %d patches", got.Received, got.Patched)
+	}
+}
+
+func TestPatchesAreMadeAheadOfNeed(t *testing.T) {
+	w := start(t, serve.Config{})
+	c := w.client("a", "lab", true)
+	s := store(t)
+	old, next := made(t, s, 50_000, 1, 2, 3), made(t, s, 50_000, 1, 2, 4)
+	push(t, c, s, old)
+	push(t, c, s, next)
+	name := old.Layers[0].Digest.Hex() + "-" + next.Layers[0].Digest.Hex() + ".patch"
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(20 * time.Second); ; {
+		if _, err := os.Stat(filepath.Join(w.dir, "serve", "derived", name)); err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("no patch was made, and nobody has asked")
+		}
 	}
 }
 

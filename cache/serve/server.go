@@ -44,6 +44,7 @@ type Server struct {
 	leases  *leases
 	served  atomic.Int64
 	started time.Time
+	fresh   chan fresh // images for which patches are made ahead of need
 
 	ctx   context.Context // ends with the server
 	end   context.CancelFunc
@@ -73,7 +74,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := os.MkdirAll(own, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Server{Config: c, spaces: map[string]*space{}, uploads: map[string]*upload{}, started: c.Now()}
+	s := &Server{Config: c, spaces: map[string]*space{}, uploads: map[string]*upload{}, started: c.Now(), fresh: make(chan fresh, maxAhead)}
 	if s.lock, err = lockFolder(filepath.Join(own, "lock")); err != nil {
 		return nil, err
 	}
@@ -99,6 +100,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.group.Go(s.sweepAlways)
+	s.group.Go(s.prepareAlways)
 	return s, nil
 }
 
