@@ -1,0 +1,87 @@
+package shape
+
+import "slices"
+
+// Remove takes a host out, and gives its children to others. It keeps all
+// trees whole: whoever is left still hangs, over some way, from the source.
+func (s *Shape) Remove(host int) {
+	for _, parent := range s.Trees {
+		parent[host] = Out
+	}
+	s.slots[host] = 0
+	for k, parent := range s.Trees {
+		for i, p := range parent {
+			if p == host {
+				s.attach(k, i)
+			}
+		}
+	}
+}
+
+// Demote makes a host a leaf of all trees: it can be slow there without anybody
+// waiting for it.
+func (s *Shape) Demote(host int) {
+	s.Remove(host)
+	for k := range s.Trees {
+		s.attach(k, host)
+	}
+}
+
+// Join adds a receiver at the tail and returns its index.
+func (s *Shape) Join() int {
+	host := len(s.slots)
+	s.slots = append(s.slots, len(s.Trees))
+	for k := range s.Trees {
+		s.Trees[k] = append(s.Trees[k], Out)
+	}
+	for k := range s.Trees {
+		s.attach(k, host)
+	}
+	return host
+}
+
+// Leaf says whether the host feeds nobody.
+func (s *Shape) Leaf(host int) bool {
+	for _, parent := range s.Trees {
+		if slices.Contains(parent, host) {
+			return false
+		}
+	}
+	return true
+}
+
+// Demoted says whether the host was made a leaf, or taken out.
+func (s *Shape) Demoted(host int) bool { return s.slots[host] == 0 }
+
+// Clone returns a copy that can be changed.
+func (s *Shape) Clone() Shape {
+	c := *s
+	c.slots = slices.Clone(s.slots)
+	c.Trees = nil
+	for _, parent := range s.Trees {
+		c.Trees = append(c.Trees, slices.Clone(parent))
+	}
+	return c
+}
+
+// attach gives a host without a parent to the one with most room; among equals
+// to the nearest to the source, since it has the chunks first. Hosts below it
+// cannot be its parent. Children that were made leaves for being slow take no
+// room.
+func (s *Shape) attach(tree, host int) {
+	parent := s.Trees[tree]
+	parent[host] = Out
+	fan := map[int]int{}
+	for _, parents := range s.Trees {
+		for i, p := range parents {
+			fan[p] += btoi(s.slots[i] > 0)
+		}
+	}
+	best, room := Source, s.source-fan[Source]
+	for _, i := range topDown(parent) { // those below host do not hang from the source
+		if r := s.slots[i] - fan[i]; s.slots[i] > 0 && r > room {
+			best, room = i, r
+		}
+	}
+	parent[host] = best
+}
