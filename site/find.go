@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"ore/cache"
 	"ore/cluster"
 	"ore/image"
+	"ore/install/exact"
 	"ore/plan"
 	"ore/site/remote"
 )
@@ -61,20 +64,75 @@ func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, erro
 	for _, p := range env.Packages {
 		have.Debs[p.Digest] = a.Kept(p)
 	}
-	if !m.site.Superset || m.site.Pinned != nil {
-		return have, nil
-	}
-	candidates, err := m.site.Cache.Candidates(ctx, env, maxCandidates)
-	for _, c := range candidates {
-		if c.Superset() && c.SameFiles && c.SameSteps && c.SameSources {
-			have.Candidates = append(have.Candidates, plan.Candidate{
-				Key: c.Entry.Key, Extra: c.Extra, Files: true, Steps: c.Ran,
-				Layers: []plan.Layer{{Digest: c.Entry.Manifest, Size: c.Entry.Bytes}},
-			})
-		}
-	}
+	have.Candidates, err = m.candidates(ctx, env)
 	return have, err
 }
+
+// candidates returns the images here that env could be made from, or that will
+// do as they are.
+func (m *images) candidates(ctx context.Context, env ore.Environment) ([]plan.Candidate, error) {
+	found, err := m.site.Cache.Candidates(ctx, env, maxCandidates)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := m.site.seen()
+	if err != nil {
+		return nil, err
+	}
+	var all []plan.Candidate
+	for _, c := range found {
+		img, err := m.site.Cache.Find(ctx, c.Entry.Key)
+		if errors.Is(err, image.ErrMissing) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.Superset() && c.SameFiles && c.SameSteps && c.SameSources && m.site.Superset && m.site.Pinned == nil {
+			all = append(all, candidate(c, img)) // whether what is too much can be removed is of no matter
+			continue
+		}
+		why, err := m.site.builder(nil, nil).Usable(ctx, img, env, seen)
+		if err != nil {
+			return nil, err
+		}
+		if why == "" {
+			all = append(all, candidate(c, img))
+		}
+	}
+	return all, nil
+}
+
+// candidate is c, whose manifest is img, as the plan sees it. What lies over the
+// base must be unpacked before anything is installed over it.
+func candidate(c cache.Candidate, img image.Manifest) plan.Candidate {
+	p := plan.Candidate{Key: c.Entry.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
+	for i, l := range img.Layers {
+		p.Layers = append(p.Layers, plan.Layer{Digest: l.Digest, Size: l.Size})
+		if i > 0 {
+			p.Restore += l.Size
+		}
+	}
+	return p
+}
+
+// seen returns what this site has seen of packages that come and go.
+func (s *Site) seen() (exact.Memory, error) {
+	b, err := os.ReadFile(s.seenPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return exact.Memory{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was seen of packages: %w", err)
+	}
+	m, err := exact.ReadMemory(string(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: delete it", s.seenPath(), err)
+	}
+	return m, nil
+}
+
+func (s *Site) seenPath() string { return filepath.Join(s.Dirs.State, "packages.txt") }
 
 // elsewhere asks the caches elsewhere, all at once. One that is down or slow
 // costs no more than what it was expected to save, and is then left out.

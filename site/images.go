@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -126,7 +127,20 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if b.Tier, err = m.site.tier(ctx); err != nil {
 		return image.Manifest{}, err
 	}
-	return b.Build(ctx, install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)})
+	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)}
+	if c := mk.Plan.Chosen(); c.Way == plan.Partial && c.At == "" {
+		from, err := m.site.Cache.Find(ctx, c.From)
+		if err != nil && !errors.Is(err, image.ErrMissing) {
+			return image.Manifest{}, err
+		}
+		if err == nil {
+			r.From = &from
+		}
+		if r.Seen, err = m.site.seen(); err != nil {
+			return image.Manifest{}, err
+		}
+	}
+	return b.Build(ctx, r)
 }
 
 // addKept finds the contents that stood in a job file in the store, where the
