@@ -38,11 +38,13 @@ type Request struct {
 	Keys        map[ore.Digest][]byte // certificates of the further repositories
 	From        *image.Manifest       // an image to start from, nil for none: see Usable
 	Seen        exact.Memory          // what this site has seen of packages that come or go
-	Try         bool                  // start from From although packages are not known: to learn
-}
+	Try         bool                  // start from From although packages are not known, to compare
 
-// ownersSuffix names the owner table beside a kept tree.
-const ownersSuffix = ".owners"
+	// Started, if not nil, is called when the build has started from From and
+	// ended well, with what it relied on: true, or else Broken, when its tree has
+	// been compared with that of a build from the base.
+	Started func(exact.Memory)
+}
 
 // fetchLimit is how many .debs are asked for at once; a fetcher has limits of
 // its own towards mirrors.
@@ -105,7 +107,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	}
 	if b.Tier == sandbox.Single {
 		o.Owners = filepath.Join(work.Dir, "owners")
-		if err := joinOwners(filepath.Dir(p.tree), o.Owners); err != nil {
+		if err := kept.Join(filepath.Dir(p.tree), o.Owners); err != nil {
 			return image.Manifest{}, err
 		}
 	}
@@ -120,6 +122,9 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	}
 	if err := u.do(ctx); err != nil {
 		return image.Manifest{}, err
+	}
+	if from != nil && r.Started != nil {
+		r.Started(u.tried)
 	}
 	return u.manifest(), nil
 }

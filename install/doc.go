@@ -39,8 +39,20 @@
 //
 // # What is kept
 //
-// Packs, compiled modules and bases' trees are kept for later builds, and
-// [Builder.Prune] bounds them (package kept).
+// Packs, compiled modules, bases' trees and what steps did are kept for later
+// builds, and [Builder.Prune] bounds them (package kept). A step's result is found
+// by its text and that of all that it needs (package graph): a step that failed
+// is tried again without its ancestors.
+//
+// # Starting from another image
+//
+// A build may start from an image with other packages (Request.From): its layers
+// are laid over the base, dpkg removes what it has too much, what it lacks is
+// installed, and the difference becomes one layer more. The tree is that of a
+// build from the base, or the build is refused and starts from the base: package
+// exact says what has to be known for that, before and after. What no order of
+// packages may change is brought into order in every build: numbers of users
+// (package accounts), lists of lines (package normal), apt's states.
 //
 // # What a tree depends on
 //

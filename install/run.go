@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore/image"
+	"ore/install/exact"
 	"ore/install/layer"
 	"ore/install/output"
 	"ore/install/sandbox"
@@ -24,6 +25,7 @@ type run struct {
 	order   order
 	place   places
 	done    *layer.Outcome
+	tried   exact.Memory
 
 	mu     sync.Mutex // guards layers
 	layers map[int]image.Layer
@@ -85,6 +87,8 @@ func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) e
 			return nil
 		case err != nil:
 			return fmt.Errorf("worker: read what it says: %w", err)
+		case m.Tried != nil:
+			r.tried = m.Tried
 		case m.Refused != "":
 			return &refusal{m.Refused}
 		case m.Error != "":

@@ -17,6 +17,7 @@ import (
 	"ore/install/guard"
 	"ore/install/kept"
 	"ore/install/output"
+	"ore/install/pack"
 	"ore/install/restore"
 	"ore/install/sandbox"
 	"ore/install/tree"
@@ -35,9 +36,6 @@ type candidate struct {
 type lower struct {
 	Layer, Tree string
 }
-
-// nodesSuffix names what a kept tree has beside it: what is in it.
-const nodesSuffix = ".nodes"
 
 // refusal says why a build cannot start from an image.
 type refusal struct{ why string }
@@ -68,6 +66,21 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) 
 		c.Layers = append(c.Layers, lower{Layer: name, Tree: filepath.Join(filepath.Dir(p.tree), "layer-"+l.Digest.Hex())})
 	}
 	return c, nil
+}
+
+// Usable tells why a build of env cannot start from an image, as far as is known
+// before all packages are fetched; "" if it can. A build that cannot after all
+// starts from the base.
+func (b *Builder) Usable(ctx context.Context, from image.Manifest, env ore.Environment, seen exact.Memory) (why string, err error) {
+	p, err := b.places(env)
+	if err != nil {
+		return "", err
+	}
+	packs, err := pack.Open(p.packs, b.Options, nil)
+	if err != nil {
+		return "", err
+	}
+	return exact.Judge(ctx, packs, from, env, exact.Known().With(seen))
 }
 
 // start lays the candidate's layers over the base.
@@ -102,7 +115,7 @@ func (w *worker) start(ctx context.Context, s *stack) error {
 // lower returns the tree of a layer, which is kept for the next build.
 func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node, error) {
 	if _, err := os.Lstat(l.Tree); err == nil {
-		nodes, err := restore.ReadNodes(l.Tree + nodesSuffix)
+		nodes, err := restore.ReadNodes(l.Tree + kept.NodesSuffix)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			kept.Touch(l.Tree)
 			return l.Tree, nodes, err
@@ -113,40 +126,18 @@ func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node
 	if err != nil {
 		return "", nil, err
 	}
-	if err := restore.WriteNodes(l.Tree+nodesSuffix, nodes); err != nil {
+	if err := restore.WriteNodes(l.Tree+kept.NodesSuffix, nodes); err != nil {
 		return "", nil, err
 	}
 	dir, err = w.keep(dir, l.Tree)
 	return dir, nodes, err
 }
 
-// joinOwners writes what the tables of all kept trees of a tier say to one
-// table. A row names a file by its inode and its time of birth, so that rows of
-// trees that are gone do no harm.
-func joinOwners(dir, to string) error {
-	names, err := filepath.Glob(filepath.Join(dir, "*"+ownersSuffix))
-	if err != nil {
-		return fmt.Errorf("join owners: %w", err)
-	}
-	var all []byte
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return fmt.Errorf("join owners: %w", err)
-		}
-		all = append(all, b...)
-	}
-	if err := os.WriteFile(to, all, 0o644); err != nil {
-		return fmt.Errorf("join owners: %w", err)
-	}
-	return nil
-}
-
 // keep gives a folder its place among those that are kept, unless another build
 // was faster, and returns where it is.
 func (w *worker) keep(dir, place string) (string, error) {
 	if w.Owners != "" {
-		if err := copyFile(w.Owners, place+ownersSuffix); err != nil {
+		if err := copyFile(w.Owners, place+kept.OwnersSuffix); err != nil {
 			return "", err
 		}
 	}
@@ -182,8 +173,8 @@ func (w *worker) makeRoom(ctx context.Context, l *loader, s *stack) error {
 	if why != "" {
 		return &refusal{why}
 	}
-	if len(w.sets.Extra) == 0 {
-		return nil
+	if err := w.say.say(message{Tried: w.sets.Tried()}); err != nil || len(w.sets.Extra) == 0 {
+		return err
 	}
 	if err := p.purge(ctx); err != nil {
 		return err

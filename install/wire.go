@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"ore"
+	"ore/install/exact"
 	"ore/install/layer"
 	"ore/squashfs"
 )
@@ -34,6 +35,7 @@ type message struct {
 	Event   *ore.Event     `json:",omitempty"`
 	Layer   *sealed        `json:",omitempty"`
 	Done    *layer.Outcome `json:",omitempty"`
+	Tried   exact.Memory   `json:",omitempty"` // what a build that starts from From relies on
 	Refused string         `json:",omitempty"` // why the build cannot start from From
 	Error   string         `json:",omitempty"`
 }

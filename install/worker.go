@@ -163,14 +163,6 @@ func (w *worker) keepTree() error {
 	if _, err := os.Lstat(w.Tree); err == nil {
 		return nil
 	}
-	if w.Owners != "" {
-		if err := copyFile(w.Owners, w.Tree+ownersSuffix); err != nil {
-			return err
-		}
-	}
-	err := os.Rename(made, w.Tree)
-	if err != nil && !errors.Is(err, os.ErrExist) && !isNotEmpty(err) {
-		return fmt.Errorf("keep the base's tree: %w", err)
-	}
-	return nil
+	_, err := w.keep(made, w.Tree)
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed" // for the table of packages that were seen to be exact
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"ore"
@@ -16,6 +17,7 @@ import (
 type Verdict struct {
 	Add, Remove bool // it came or went and nobody could tell
 	Broken      bool // an image differed: neither is believed any more
+	Package     string
 }
 
 // Memory is what was seen, by [Scripts].
@@ -62,6 +64,7 @@ func ReadMemory(text string) (Memory, error) {
 			return nil, fmt.Errorf("known packages: line %q is not a digest, a word and a name", strings.TrimSpace(line))
 		}
 		v := m[d]
+		v.Package = w[2]
 		switch w[1] {
 		case "add":
 			v.Add = true
@@ -84,9 +87,61 @@ func (m Memory) With(other Memory) Memory {
 	sum := maps.Clone(m)
 	for d, v := range other {
 		w := sum[d]
-		sum[d] = Verdict{Add: v.Add || w.Add, Remove: v.Remove || w.Remove, Broken: v.Broken || w.Broken}
+		sum[d] = Verdict{Add: v.Add || w.Add, Remove: v.Remove || w.Remove, Broken: v.Broken || w.Broken, Package: v.Package}
 	}
 	return sum
+}
+
+// Tried returns what is known once an image of the sets has turned out to be like
+// one made from nothing: all that came can come, all that went can go.
+func (s Sets) Tried() Memory {
+	m := Memory{}
+	for _, f := range s.Missing {
+		m.note(f, Verdict{Add: true, Package: f.Package.Name})
+	}
+	for _, f := range s.Extra {
+		m.note(f, Verdict{Remove: true, Package: f.Package.Name})
+	}
+	return m
+}
+
+// note adds what was seen of a package that has scripts.
+func (m Memory) note(f *Facts, v Verdict) {
+	if len(f.mentions) > 0 {
+		m[Scripts(f.Package)] = v
+	}
+}
+
+// Broken returns the same packages as ones that leave traces: what is known when
+// an image was not like one made from nothing.
+func (m Memory) Broken() Memory {
+	bad := Memory{}
+	for d, v := range m {
+		bad[d] = Verdict{Broken: true, Package: v.Package}
+	}
+	return bad
+}
+
+// Text returns lines that [ReadMemory] reads, sorted.
+func (m Memory) Text() string {
+	var lines []string
+	for d, v := range m {
+		word := "broken"
+		switch {
+		case v.Broken:
+		case v.Add && v.Remove:
+			word = "both"
+		case v.Add:
+			word = "add"
+		case v.Remove:
+			word = "remove"
+		default:
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s\n", d, word, v.Package))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 // judge changes the judgement of a package by what was seen.

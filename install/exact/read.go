@@ -81,13 +81,7 @@ func (r Reader) Sort(candidate []ore.Package, wish ore.Environment) (Sets, error
 
 // Miss adds a package that the candidate lacks.
 func (s *Sets) Miss(p *dpkg.Package, seen Memory) {
-	var paths []string
-	for i := range p.Nodes {
-		if name := p.Nodes[i].Path; name != "." {
-			paths = append(paths, name)
-		}
-	}
-	s.Missing = append(s.Missing, Of(p, paths, seen))
+	s.Missing = append(s.Missing, of(p, seen))
 }
 
 // each reads the facts of all packages.

@@ -31,6 +31,13 @@ import (
 	"ore/install/workplace"
 )
 
+// What kept trees have beside them: the table of owners that a sandbox could not
+// give to files themselves, and the list of what is in the tree.
+const (
+	OwnersSuffix = ".owners"
+	NodesSuffix  = ".nodes"
+)
+
 // Limit is how much may be kept where nobody says otherwise: a dozen suites' base
 // sets with a few hundred packages each.
 const Limit int64 = 8 << 30
@@ -166,7 +173,7 @@ func (f Folders) list(freed *Freed) ([]thing, error) {
 		beside  []string // suffixes of further names; in place of the first one's extension
 		count   *int
 	}{
-		{pattern(f.Trees, "*/*"), []string{".owners", ".nodes"}, &freed.Trees},
+		{pattern(f.Trees, "*/*"), []string{OwnersSuffix, NodesSuffix}, &freed.Trees},
 		{pattern(f.Packs, "*/*.gob"), []string{".squashfs"}, &freed.Packs},
 		{pattern(f.Compiled, "v*"), nil, &freed.Compiled},
 		{pattern(f.Debs, "*.deb"), nil, &freed.Debs},

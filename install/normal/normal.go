@@ -29,6 +29,7 @@ var forgotten = [...]string{
 	// Identities: each machine makes its own.
 	"var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "var/lib/urandom/random-seed",
 	"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub",
+	"etc/munge/munge.key",
 	"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem",
 }
 
