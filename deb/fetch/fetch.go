@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"ore"
@@ -119,9 +120,21 @@ type StatusError struct {
 	Code int
 }
 
-// Error gives the address and the status.
+// Error gives the address, the status, and what to do about it.
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("fetch %s: the server answers %d %s", e.URL, e.Code, http.StatusText(e.Code))
+	return fmt.Sprintf("fetch %s: the server answers %d %s: %s", e.URL, e.Code, http.StatusText(e.Code), e.advice())
+}
+
+func (e *StatusError) advice() string {
+	switch {
+	case NotFound(e):
+		return "check the mirror's address, or use another mirror"
+	case e.Code == http.StatusUnauthorized || e.Code == http.StatusForbidden || e.Code == http.StatusProxyAuthRequired:
+		return "use a mirror or a proxy that serves you"
+	case e.Code == http.StatusTooManyRequests || e.Code >= http.StatusInternalServerError:
+		return "the mirror is in trouble: try again later, or use another mirror"
+	}
+	return "check the mirror's address and the proxy's"
 }
 
 // NotFound reports whether the file is simply not there.
@@ -150,6 +163,9 @@ func (e *ContentError) Error() string {
 // errStalled is why a transfer without progress is cut off.
 var errStalled = errors.New("no progress")
 
+// errSilent is why a server is given up that takes a connection and says nothing.
+var errSilent = errors.New("the server does not answer in time")
+
 // Unreachable reports whether err is trouble of the net or of a server, which
 // another time or another mirror may not have.
 func Unreachable(err error) bool {
@@ -162,6 +178,23 @@ func Unreachable(err error) bool {
 	return !errors.As(err, &content) && errors.As(err, &transfer)
 }
 
+// broken returns the error of a transfer that ended in err.
+func broken(ctx context.Context, address string, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		err = c // why it was cut off, not what that made of it
+	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // which says the address once more
+	}
+	var lookup *net.DNSError
+	var wait net.Error
+	if !errors.As(err, &lookup) && errors.As(err, &wait) && wait.Timeout() {
+		err = fmt.Errorf("%w (%w)", errSilent, err)
+	}
+	return &TransferError{URL: address, Err: err}
+}
+
 // TransferError is a transfer that did not come to its end.
 type TransferError struct {
 	URL string
@@ -170,7 +203,7 @@ type TransferError struct {
 
 // Error says that the mirror, and not what it has, is the trouble.
 func (e *TransferError) Error() string {
-	return fmt.Sprintf("fetch %s: %v: check the network and the mirror's address, or try again later", e.URL, e.Err)
+	return fmt.Sprintf("fetch %s: %v: check the network and the mirror's address, or use another mirror", e.URL, e.Err)
 }
 
 // Unwrap returns the cause.

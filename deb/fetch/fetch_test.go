@@ -52,13 +52,15 @@ func once(n int32, f debtest.Fault) debtest.Fault {
 	}
 }
 
-func TestFileOvercomes(t *testing.T) {
-	status := func(code int) debtest.Fault {
-		return func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
-			w.WriteHeader(code)
-			return true
-		}
+// answer is a fault: a status without a word.
+func answer(code int) debtest.Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+		w.WriteHeader(code)
+		return true
 	}
+}
+
+func TestFileOvercomes(t *testing.T) {
 	tests := []struct {
 		summary  string
 		fault    debtest.Fault
@@ -67,7 +69,7 @@ func TestFileOvercomes(t *testing.T) {
 	}{
 		{summary: "nothing is wrong", requests: 1},
 		{summary: "down at first", fault: once(2, debtest.Down), requests: 3},
-		{summary: "too many requests", fault: once(1, status(http.StatusTooManyRequests)), requests: 2},
+		{summary: "too many requests", fault: once(1, answer(http.StatusTooManyRequests)), requests: 2},
 		{summary: "cut in the middle, and continued", fault: debtest.Cut(""), requests: 2},
 		{summary: "stalled once", fault: once(1, debtest.Stalled("")), requests: 2},
 		{summary: "a part from before", left: content[:100_000], requests: 1},
@@ -130,8 +132,10 @@ func TestFileGivesUp(t *testing.T) {
 		unreachable bool
 		say         string
 	}{
-		{"down", debtest.Down, 3, true, "503"},
-		{"missing", debtest.Missing(""), 1, false, "404"},
+		{"down", debtest.Down, 3, true, "503 Service Unavailable: the mirror is in trouble: try again later"},
+		{"missing", debtest.Missing(""), 1, false, "404 Not Found: check the mirror's address"},
+		{"refused", answer(http.StatusForbidden), 1, false, "403 Forbidden: use a mirror or a proxy that serves you"},
+		{"not understood", answer(http.StatusBadRequest), 1, false, "400 Bad Request: check the mirror's address"},
 		{"wrong content", debtest.Corrupted(""), 1, false, "has hash"},
 		{"too short, for ever", debtest.Short(""), 3, true, "it ended after"},
 		{"too long", long, 1, false, "bytes where the index says"},
@@ -175,7 +179,24 @@ func TestNoServer(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	err := quick().File(t.Context(), file(t, server.URL), nil)
-	if !fetch.Unreachable(err) || !strings.Contains(err.Error(), "check the network") {
+	if !fetch.Unreachable(err) || !strings.Contains(err.Error(), "check the network") || strings.Count(err.Error(), server.URL) != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A server that takes a connection and says nothing is told from one that is
+// not there.
+func TestSilentServer(t *testing.T) {
+	end := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-end }))
+	defer server.Close()
+	defer close(end)
+	c := quick()
+	c.Tries, c.HTTP = 1, &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 20 * time.Millisecond}}
+	defer c.CloseIdle()
+	_, err := c.Page(t.Context(), server.URL, fetch.Validators{}, 1)
+	if !fetch.Unreachable(err) || strings.Count(err.Error(), server.URL) != 1 ||
+		!strings.Contains(err.Error(), "does not answer in time") || !strings.Contains(err.Error(), "use another mirror") {
 		t.Errorf("got %v", err)
 	}
 }

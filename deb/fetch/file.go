@@ -236,7 +236,7 @@ func (t *transfer) request(ctx context.Context, url string) error {
 	}
 	resp, err := t.client.http().Do(req)
 	if err != nil {
-		return &TransferError{URL: url, Err: cause(ctx, err)}
+		return broken(ctx, url, err)
 	}
 	defer resp.Body.Close()
 	switch {
@@ -288,7 +288,7 @@ func (t *transfer) copy(ctx context.Context, resp *http.Response, watch *time.Ti
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return &TransferError{URL: url, Err: cause(ctx, err)}
+			return broken(ctx, url, err)
 		}
 	}
 }
@@ -299,12 +299,4 @@ func writeError(path string, err error) error {
 		return fmt.Errorf("write %s: %w: make room there, or keep the cache on another disk", path, err)
 	}
 	return fmt.Errorf("write %s: %w", path, err)
-}
-
-// cause prefers why a transfer was cut off to the error that this made.
-func cause(ctx context.Context, err error) error {
-	if c := context.Cause(ctx); c != nil {
-		return c
-	}
-	return err
 }

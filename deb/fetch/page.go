@@ -59,7 +59,7 @@ func (c *Client) page(ctx context.Context, url string, known Validators, limit i
 	}
 	resp, err := c.http().Do(req)
 	if err != nil {
-		return Page{}, &TransferError{URL: url, Err: cause(ctx, err)}
+		return Page{}, broken(ctx, url, err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
@@ -71,7 +71,7 @@ func (c *Client) page(ctx context.Context, url string, known Validators, limit i
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return Page{}, &TransferError{URL: url, Err: cause(ctx, err)}
+		return Page{}, broken(ctx, url, err)
 	}
 	if int64(len(body)) > limit {
 		return Page{}, fmt.Errorf("fetch %s: %w", url, errTooLarge)
