@@ -148,6 +148,15 @@ func (a *applier) write(b []byte) error {
 	return err
 }
 
+// Copy copies the first size bytes of in to out; where the file system can,
+// without moving them.
+func Copy(out, in *os.File, size int64) error {
+	if _, err := copyRange(out, 0, in, segment{literal, 0, size}); err != nil {
+		return fmt.Errorf("copy %s: %w", in.Name(), err)
+	}
+	return nil
+}
+
 // copyRange copies a range of a file to a place in another; where the file
 // system can, without moving the bytes.
 func copyRange(out *os.File, at int64, in *os.File, s segment) (int64, error) {

@@ -192,10 +192,12 @@ func (f *fetcher) chunks(ctx context.Context, l image.Layer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := out.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	err = f.store.PutStream(ctx, l.Digest, out)
+	_, _, err = f.store.Put(ctx, func(blob *os.File) error {
+		if err := chunk.Copy(blob, out, l.Size); err != nil {
+			return err
+		}
+		return matches(blob, l)
+	})
 	if err == nil || errors.Is(err, image.ErrRotten) {
 		// A list that makes something else is no list of this blob: begin anew.
 		err = errors.Join(err, os.Remove(out.Name()))
