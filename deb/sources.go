@@ -86,6 +86,28 @@ func (c Config) baseSources() ([]source, error) {
 	return nil, fmt.Errorf("suite %s: %w", suite, ErrNoMirror)
 }
 
+// Source is where packages of a base come from, as apt is told of it
+// (sources.list(5)).
+type Source struct {
+	URI        string // without a slash at its end
+	Suite      string
+	Components []string
+}
+
+// BaseSources returns where the packages of the base come from, in apt's order,
+// the mirror that is named or those of the host. What only may exist, guessed
+// from another suite of the host, is left out.
+func (c Config) BaseSources() ([]Source, error) {
+	list, err := c.baseSources()
+	var all []Source
+	for _, s := range list {
+		if !s.optional {
+			all = append(all, Source{URI: s.uri, Suite: s.suite, Components: s.components})
+		}
+	}
+	return all, err
+}
+
 // suffixes are the parts of a release of Debian that are archives' suites of
 // their own.
 func suffixes() []string { return []string{"", "-updates", "-security"} }

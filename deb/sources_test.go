@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -120,6 +121,25 @@ func TestSources(t *testing.T) {
 				t.Errorf("got %q, %v\nwant %q", got, err, test.want)
 			}
 		})
+	}
+}
+
+// What a caller gets is what is certain to exist.
+func TestBaseSources(t *testing.T) {
+	files := map[string]string{"etc/os-release": osRelease, "etc/apt/sources.list.d/debian.sources": deb822}
+	for suite, want := range map[string][]Source{
+		"bookworm": {{"http://m.example.org/debian", "bookworm", []string{"main", "contrib"}},
+			{"http://m.example.org/debian", "bookworm-updates", []string{"main", "contrib"}},
+			{"http://m.example.org/security", "bookworm-security", []string{"main"}}},
+		"trixie": {{"http://m.example.org/debian", "trixie", []string{"main", "contrib"}}},
+	} {
+		got, err := Config{Root: host(t, files), Base: ore.Base{Suite: suite}}.BaseSources()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, %v", suite, got, err)
+		}
+	}
+	if got, err := (Config{Root: t.TempDir(), Base: ore.Base{Suite: "bookworm"}}).BaseSources(); len(got) > 0 || !errors.Is(err, ErrNoMirror) {
+		t.Errorf("a host without sources: %v, %v", got, err)
 	}
 }
 
