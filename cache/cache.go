@@ -177,6 +177,21 @@ func (c *Cache) find(ctx context.Context, key ore.Key) (image.Manifest, image.Si
 	return m, s, err
 }
 
+// Acquire is Find, and holds the image until release is called: it is neither
+// evicted nor changed meanwhile, and its bytes match.
+func (c *Cache) Acquire(ctx context.Context, key ore.Key) (m image.Manifest, release func(), err error) {
+	if m, err = c.Find(ctx, key); err != nil {
+		return m, nil, err
+	}
+	release, err = c.Hold(ctx, m)
+	if errors.Is(err, image.ErrMissing) || errors.Is(err, image.ErrRotten) {
+		// It was evicted since it was found, or it has rotted: either way there is
+		// none now.
+		return m, nil, errors.Join(fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing), c.unlist(ctx, key, m.Digest()))
+	}
+	return m, release, err
+}
+
 // unlist takes an image with a part missing off the list, unless another was
 // registered in its place meanwhile, and deletes what only it had.
 func (c *Cache) unlist(ctx context.Context, key ore.Key, manifest ore.Digest) error {

@@ -211,6 +211,55 @@ func TestPruneTakesTheLeastValuableFirst(t *testing.T) {
 	}
 }
 
+// TestAcquireWhileItIsEvicted acquires an image again and again while another
+// process evicts and registers it: what is acquired stays whole.
+func TestAcquireWhileItIsEvicted(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	c, other := open(t, dir), open(t, dir)
+	m := made(t, c, "a", "base", "delta")
+	register(t, c, m, time.Second)
+	over := make(chan struct{})
+	defer func() { <-over }()
+	go func() {
+		defer close(over)
+		for range 30 {
+			if _, err := other.Forget(ctx, m.Key); err != nil && !errors.Is(err, ErrInUse) {
+				t.Error(err)
+			}
+			again := made(t, other, "a", "base", "delta")
+			// The layers may be deleted between putting and listing: that is told.
+			if _, err := other.Register(ctx, again, time.Second); err != nil && !errors.Is(err, image.ErrMissing) {
+				t.Error(err)
+			}
+		}
+	}()
+	got := 0
+	for going := true; going; {
+		select {
+		case <-over:
+			going = false // once more, now that nobody evicts
+		default:
+		}
+		m, release, err := c.Acquire(ctx, m.Key)
+		if errors.Is(err, image.ErrMissing) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got++
+		for _, l := range m.Layers {
+			if err := c.Store.Verify(ctx, l.Digest); err != nil {
+				t.Errorf("what is held: %v", err)
+			}
+		}
+		release()
+	}
+	if got == 0 {
+		t.Error("it was never acquired: nothing was tested")
+	}
+}
+
 func TestMatch(t *testing.T) {
 	c := open(t, t.TempDir())
 	m := made(t, c, "a", "base")

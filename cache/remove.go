@@ -72,15 +72,15 @@ func (c *Cache) bury(ctx context.Context) (map[ore.Digest]int64, error) {
 			return err
 		}
 		for _, d := range all {
-			if held, err := c.Held(d); err != nil || held {
-				continue // deleted when it is free
-			}
-			if info, err := c.size(d); err == nil {
-				gone[d] = info
-			}
-			if err := c.Remove(d); err != nil {
+			size, _ := c.size(d) // 0 for one that is gone already
+			done, err := c.RemoveUnheld(d)
+			if err != nil {
 				return err
 			}
+			if !done {
+				continue // deleted when it is free
+			}
+			gone[d] = size
 			if _, err := tx.ExecContext(ctx, `DELETE FROM doomed WHERE digest = ?`, string(d)); err != nil {
 				return err
 			}

@@ -74,6 +74,14 @@ func (s *Store) Put(ctx context.Context, write func(f *os.File) error) (ore.Dige
 	return d, n, nil
 }
 
+// removed makes of a file that went since it was looked for a missing blob.
+func removed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrMissing
+	}
+	return err
+}
+
 // full says what to do about an error that comes of a full disk.
 func full(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -192,7 +200,7 @@ func (s *Store) Verify(ctx context.Context, d ore.Digest) error {
 	}
 	f, err := os.Open(p)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", d.Short(), err)
+		return fmt.Errorf("verify %s: %w", d.Short(), removed(err))
 	}
 	defer f.Close()
 	if err := ctx.Err(); err != nil {
@@ -295,7 +303,7 @@ func (s *Store) Manifest(d ore.Digest) (Manifest, error) {
 	}
 	b, err := os.ReadFile(p)
 	if err != nil {
-		return Manifest{}, fmt.Errorf("manifest %s: %w", d.Short(), err)
+		return Manifest{}, fmt.Errorf("manifest %s: %w", d.Short(), removed(err))
 	}
 	if ore.DigestOf(b) != d {
 		return Manifest{}, fmt.Errorf("manifest %s: %w", d.Short(), ErrRotten)

@@ -24,7 +24,7 @@ func (s *Store) Verified(ctx context.Context, d ore.Digest) (string, error) {
 	}
 	now, err := stampOf(p)
 	if err != nil {
-		return "", fmt.Errorf("blob %s: %w", d.Short(), err)
+		return "", fmt.Errorf("blob %s: %w", d.Short(), removed(err))
 	}
 	if seen, err := os.ReadFile(s.stamp(d)); err == nil && string(seen) == now {
 		return p, nil

@@ -110,7 +110,7 @@ func TestIsCalibrated(t *testing.T) {
 	}
 	var expected, got float64
 	const horizon = 3 * time.Hour
-	for range 200 {
+	for range 60 {
 		now := day.Add(time.Duration(30*24+r.IntN(29*24)) * time.Hour)
 		var past []Arrival
 		came := map[string]bool{}
