@@ -538,3 +538,79 @@ func TestABlobWithoutAnImageIsRemoved(t *testing.T) {
 		t.Error("a blob that no image has is kept")
 	}
 }
+
+func TestFetchGoesOnWhereItWasInterrupted(t *testing.T) {
+	w := start(t, serve.Config{})
+	c := w.client("a", "lab", true)
+	builder, host := store(t), store(t)
+	m := made(t, builder, 3_000_000, 1, 2, 3, 4, 5, 6, 7, 8)
+	push(t, c, builder, m)
+	stopped, stop := context.WithCancel(t.Context())
+	defer stop()
+	url, pin, _ := strings.Cut(w.url, "#")
+	// The line holds for two thirds of the layer, and then no more.
+	left := m.Size() * 2 / 3
+	dead := w.with(client.Config{Token: c.Token, URL: "https://" + limited(t, strings.TrimPrefix(url, "https://"), left, stop) + "#" + pin})
+	if _, err := dead.Fetch(stopped, m, host, nil); err == nil {
+		t.Fatal("the line held")
+	}
+	if _, err := host.Path(m.Layers[0].Digest); !errors.Is(err, image.ErrMissing) {
+		t.Fatalf("half a layer is seen: %v", err)
+	}
+	again, err := client.New(client.Config{URL: w.url, Token: c.Token, Dir: dead.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	got, err := again.Fetch(t.Context(), m, host, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, host, m)
+	if got.Received > m.Size()*3/4 {
+		t.Errorf("%d of %d bytes came again", got.Received, m.Size())
+	}
+	if n := files(t, filepath.Join(dead.Dir, "partial")); n != 0 {
+		t.Errorf("%d unfinished layers are left", n)
+	}
+}
+
+// limited passes connections on until so many bytes came back, and then calls
+// over and passes nothing any more.
+func limited(t *testing.T, to string, left int64, over func()) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			group.Go(func() {
+				_, _ = io.Copy(out, in)
+				out.Close()
+			})
+			group.Go(func() {
+				if n, _ := io.CopyN(in, out, left); n == left {
+					over()
+				}
+				in.Close()
+				out.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		group.Wait()
+	})
+	return l.Addr().String()
+}

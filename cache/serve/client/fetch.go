@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,7 @@ type Traffic struct {
 // call has brought of a layer is kept for the next.
 func (c *Client) Fetch(ctx context.Context, m image.Manifest, store *image.Store, near []image.Manifest) (Traffic, error) {
 	f := &fetcher{Client: c, store: store, near: relatives(m, near)}
+	f.sweep()
 	for _, l := range m.Layers {
 		if err := f.layer(ctx, l); err != nil {
 			return f.traffic, fmt.Errorf("fetch layer %s: %w", l.Digest.Short(), err)
@@ -179,11 +181,11 @@ func (f *fetcher) chunks(ctx context.Context, l image.Layer) error {
 	if err != nil {
 		return err
 	}
-	out, err := f.begin(l.Digest)
+	out, end, err := f.begin(l.Digest)
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer end()
 	taken, err := chunk.Assemble(ctx, out, list, sources, func(ctx context.Context, offset, size int64) (io.ReadCloser, error) {
 		return f.span(ctx, l.Digest, offset, size), nil
 	})
@@ -224,21 +226,51 @@ func (f *fetcher) list(ctx context.Context, l image.Layer) (chunk.List, error) {
 }
 
 // begin opens the file in which a layer is assembled: the one that an earlier
-// call left, unless another process is at it.
-func (f *fetcher) begin(d ore.Digest) (*os.File, error) {
+// call left, unless another process is at it. end closes it.
+func (f *fetcher) begin(d ore.Digest) (out *os.File, end func(), err error) {
 	path := f.partial(d)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	if out, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, nil, err
 	}
 	if unix.Flock(int(out.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		return out, nil
+		return out, func() { out.Close() }, nil
 	}
 	out.Close()
-	return os.CreateTemp(filepath.Dir(path), "beside-*")
+	if out, err = os.CreateTemp(filepath.Dir(path), "beside-*"); err != nil {
+		return nil, nil, err
+	}
+	return out, func() {
+		_ = os.Remove(out.Name()) // nobody would find it again
+		out.Close()
+	}, nil
+}
+
+// staleAfter is how old an unfinished layer must be before it is removed: nobody
+// has asked for it again.
+const staleAfter = 7 * 24 * time.Hour
+
+// sweep removes layers that were never finished. It is of use to others only,
+// and so its errors are of no interest.
+func (f *fetcher) sweep() {
+	dir := filepath.Join(f.Dir, "partial")
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil || time.Since(info.ModTime()) < staleAfter {
+			continue
+		}
+		file, err := os.Open(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = os.Remove(file.Name())
+		}
+		file.Close()
+	}
 }
 
 // sources opens the near layers that are there, with their chunk lists.
