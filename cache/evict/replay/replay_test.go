@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -19,31 +20,62 @@ func peers() []peer {
 	return []peer{{"LRU", NewLRU}, {"LFU", NewLFU}, {"S3-FIFO", NewS3FIFO}, {"GDSF", NewGDSF}, {"ours", NewOurs}}
 }
 
-// TestOursAgainstPeers plays every shape of trace against every policy. A cache
-// of exact matches is what the peers were made for, and where the bounds hold.
-// Where builds begin at what is kept, every policy saves most of what can be
-// saved by any; there ours must only be the best.
+// compare plays one trace against every policy, and returns the seconds that
+// ours saves in proportion to what LRU and GDSF do.
+func compare(t testing.TB, s Shape, seed uint64, reuse bool) (lru, gdsf float64) {
+	w, trace := s.Trace(seed)
+	rules := Rules{Room: Room(w, trace, Share), Reuse: reuse}
+	saved := map[string]float64{}
+	for _, p := range peers() {
+		o := Play(w, trace, rules, p.start)
+		saved[p.name] = o.Saved
+		t.Logf("%-6s reuse %-5v %-7s saves %4.1f %% of %.0f s; %5d hits of %d, %5d evicted", s.Name, reuse, p.name, 100*o.Saved/o.Whole, o.Whole, o.Hits, len(trace), o.Evicted)
+	}
+	for name, seconds := range saved {
+		if seconds > saved["ours"] {
+			t.Errorf("%s, reuse %v: %s saves %.3f x what ours does", s.Name, reuse, name, seconds/saved["ours"])
+		}
+	}
+	lru, gdsf = saved["ours"]/saved["LRU"], saved["ours"]/saved["GDSF"]
+	t.Logf("%-6s reuse %-5v ours: %.2f x LRU, %.2f x GDSF", s.Name, reuse, lru, gdsf)
+	return lru, gdsf
+}
+
+// TestOursAgainstPeers plays every shape of trace against every policy, as a
+// cache of exact matches, which is what the peers were made for and where the
+// bounds hold. Where builds begin at what is kept, every policy saves most of
+// what can be saved by any; there ours must only be the best.
 func TestOursAgainstPeers(t *testing.T) {
 	for _, s := range Shapes() {
-		w, trace := s.Trace(1)
-		room := Room(w, trace, Share)
+		if lru, gdsf := compare(t, s, 1, false); lru < overLRU || gdsf < overGDSF {
+			t.Errorf("%s: %.3f x LRU, %.3f x GDSF; promised are %.1f and %.1f", s.Name, lru, gdsf, overLRU, overGDSF)
+		}
+	}
+	compare(t, Shapes()[0], 1, true)
+}
+
+// BenchmarkEviction plays all traces by both rules, five times with other seeds.
+func BenchmarkEviction(b *testing.B) {
+	for _, s := range Shapes() {
 		for _, reuse := range []bool{false, true} {
-			saved := map[string]float64{}
-			for _, p := range peers() {
-				o := Play(w, trace, Rules{room, reuse}, p.start)
-				saved[p.name] = o.Saved
-				t.Logf("%-6s reuse %-5v %-7s saves %4.1f %% of %.0f s; %5d hits of %d, %5d evicted", s.Name, reuse, p.name, 100*o.Saved/o.Whole, o.Whole, o.Hits, len(trace), o.Evicted)
+			name := s.Name + "/exact"
+			if reuse {
+				name = s.Name + "/reuse"
 			}
-			lru, gdsf := saved["ours"]/saved["LRU"], saved["ours"]/saved["GDSF"]
-			t.Logf("%-6s reuse %-5v ours: %.2f x LRU, %.2f x GDSF", s.Name, reuse, lru, gdsf)
-			for name, seconds := range saved {
-				if seconds > saved["ours"] {
-					t.Errorf("%s, reuse %v: %s saves %.3f x what ours does", s.Name, reuse, name, seconds/saved["ours"])
+			b.Run(name, func(b *testing.B) {
+				var lrus, gdsfs []float64
+				for b.Loop() {
+					for seed := range uint64(5) {
+						lru, gdsf := compare(b, s, seed+1, reuse)
+						lrus, gdsfs = append(lrus, lru), append(gdsfs, gdsf)
+					}
 				}
-			}
-			if !reuse && (lru < overLRU || gdsf < overGDSF) {
-				t.Errorf("%s: %.3f x LRU, %.3f x GDSF; promised are %.1f and %.1f", s.Name, lru, gdsf, overLRU, overGDSF)
-			}
+				slices.Sort(lrus)
+				slices.Sort(gdsfs)
+				b.ReportMetric(lrus[len(lrus)/2], "x-LRU")
+				b.ReportMetric(gdsfs[len(gdsfs)/2], "x-GDSF")
+				b.ReportMetric(gdsfs[0], "x-GDSF-least")
+			})
 		}
 	}
 }
