@@ -92,7 +92,7 @@ func (w *worker) compile(ctx context.Context, p bytecode.Python, l *loader, lowe
 	store, place := bytecode.Store(w.Compiled), ore.Key(ore.DigestOf([]byte(key)).Hex())
 	kept, err := store.Get(place)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = w.compileIn(ctx, p, calls, set, lower, l); err == nil {
+		if err = w.compileIn(ctx, compilation{p, calls, set}, lower, l); err == nil {
 			kept, err = calls, store.Put(place, calls)
 		}
 	}
@@ -134,8 +134,15 @@ func (l *loader) closure(ctx context.Context, names ...string) (map[string]*load
 	return needs, nil
 }
 
+// compilation is what one Python compiles, and the packages that it needs for it.
+type compilation struct {
+	bytecode.Python
+	calls []bytecode.Call
+	set   []*loaded
+}
+
 // compileIn makes the calls in a tree of the set alone, over lower.
-func (w *worker) compileIn(ctx context.Context, p bytecode.Python, calls []bytecode.Call, set []*loaded, lower []string, l *loader) (err error) {
+func (w *worker) compileIn(ctx context.Context, c compilation, lower []string, l *loader) (err error) {
 	t := w.newPhase(nil, lower, w.path("python"))
 	if err := os.MkdirAll(t.upper, 0o755); err != nil {
 		return fmt.Errorf("compile: %w", err)
@@ -146,7 +153,7 @@ func (w *worker) compileIn(ctx context.Context, p bytecode.Python, calls []bytec
 			return err
 		}
 	}
-	for _, x := range set {
+	for _, x := range c.set {
 		if err := w.fill(ctx, v, x, l); err != nil {
 			return fmt.Errorf("compile: %s: %w", x.name, err)
 		}
@@ -157,9 +164,9 @@ func (w *worker) compileIn(ctx context.Context, p bytecode.Python, calls []bytec
 	if t.overlaid() {
 		defer func() { err = errors.Join(err, unix.Unmount(t.root, 0)) }()
 	}
-	return bytecode.Make(ctx, t.root, calls, func(ctx context.Context, files []string) error {
+	return bytecode.Make(ctx, t.root, c.calls, func(ctx context.Context, files []string) error {
 		out := &output.Lines{Stage: "configure"}
-		err := w.sb.Run(ctx, sandbox.Command{Root: t.root, Args: p.Command(files), Env: w.environment(), Stdout: out, Stderr: out})
+		err := w.sb.Run(ctx, sandbox.Command{Root: t.root, Args: c.Command(files), Env: w.environment(), Stdout: out, Stderr: out})
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out.Tail())
 		}
