@@ -13,6 +13,7 @@ import (
 	"ore/install/sandbox"
 	"ore/job"
 	"ore/namespace"
+	"ore/site/supervisor"
 	"ore/vm"
 )
 
@@ -144,7 +145,7 @@ func (s *Site) probe(ctx context.Context, name string) (vm.Ability, error) {
 		return vm.Ability{}, err
 	}
 	b.Accelerator = "" // try it again
-	h, err := driver(b)
+	h, err := supervisor.Driver(b)
 	if err != nil {
 		return vm.Ability{}, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"ore"
 	"ore/job"
+	"ore/site/supervisor"
 )
 
 // maxSocketPath is what the address of a Unix socket holds (unix(7)), less the
@@ -16,7 +17,7 @@ const maxSocketPath = 107
 // CheckHost says what this host cannot give j, before any work is done for it.
 // id is the job's name on this site.
 func (s *Site) CheckHost(id string, j ore.Job) error {
-	if p := socketPath(s.jobDir(id)); len(p) > maxSocketPath {
+	if p := supervisor.Socket(s.Folder(id)); len(p) > maxSocketPath {
 		return fmt.Errorf("run folder %s: longer than a socket's address can be: set %s to a folder with a shorter path", s.Dirs.Run, HomeVariable)
 	}
 	h := j.Machines.Hypervisor

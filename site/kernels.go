@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/deb"
 	"ore/deb/shelf"
+	"ore/site/ledger"
 )
 
 // umlPackage is the package that holds User Mode Linux.
@@ -108,7 +109,7 @@ func (s *Site) umlArchive(ctx context.Context, watch ore.Watcher) (*deb.Archive,
 	if err != nil {
 		return nil, c, err
 	}
-	return a, c, writeWhole(s.umlChoicePath(), text)
+	return a, c, ledger.WriteWhole(s.umlChoicePath(), text)
 }
 
 // umlTools returns the shelf that User Mode Linux is on. It shares its folder

@@ -2,30 +2,13 @@ package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
-	"time"
 
 	"ore"
 	"ore/cluster"
-	"ore/namespace"
 	"ore/node"
-)
-
-// SuperviseCommand is the hidden subcommand that runs Supervise.
-const SuperviseCommand = "supervise"
-
-// The descriptors that a supervisor is given.
-const (
-	listenerFD = 3
-	lockFD     = 4
+	"ore/site/ledger"
+	"ore/site/supervisor"
 )
 
 // local is the engine of one host: this one.
@@ -44,7 +27,9 @@ func (l *local) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 	if err != nil {
 		return nil, err
 	}
-	sup, err := l.supervisor(ctx, r.Job)
+	sup, err := supervisor.Start(ctx, supervisor.Job{
+		ID: r.Job, Folder: l.site.Folder(r.Job), Images: l.site.Dirs.Images, Keep: l.keep,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -55,219 +40,10 @@ func (l *local) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 	return []cluster.Host{h}, nil
 }
 
-// supervised is a node in a supervisor of this process's making.
-type supervised struct {
-	*node.Client
-	dir  string
-	wait func() error // returns when the supervisor has ended
-	kill func() error
-	care *janitor // nil for a keeper, which has its own
-}
-
-// Release ends the machines and then the supervisor, and removes the job's
-// folder. A supervisor that does not answer is killed, and all dies with it.
-func (s *supervised) Release(ctx context.Context) error {
-	err := s.Client.Release(ctx)
-	s.Client.Close()
-	var unreachable *url.Error
-	if errors.As(err, &unreachable) && ctx.Err() == nil {
-		// A supervisor that died has ended all machines by that, and whoever
-		// needed them has been told.
-		err = s.kill()
-	} else if err != nil {
-		err = errors.Join(fmt.Errorf("release: %w", err), s.kill())
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.wait() }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = errors.Join(err, s.kill())
-		<-done
-	}
-	return errors.Join(err, os.RemoveAll(s.dir), s.dismiss())
-}
-
-func (s *supervised) dismiss() error {
-	if s.care == nil {
-		return nil
-	}
-	return s.care.dismiss()
-}
-
-// supervisor starts the process that owns the job's machines.
-func (l *local) supervisor(ctx context.Context, job string) (*supervised, error) {
-	dir := l.site.jobDir(job)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("start supervisor: %w", err)
-	}
-	sup, err := l.spawn(ctx, job, dir)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start supervisor: %w", err), os.RemoveAll(dir))
-	}
-	return sup, nil
-}
-
-func (l *local) spawn(ctx context.Context, job, dir string) (*supervised, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Close()
-	if err := tryLock(lock); err != nil {
-		return nil, err
-	}
-	listener, err := listen(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer listener.Close()
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	sup := &supervised{Client: node.NewClient(socketPath(dir)), dir: dir}
-	args := []string{SuperviseCommand, l.site.Dirs.Images, dir}
-	if l.keep {
-		return sup, keep(sup, args, []*os.File{listener, lock}, log)
-	}
-	if sup.care, err = watchOver(dir); err != nil {
-		return nil, err
-	}
-	p, err := start(context.WithoutCancel(ctx), args, job, []*os.File{listener, lock}, log)
-	if err != nil {
-		return nil, errors.Join(err, sup.dismiss())
-	}
-	sup.wait, sup.kill = p.Wait, p.Kill
-	return sup, nil
-}
-
-// start puts the supervisor into namespaces of its own, as the user who starts
-// it. Where they are refused it is found again by its mark.
-func start(ctx context.Context, args []string, job string, files []*os.File, log *os.File) (*namespace.Process, error) {
-	o := namespace.Options{
-		Kinds: namespace.PID | namespace.Mount, IDs: namespace.Keep,
-		Args: args, Stdout: log, Stderr: log, Files: files, Mark: job,
-	}
-	if os.Geteuid() != 0 {
-		o.Kinds |= namespace.User
-	}
-	p, err := namespace.Start(ctx, o)
-	if errors.Is(err, namespace.ErrRefused) {
-		o.Kinds = 0
-		return namespace.Start(ctx, o)
-	}
-	return p, err
-}
-
-// keep starts a keeper: a process in a session of its own that starts the
-// supervisor and stays until it ends.
-func keep(sup *supervised, args []string, files []*os.File, log *os.File) error {
-	cmd := exec.Command("/proc/self/exe", append([]string{args[0], "--keep"}, args[1:]...)...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	sup.wait, sup.kill = cmd.Wait, cmd.Process.Kill
-	return nil
-}
-
-// Keep is what a keeper does: it hands its descriptors on to a supervisor.
-func Keep(ctx context.Context, images, dir string) error {
-	files := []*os.File{os.NewFile(listenerFD, "listener"), os.NewFile(lockFD, "lock")}
-	for _, f := range files {
-		syscall.CloseOnExec(int(f.Fd())) // for the supervisor, not for the janitor
-	}
-	care, err := watchOver(dir)
-	if err != nil {
-		return err
-	}
-	p, err := start(ctx, []string{SuperviseCommand, images, dir}, filepath.Base(dir), files, os.Stderr)
-	if err != nil {
-		return errors.Join(err, care.dismiss())
-	}
-	for _, f := range files {
-		f.Close()
-	}
-	return errors.Join(p.Wait(), os.RemoveAll(dir), care.dismiss())
-}
-
-func socketPath(dir string) string { return filepath.Join(dir, "node") }
-
-// listen makes the supervisor's socket here, so that it can be used at once.
-// A path too long for a socket's address is reached by way of a descriptor.
-func listen(dir string) (*os.File, error) {
-	l, err := net.Listen("unix", socketPath(dir))
-	if err != nil {
-		return nil, fmt.Errorf("%w: set ORE_HOME to a folder with a shorter path", err)
-	}
-	u, ok := l.(*net.UnixListener)
-	if !ok {
-		return nil, errors.New("not a Unix socket")
-	}
-	u.SetUnlinkOnClose(false)
-	defer u.Close()
-	return u.File()
-}
-
-// Supervise is a supervisor's whole work: it serves the node of the job in dir
-// until the node was released or ctx ends.
-func Supervise(ctx context.Context, images, dir string) error {
-	n, err := newNode(images, dir)
-	if err != nil {
-		return err
-	}
-	f := os.NewFile(listenerFD, "listener")
-	l, err := net.FileListener(f)
-	if err != nil {
-		return fmt.Errorf("supervise: %w", err)
-	}
-	f.Close()
-	server := &http.Server{Handler: n.Handler(), ReadHeaderTimeout: time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	select {
-	case <-n.Released():
-		// The answer to the release is still under way.
-		stop, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = server.Shutdown(stop)
-	case <-ctx.Done():
-		err = n.Release()
-		_ = server.Close()
-	case err = <-served:
-		err = errors.Join(err, n.Release())
-	}
-	return err
-}
-
-// gone waits until a supervisor has let go of its lock.
-func (s *Site) gone(ctx context.Context, id string) error {
-	f, err := os.Open(filepath.Join(s.jobDir(id), lockName))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("end %s: %w", id, err)
-	}
-	defer f.Close()
-	done := make(chan error, 1)
-	go func() { done <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Attach returns a client of a job's node.
-func (s *Site) Attach(r Record) (*node.Client, error) {
-	if s.State(r) != Running {
+func (s *Site) Attach(r ledger.Record) (*node.Client, error) {
+	if s.State(r) != ledger.Running {
 		return nil, fmt.Errorf("job %s: it does not run: see 'ore jobs ls'", r.ID)
 	}
-	return node.NewClient(socketPath(s.jobDir(r.ID))), nil
+	return node.NewClient(supervisor.Socket(s.Folder(r.ID))), nil
 }

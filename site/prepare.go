@@ -17,6 +17,7 @@ import (
 	"ore"
 	"ore/image"
 	"ore/site/ahead"
+	"ore/site/learn"
 )
 
 func (s *Site) preparedPath() string { return filepath.Join(s.Dirs.State, "prepared.jsonl") }
@@ -33,7 +34,7 @@ func (s *Site) Ahead(watch ore.Watcher) *ahead.Maker {
 		},
 		// Half of the cores may be others': a build leaves the rest to jobs, and a
 		// job that begins meanwhile has the scheduler's even share at least.
-		Idle: func() bool { return othersLoad() < float64(runtime.NumCPU())/2 },
+		Idle: func() bool { return learn.OthersLoad() < float64(runtime.NumCPU())/2 },
 	}
 }
 

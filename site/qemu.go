@@ -11,6 +11,8 @@ import (
 	"ore/boot"
 	"ore/deb/shelf"
 	"ore/node"
+	"ore/site/ledger"
+	"ore/site/supervisor"
 	"ore/vm/qemu"
 )
 
@@ -71,7 +73,7 @@ func (s *Site) accelerator(ctx context.Context, b node.Boot) (string, error) {
 		}
 	}
 	b.Accelerator = ""
-	h, err := driver(b)
+	h, err := supervisor.Driver(b)
 	if err != nil {
 		return "", err
 	}
@@ -105,5 +107,5 @@ func (s *Site) remember(a acceleration) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(s.accelerationPath(), b)
+	return ledger.WriteWhole(s.accelerationPath(), b)
 }

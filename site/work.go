@@ -13,6 +13,7 @@ import (
 	"ore/image/export"
 	"ore/install/kept"
 	"ore/plan"
+	"ore/site/ledger"
 )
 
 // unusedTool is how long a program on the shelf is kept that nobody asked for.
@@ -48,8 +49,8 @@ func (s *Site) KeptConfig(id string, watch ore.Watcher) cluster.Config {
 }
 
 // Down ends kept machines and forgets them.
-func (s *Site) Down(ctx context.Context, r Record) error {
-	if s.State(r) == Running {
+func (s *Site) Down(ctx context.Context, r ledger.Record) error {
+	if s.State(r) == ledger.Running {
 		n, err := s.Attach(r)
 		if err != nil {
 			return err
@@ -58,7 +59,7 @@ func (s *Site) Down(ctx context.Context, r Record) error {
 		if err := n.Release(ctx); err != nil {
 			return fmt.Errorf("end %s: %w", r.ID, err)
 		}
-		if err := s.gone(ctx, r.ID); err != nil {
+		if err := s.Gone(ctx, r.ID); err != nil {
 			return err
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"ore/job"
 	"ore/node"
 	"ore/site"
+	"ore/site/ledger"
 )
 
 func newUp(a *app) *cobra.Command {
@@ -50,7 +51,7 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
-	if r, err := s.Bed(id); err == nil && s.State(r) == site.Running {
+	if r, err := s.Bed(id); err == nil && s.State(r) == ledger.Running {
 		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 	}
 	own, err := a.own(j)
@@ -65,7 +66,7 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if err != nil {
 		return err
 	}
-	r := site.Record{ID: id, Name: id, Command: []string{"(kept machines)"}, Begun: time.Now(), Machines: j.Machines.Count, Kept: true}
+	r := ledger.Record{ID: id, Name: id, Command: []string{"(kept machines)"}, Begun: time.Now(), Machines: j.Machines.Count, Kept: true}
 	if r.Start, err = bed.Encode(); err == nil {
 		err = s.Keep(r)
 	}
@@ -92,7 +93,7 @@ func (a *app) tellMachines(all []node.Started) {
 // bed is what a command on kept machines works with.
 type bed struct {
 	*node.Client
-	record site.Record
+	record ledger.Record
 }
 
 // onBed opens kept machines for one command.
@@ -268,7 +269,7 @@ func newDown(a *app) *cobra.Command {
 					return err
 				}
 				for _, r := range every {
-					if r.Kept && s.State(r) == site.Running {
+					if r.Kept && s.State(r) == ledger.Running {
 						args = append(args, r.ID)
 					}
 				}

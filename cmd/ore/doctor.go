@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -9,14 +11,21 @@ import (
 )
 
 func newDoctor(a *app) *cobra.Command {
-	return &cobra.Command{
+	var calibrate bool
+	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this host can do, proved by trying",
 		Long: `Try everything that jobs need on this host: state folders, the mirror and its
 signature, namespaces, the ways to build environments, and each hypervisor by
-booting something with it. What does not work is told with what to do about it.`,
+booting something with it. What does not work is told with what to do about it.
+
+--calibrate measures for some three seconds what this host and its link to the
+mirror can do, so that the first plan is not a guess.`,
 		Args: cobra.NoArgs,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
+			if calibrate {
+				return a.calibrate(ctx, s)
+			}
 			findings, err := s.Doctor(ctx)
 			if err != nil {
 				return err
@@ -44,4 +53,30 @@ booting something with it. What does not work is told with what to do about it.`
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&calibrate, "calibrate", false, "measure what this host can do, for the plan; nothing else is tried")
+	return c
+}
+
+// calibrate measures this host and says what was found.
+func (a *app) calibrate(ctx context.Context, s *site.Site) error {
+	c, err := s.Calibrate(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(c)
+	}
+	a.say("cores      %d", c.Cores)
+	a.say("decode     %s of packages a second on a core", human(int64(c.Decode)))
+	a.say("compress   %s a second on a core", human(int64(c.Compress)))
+	a.say("hash       %s a second on a core", human(int64(c.Hash)))
+	a.say("create     %.0f files a second", c.Create)
+	a.say("program    %.1f ms to start and end", c.Process*1e3)
+	for _, name := range slices.Sorted(maps.Keys(c.Links)) {
+		a.say("%-10s %s a second, %.1f ms a request", name, human(int64(c.Links[name].Rate)), c.Links[name].Request*1e3)
+	}
+	if len(c.Links) == 0 {
+		a.say("mirror     not tried: all packages of the base are here")
+	}
+	return nil
 }

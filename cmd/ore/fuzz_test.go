@@ -8,6 +8,7 @@ import (
 
 	"ore"
 	"ore/site"
+	"ore/site/ledger"
 )
 
 // FuzzLock looks for a lock file that makes its reader panic, or that pins what
@@ -52,7 +53,7 @@ func FuzzRecord(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		s := &site.Site{Config: site.Config{Dirs: site.Dirs{State: home, Run: home}}}
+		s := ledger.Book{Records: filepath.Join(home, "jobs"), Run: home}
 		if r, err := s.Job("good"); err != nil || r.ID != "good" && r.Name != "good" {
 			t.Errorf("%q beside it: %+v, %v", b, r, err)
 		}

@@ -10,18 +10,19 @@ import (
 
 	"ore/install"
 	"ore/site"
+	"ore/site/supervisor"
 )
 
 // newSupervise is what a job's supervisor runs; see package node.
 func newSupervise(*app) *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
-		Use: site.SuperviseCommand + " IMAGES DIR", Hidden: true, Args: cobra.ExactArgs(2),
+		Use: supervisor.Command + " IMAGES DIR", Hidden: true, Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if keep {
-				return site.Keep(c.Context(), args[0], args[1])
+				return supervisor.Keep(c.Context(), args[0], args[1])
 			}
-			return site.Supervise(c.Context(), args[0], args[1])
+			return supervisor.Serve(c.Context(), args[0], args[1])
 		},
 	}
 	c.Flags().BoolVar(&keep, "keep", false, "start the supervisor and stay until it ends")

@@ -16,6 +16,7 @@ import (
 
 	"ore/cmd/ore/view"
 	"ore/site"
+	"ore/site/ledger"
 )
 
 func newJobs(a *app) *cobra.Command {
@@ -93,7 +94,7 @@ func newJobsShow(a *app) *cobra.Command {
 			if r.Folder != "" {
 				a.say("results  %s", r.Folder)
 			}
-			if s.State(r) == site.Running {
+			if s.State(r) == ledger.Running {
 				return a.showMachines(ctx, s, r)
 			}
 			if res := r.Result; res != nil {
@@ -113,7 +114,7 @@ func newJobsShow(a *app) *cobra.Command {
 	}
 }
 
-func (a *app) showMachines(ctx context.Context, s *site.Site, r site.Record) error {
+func (a *app) showMachines(ctx context.Context, s *site.Site, r ledger.Record) error {
 	n, err := s.Attach(r)
 	if err != nil {
 		return err
@@ -189,14 +190,14 @@ func newJobsRemove(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "rm JOB...", Short: "Forget jobs that are over", ValidArgsFunction: a.completeJobs,
 		RunE: a.withSite(func(_ context.Context, s *site.Site, args []string) error {
-			var records []site.Record
+			var records []ledger.Record
 			if all {
 				every, err := s.Jobs()
 				if err != nil {
 					return err
 				}
 				for _, r := range every {
-					if s.State(r) != site.Running {
+					if s.State(r) != ledger.Running {
 						records = append(records, r)
 					}
 				}
@@ -219,7 +220,7 @@ func newJobsRemove(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) removeJobs(s *site.Site, records []site.Record, results bool) error {
+func (a *app) removeJobs(s *site.Site, records []ledger.Record, results bool) error {
 	for _, r := range records {
 		if err := s.Forget(r); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"ore/cluster/results"
 	"ore/job"
 	"ore/site"
+	"ore/site/ledger"
 )
 
 func newRun(a *app) *cobra.Command {
@@ -71,7 +72,7 @@ type toRun struct {
 
 // run runs j and tells how it went.
 func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
-	id, err := site.NewID(j.Name)
+	id, err := ledger.NewID(j.Name)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err != nil {
 		return err
 	}
-	record := site.Record{ID: id, Name: j.Name, Command: commandOf(j.Run), Begun: time.Now(), Folder: out.Dir(), Machines: j.Machines.Count}
+	record := ledger.Record{ID: id, Name: j.Name, Command: commandOf(j.Run), Begun: time.Now(), Folder: out.Dir(), Machines: j.Machines.Count}
 	if err := s.Keep(record); err != nil {
 		return err
 	}

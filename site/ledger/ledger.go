@@ -1,6 +1,12 @@
-package site
+// Package ledger keeps the records of a site's jobs, and knows which of them run.
+//
+// A job that runs has a folder, in which its supervisor holds a file locked. The
+// kernel lets go of a lock when its holder dies, however it dies, so what nobody
+// holds is what a dead supervisor has left.
+package ledger
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -32,6 +38,12 @@ type Record struct {
 	Start    json.RawMessage `json:",omitempty"` // for kept machines: how to start more of them
 }
 
+// Book is where the records and the folders of a site's jobs are.
+type Book struct {
+	Records string // folder of the records
+	Run     string // folder with one folder for each job that runs
+}
+
 // Job states.
 const (
 	Running = "running"
@@ -41,35 +53,32 @@ const (
 
 // NewID returns a name for a job that no other job of this site has.
 func NewID(name string) (string, error) {
-	var b [3]byte
-	if _, err := rand.Read(b[:]); err != nil {
+	var n [3]byte
+	if _, err := rand.Read(n[:]); err != nil {
 		return "", err
 	}
-	return name + "-" + hex.EncodeToString(b[:]), nil
+	return name + "-" + hex.EncodeToString(n[:]), nil
 }
 
-func (s *Site) recordPath(id string) string {
-	return filepath.Join(s.Dirs.State, "jobs", id+".json")
-}
+func (b Book) recordPath(id string) string { return filepath.Join(b.Records, id+".json") }
 
 // Keep writes the record of a job, whole.
-func (s *Site) Keep(r Record) error {
-	dir := filepath.Join(s.Dirs.State, "jobs")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func (b Book) Keep(r Record) error {
+	if err := os.MkdirAll(b.Records, 0o700); err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
+	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
-	if err := writeWhole(s.recordPath(r.ID), b); err != nil {
+	if err := WriteWhole(b.recordPath(r.ID), text); err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
 	return nil
 }
 
-// writeWhole writes a file so that it is never seen in part.
-func writeWhole(path string, b []byte) error {
+// WriteWhole writes a file so that it is never seen in part.
+func WriteWhole(path string, b []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
@@ -83,8 +92,8 @@ func writeWhole(path string, b []byte) error {
 }
 
 // Jobs lists the records of all jobs, the newest first.
-func (s *Site) Jobs() ([]Record, error) {
-	list, err := os.ReadDir(filepath.Join(s.Dirs.State, "jobs"))
+func (b Book) Jobs() ([]Record, error) {
+	list, err := os.ReadDir(b.Records)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -97,21 +106,21 @@ func (s *Site) Jobs() ([]Record, error) {
 		if !ok || strings.HasPrefix(id, ".") {
 			continue
 		}
-		if r, err := s.readRecord(id); err == nil { // one that cannot be read is no reason to hide the others
+		if r, err := b.readRecord(id); err == nil { // one that cannot be read is no reason to hide the others
 			all = append(all, r)
 		}
 	}
-	slices.SortFunc(all, func(a, b Record) int { return b.Begun.Compare(a.Begun) })
+	slices.SortFunc(all, func(x, y Record) int { return y.Begun.Compare(x.Begun) })
 	return all, nil
 }
 
-func (s *Site) readRecord(id string) (Record, error) {
+func (b Book) readRecord(id string) (Record, error) {
 	var r Record
-	b, err := os.ReadFile(s.recordPath(id))
+	text, err := os.ReadFile(b.recordPath(id))
 	if err != nil {
 		return r, fmt.Errorf("job %s: %w", id, err)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
+	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("job %s: record: %w", id, err)
 	}
 	return r, nil
@@ -119,8 +128,8 @@ func (s *Site) readRecord(id string) (Record, error) {
 
 // Job returns the record of the job whose ID is name, or else the newest one
 // of that name.
-func (s *Site) Job(name string) (Record, error) {
-	all, err := s.Jobs()
+func (b Book) Job(name string) (Record, error) {
+	all, err := b.Jobs()
 	if err != nil {
 		return Record{}, err
 	}
@@ -139,8 +148,8 @@ func (s *Site) Job(name string) (Record, error) {
 
 // Bed returns the record of the kept machines called name. Jobs that are run
 // are not found here: nobody ends them by a name that they happen to share.
-func (s *Site) Bed(name string) (Record, error) {
-	r, err := s.readRecord(name)
+func (b Book) Bed(name string) (Record, error) {
+	r, err := b.readRecord(name)
 	if err != nil || !r.Kept {
 		return Record{}, fmt.Errorf("machines %q: there are none kept under this name: see 'ore jobs ls'", name)
 	}
@@ -148,11 +157,11 @@ func (s *Site) Bed(name string) (Record, error) {
 }
 
 // State says whether a job runs.
-func (s *Site) State(r Record) string {
+func (b Book) State(r Record) string {
 	switch {
 	case !r.Ended.IsZero():
 		return Over
-	case s.alive(r.ID):
+	case b.alive(r.ID):
 		return Running
 	default:
 		return Lost
@@ -160,22 +169,55 @@ func (s *Site) State(r Record) string {
 }
 
 // Forget removes the record of a job that does not run.
-func (s *Site) Forget(r Record) error {
-	if s.State(r) == Running {
+func (b Book) Forget(r Record) error {
+	if b.State(r) == Running {
 		return fmt.Errorf("remove job %s: it runs: end it first ('ore down %s', or Ctrl-C where it was started)", r.ID, r.ID)
 	}
-	if err := os.Remove(s.recordPath(r.ID)); err != nil {
+	if err := os.Remove(b.recordPath(r.ID)); err != nil {
 		return fmt.Errorf("remove job %s: %w", r.ID, err)
 	}
 	return nil
 }
 
-// jobDir is the folder of a job that runs, and alive says whether it does: its
-// supervisor holds the lock.
-func (s *Site) jobDir(id string) string { return filepath.Join(s.Dirs.Run, id) }
+// Folder is the folder of a job that runs.
+func (b Book) Folder(id string) string { return filepath.Join(b.Run, id) }
 
-func (s *Site) alive(id string) bool {
-	f, err := os.Open(filepath.Join(s.jobDir(id), lockName))
+// Claim takes the lock of a job's folder, for as long as the file is open here
+// or in a process that inherited it.
+func Claim(folder string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := tryLock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Gone waits until the supervisor of a job has let go of its lock.
+func (b Book) Gone(ctx context.Context, id string) error {
+	f, err := os.Open(filepath.Join(b.Folder(id), lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("end %s: %w", id, err)
+	}
+	defer f.Close()
+	done := make(chan error, 1)
+	go func() { done <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// alive says whether a job runs: its supervisor holds the lock.
+func (b Book) alive(id string) bool {
+	f, err := os.Open(filepath.Join(b.Folder(id), lockName))
 	if err != nil {
 		return false
 	}
@@ -192,33 +234,40 @@ func tryLock(f *os.File) error {
 
 // Sweep removes the folders of jobs whose supervisor is gone, and returns how
 // many there were. A folder that is just being made holds its lock already.
-func (s *Site) Sweep() (int, error) {
-	list, err := os.ReadDir(s.Dirs.Run)
+func (b Book) Sweep() (int, error) {
+	stale, err := b.Stale()
 	if err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}
-	n := 0
-	for _, e := range list {
-		if !e.IsDir() || s.alive(e.Name()) || s.fresh(e) {
-			continue
-		}
-		if err := os.RemoveAll(s.jobDir(e.Name())); err != nil {
+	for n, folder := range stale {
+		if err := os.RemoveAll(folder); err != nil {
 			return n, fmt.Errorf("sweep: %w", err)
 		}
-		n++
 	}
-	return n, nil
+	return len(stale), nil
+}
+
+// Stale returns the folders of jobs whose supervisor is gone.
+func (b Book) Stale() ([]string, error) {
+	list, err := os.ReadDir(b.Run)
+	var stale []string
+	for _, e := range list {
+		if e.IsDir() && !b.alive(e.Name()) && !b.fresh(e) {
+			stale = append(stale, b.Folder(e.Name()))
+		}
+	}
+	return stale, err
 }
 
 // freshFolder is the time in which a folder may exist without its lock: from
 // mkdir to open in one process.
 const freshFolder = 10 * time.Second
 
-func (s *Site) fresh(e fs.DirEntry) bool {
+func (b Book) fresh(e fs.DirEntry) bool {
 	info, err := e.Info()
 	if err != nil {
 		return true
 	}
-	_, err = os.Stat(filepath.Join(s.jobDir(e.Name()), lockName))
+	_, err = os.Stat(filepath.Join(b.Folder(e.Name()), lockName))
 	return errors.Is(err, fs.ErrNotExist) && time.Since(info.ModTime()) < freshFolder
 }

@@ -1,0 +1,196 @@
+// Package calibrate tries, in some three seconds, what a host and its link to
+// the mirror can do, so that a site's first plan is not a guess: decoding and
+// compressing, hashing, making files, starting programs, fetching. Runs correct
+// all of it later.
+package calibrate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	ulixz "github.com/ulikunitz/xz"
+
+	"ore"
+	"ore/deb/archive/xz"
+	"ore/plan"
+)
+
+// Each try lasts this long: long enough for a core to reach its speed, and all
+// of them together are not more than a person waits for.
+const each = 400 * time.Millisecond
+
+// sampleSize is how much of this program is compressed and decoded again. A
+// program is what most bytes of packages are.
+const sampleSize = 1 << 20
+
+// Host tries what this host can do. Files are made in dir and removed again.
+func Host(ctx context.Context, dir string) (plan.Calibration, error) {
+	c := plan.Calibration{Cores: runtime.NumCPU()}
+	sample, err := readSample()
+	if err != nil {
+		return c, fmt.Errorf("calibrate: %w", err)
+	}
+	for _, try := range []struct {
+		to *float64
+		do func(context.Context) (float64, error)
+	}{
+		{&c.Decode, func(ctx context.Context) (float64, error) { return decode(ctx, sample) }},
+		{&c.Compress, func(ctx context.Context) (float64, error) { return compress(ctx, sample) }},
+		{&c.Hash, func(ctx context.Context) (float64, error) { return hash(ctx, sample) }},
+		{&c.Create, func(ctx context.Context) (float64, error) { return create(ctx, dir) }},
+		{&c.Process, process},
+	} {
+		if *try.to, err = try.do(ctx); err != nil {
+			return c, fmt.Errorf("calibrate: %w", err)
+		}
+	}
+	return c, ctx.Err()
+}
+
+func readSample() ([]byte, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, sampleSize)
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// repeat does work for a while and returns how much was done in a second.
+func repeat(ctx context.Context, do func() (amount float64, err error)) (float64, error) {
+	var done float64
+	begun := time.Now()
+	for time.Since(begun) < each {
+		n, err := do()
+		if err != nil {
+			return 0, err
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		done += n
+	}
+	return done / time.Since(begun).Seconds(), nil
+}
+
+// decode measures in bytes that are read, as packages are counted.
+func decode(ctx context.Context, sample []byte) (float64, error) {
+	var packed bytes.Buffer
+	w, err := ulixz.WriterConfig{DictCap: sampleSize, CheckSum: ulixz.CRC32}.NewWriter(&packed)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := w.Write(sample[:len(sample)/4]); err != nil { // compressing is the slow part
+		return 0, err
+	}
+	if err := w.Close(); err != nil {
+		return 0, err
+	}
+	return repeat(ctx, func() (float64, error) {
+		_, err := io.Copy(io.Discard, xz.NewReader(bytes.NewReader(packed.Bytes())))
+		return float64(packed.Len()), err
+	})
+}
+
+func compress(ctx context.Context, sample []byte) (float64, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	var out []byte
+	return repeat(ctx, func() (float64, error) {
+		out = e.EncodeAll(sample, out[:0])
+		return float64(len(sample)), nil
+	})
+}
+
+func hash(ctx context.Context, sample []byte) (float64, error) {
+	return repeat(ctx, func() (float64, error) {
+		sha256.Sum256(sample)
+		return float64(len(sample)), nil
+	})
+}
+
+// create makes small files, as most files of packages are.
+func create(ctx context.Context, dir string) (_ float64, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	dir, err = os.MkdirTemp(dir, "calibrate-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	content, n := make([]byte, 4096), 0
+	return repeat(ctx, func() (float64, error) {
+		n++
+		return 1, os.WriteFile(filepath.Join(dir, strconv.Itoa(n)), content, 0o644)
+	})
+}
+
+// process returns the seconds that a small program takes from start to end.
+func process(ctx context.Context) (float64, error) {
+	program, err := exec.LookPath("true")
+	if err != nil {
+		return 0, err
+	}
+	n, err := repeat(ctx, func() (float64, error) { return 1, exec.CommandContext(ctx, program).Run() })
+	if err != nil {
+		return 0, err
+	}
+	return 1 / n, nil
+}
+
+// Few and longest bound what is fetched over a link: some small files for what a
+// request costs, then what comes in a second.
+const (
+	few     = 8
+	longest = time.Second
+)
+
+// Fetcher fetches packages side by side and tells a watcher how many bytes came.
+type Fetcher func(ctx context.Context, packages []ore.Package, w ore.Watcher) error
+
+// Link tries a link by fetching packages that are not here yet, the smallest
+// first. Without at least some there is nothing to try, and ok is false.
+func Link(ctx context.Context, smallestFirst []ore.Package, fetch Fetcher) (try plan.LinkTry, ok bool, err error) {
+	if len(smallestFirst) <= few {
+		return try, false, nil
+	}
+	begun := time.Now()
+	if err := fetch(ctx, smallestFirst[:few], nil); err != nil {
+		return try, false, fmt.Errorf("calibrate link: %w", err)
+	}
+	try.Request = time.Since(begun).Seconds() / few
+	limited, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	var came int64
+	begun = time.Now()
+	err = fetch(limited, smallestFirst[few:], func(e ore.Event) { came = max(came, e.Done) })
+	took := time.Since(begun).Seconds()
+	if err != nil && limited.Err() == nil {
+		return try, false, fmt.Errorf("calibrate link: %w", err)
+	}
+	if came == 0 || took <= 0 {
+		return try, false, ctx.Err()
+	}
+	try.Rate = float64(came) / took
+	return try, true, ctx.Err()
+}

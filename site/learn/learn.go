@@ -1,0 +1,200 @@
+// Package learn keeps what a site has learned in its state folder: rates.json
+// holds the rates, runs.jsonl one run a line, predicted and actual, the oldest
+// first, at most [hindsight.MaxRuns] and a tenth. A damaged file counts as none,
+// since all of it is learned again; a line cut short is left out. Several
+// processes may learn at once.
+package learn
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ore"
+	"ore/plan"
+	"ore/plan/hindsight"
+)
+
+// Memory is what a site has learned.
+type Memory struct {
+	Dir string
+}
+
+// RatesPath names the file of the rates.
+func (m Memory) RatesPath() string { return filepath.Join(m.Dir, "rates.json") }
+
+// RunsPath names the file of the runs.
+func (m Memory) RunsPath() string { return filepath.Join(m.Dir, "runs.jsonl") }
+
+// Rates returns what was learned, nothing if there is none.
+func (m Memory) Rates() plan.Rates {
+	var r plan.Rates
+	b, err := os.ReadFile(m.RatesPath())
+	if err != nil || json.Unmarshal(b, &r) != nil || r.Version != plan.RatesVersion {
+		return plan.Rates{}
+	}
+	return r
+}
+
+// Runs returns the runs that are kept, the oldest first.
+func (m Memory) Runs() ([]hindsight.Run, error) {
+	b, err := os.ReadFile(m.RunsPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	var all []hindsight.Run
+	for line := range bytes.Lines(b) {
+		var r hindsight.Run
+		if json.Unmarshal(line, &r) == nil {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// Change changes the rates and keeps a run if it is not nil, one process at a
+// time.
+func (m Memory) Change(run *hindsight.Run, change func(plan.Rates) plan.Rates) (err error) {
+	lock, err := os.OpenFile(filepath.Join(m.Dir, "rates.lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("learn: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("learn: lock %s: %w", lock.Name(), err)
+	}
+	b, err := json.Marshal(change(m.Rates()))
+	if err != nil {
+		return fmt.Errorf("learn: %w", err)
+	}
+	if err := writeWhole(m.RatesPath(), b); err != nil {
+		return fmt.Errorf("learn: %w", err)
+	}
+	if run == nil {
+		return nil
+	}
+	return m.keep(*run)
+}
+
+// keep adds a run to those that are kept.
+func (m Memory) keep(r hindsight.Run) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("keep run: %w", err)
+	}
+	line = append(line, '\n')
+	old, err := os.ReadFile(m.RunsPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep run: %w", err)
+	}
+	if n := len(old); n > 0 && old[n-1] != '\n' { // a writer was killed
+		line = append([]byte{'\n'}, line...)
+	}
+	lines := bytes.SplitAfter(old, []byte("\n"))
+	// All is written anew only once in a while.
+	if len(lines) > hindsight.MaxRuns+hindsight.MaxRuns/10 {
+		return writeWhole(m.RunsPath(), append(bytes.Join(lines[len(lines)-hindsight.MaxRuns:], nil), line...))
+	}
+	f, err := os.OpenFile(m.RunsPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep run: %w", err)
+	}
+	_, err = f.Write(line)
+	return errors.Join(err, f.Close())
+}
+
+func writeWhole(name string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// Watch watches one job and teaches the rates what it showed.
+type Watch struct {
+	Memory Memory
+	Layer  func(plan.Plan) float64 // bytes of layers for each byte of the packages in them, 0 if not known; may be nil
+	parts  hindsight.Recorder
+	read   atomic.Int64 // when the load was read last, in nanoseconds
+}
+
+// loadEvery is how far readings of the load are apart at least.
+const loadEvery = 20 * time.Millisecond
+
+// Through returns a watcher that learns from events and passes them on.
+func (l *Watch) Through(w ore.Watcher) ore.Watcher {
+	return func(e ore.Event) {
+		now := time.Now()
+		l.parts.Take(now, e)
+		if last := l.read.Load(); now.UnixNano()-last > int64(loadEvery) && l.read.CompareAndSwap(last, now.UnixNano()) {
+			if _, running, ok := readLoad(); ok {
+				l.parts.Load(now, running)
+			}
+		}
+		w.Tell(e)
+	}
+}
+
+// Learn takes a job that finished into the rates and the runs. What cannot be
+// kept is lost: a job does not fail for it.
+func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
+	if len(p.Options) == 0 {
+		return
+	}
+	o := l.parts.Outcome(p, t)
+	if len(o.Measured) == 0 {
+		return
+	}
+	var layer float64
+	if l.Layer != nil {
+		layer = l.Layer(p)
+	}
+	run := hindsight.NewRun(time.Now(), p, o)
+	_ = l.Memory.Change(&run, func(r plan.Rates) plan.Rates {
+		return r.Learn(o.Measured...).Remember(o.Parts, layer)
+	})
+}
+
+// OthersLoad returns how many threads of others want a core. Of the mean of the
+// last minute and what runs at this instant it takes the less: the one still
+// counts what has ended, the other what only looks up.
+func OthersLoad() float64 {
+	mean, running, ok := readLoad()
+	if !ok {
+		return 0
+	}
+	return max(0, min(mean, running-1)) // one of them is this thread
+}
+
+// readLoad returns the load average of the last minute and how many threads
+// want a core at this instant (proc(5), loadavg).
+func readLoad() (mean, running float64, ok bool) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, 0, false
+	}
+	var n int
+	if _, err := fmt.Sscanf(string(b), "%f %f %f %d/", &mean, new(float64), new(float64), &n); err != nil {
+		return 0, 0, false
+	}
+	return mean, float64(n), true
+}

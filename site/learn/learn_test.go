@@ -1,0 +1,113 @@
+package learn
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/plan"
+	"ore/plan/hindsight"
+)
+
+func measured(r plan.Rates) plan.Rates {
+	return r.Learn(plan.Measurement{Law: "seal@here", Amounts: []float64{1, 100}, Took: time.Second})
+}
+
+// No measurement of several at once is lost.
+func TestSeveralLearnAtOnce(t *testing.T) {
+	m := Memory{Dir: t.TempDir()}
+	var g sync.WaitGroup
+	for range 8 {
+		g.Go(func() {
+			if err := m.Change(&hindsight.Run{Whole: 1}, measured); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
+	runs, err := m.Runs()
+	if n := m.Rates().Laws["seal@here"].Count; n != 8 || len(runs) != 8 || err != nil {
+		t.Errorf("%d measurements, %d runs, %v", n, len(runs), err)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	m := Memory{Dir: t.TempDir()}
+	if r := m.Rates(); len(r.Laws) != 0 {
+		t.Errorf("a new site knows %v", r)
+	}
+	for _, damage := range []string{"{damaged", `{"Version":1,"Laws":{"seal@here":{}}}`, `{"Fetch":1}`, ""} {
+		if err := os.WriteFile(m.RatesPath(), []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := m.Rates(); len(r.Laws) != 0 {
+			t.Errorf("%q: %v", damage, r)
+		}
+	}
+	if err := m.Change(&hindsight.Run{Whole: 1}, measured); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(m.RunsPath(), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"Whole":2,"Opt`); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Change(&hindsight.Run{Whole: 3}, measured); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := m.Runs()
+	if err != nil || len(runs) != 2 || runs[1].Whole != 3 {
+		t.Errorf("after a line cut short: %+v, %v", runs, err)
+	}
+}
+
+// The runs that are kept are bounded, and the latest stay.
+func TestRunsAreBounded(t *testing.T) {
+	m := Memory{Dir: t.TempDir()}
+	f, err := os.Create(m.RunsPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range hindsight.MaxRuns + hindsight.MaxRuns/10 {
+		fmt.Fprintf(f, "{\"Whole\":%d}\n", i)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Change(&hindsight.Run{Whole: -1}, measured); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := m.Runs()
+	if err != nil || len(runs) > hindsight.MaxRuns+1 || runs[len(runs)-1].Whole != -1 {
+		t.Errorf("%d runs are kept, the last %v; %v", len(runs), runs[len(runs)-1].Whole, err)
+	}
+}
+
+// A watched build teaches rates, and its events reach who watches.
+func TestWatch(t *testing.T) {
+	m := Memory{Dir: t.TempDir()}
+	env := ore.Environment{Packages: []ore.Package{{Name: "p", Size: 1000, Digest: "sha256:p"}}}
+	p := plan.Choose(plan.Ask{Environment: env}, plan.Have{Base: true}, m.Rates())
+	w := &Watch{Memory: m, Layer: func(plan.Plan) float64 { return 1.25 }}
+	seen := 0
+	tell := w.Through(func(ore.Event) { seen++ })
+	begun := time.Now()
+	tell(ore.Event{Stage: "configure", Text: "p (1) ..."})
+	for time.Since(begun) < 5*time.Millisecond { // a stage must take some time to count
+	}
+	tell(ore.Event{Stage: "configure", Final: true})
+	w.Learn(ore.Timeline{{Name: "image", Start: begun.Add(-time.Second), End: time.Now().Add(time.Second)}}, p)
+	r := m.Rates()
+	runs, err := m.Runs()
+	if seen != 2 || r.Layer != 1.25 || r.Names["package p"] <= 0 || len(r.Laws) == 0 || len(runs) != 1 || err != nil {
+		t.Errorf("%d events, %+v, %d runs, %v", seen, r, len(runs), err)
+	}
+}

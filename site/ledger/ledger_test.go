@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"ore"
+)
+
+func newBook(t *testing.T) Book { return Book{Records: t.TempDir(), Run: t.TempDir()} }
+
+func TestRecordsOfJobs(t *testing.T) {
+	b := newBook(t)
+	old := Record{ID: "a-1", Name: "a", Begun: time.Unix(1, 0), Ended: time.Unix(2, 0), Result: &ore.Result{ExitCode: 3}}
+	lost := Record{ID: "a-2", Name: "a", Begun: time.Unix(3, 0)}
+	for _, r := range []Record{old, lost} {
+		if err := b.Keep(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.Jobs()
+	if err != nil || len(all) != 2 || all[0].ID != "a-2" {
+		t.Errorf("%+v, %v: want both, the newest first", all, err)
+	}
+	if b.State(old) != Over || b.State(lost) != Lost {
+		t.Errorf("states %s, %s", b.State(old), b.State(lost))
+	}
+	if r, err := b.Job("a"); err != nil || r.ID != "a-2" {
+		t.Errorf("by name: %+v, %v", r, err)
+	}
+	if r, err := b.Job("a-1"); err != nil || r.Result.ExitCode != 3 {
+		t.Errorf("by ID: %+v, %v", r, err)
+	}
+	if err := b.Forget(lost); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Job("a-2"); err == nil {
+		t.Error("a job that was forgotten is found")
+	}
+}
+
+// lockJob makes the folder of a job that runs, as its supervisor holds it.
+func lockJob(t *testing.T, b Book, id string) *os.File {
+	t.Helper()
+	if err := os.Mkdir(b.Folder(id), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Claim(b.Folder(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestSweepTakesWhatNobodyHolds(t *testing.T) {
+	b := newBook(t)
+	held := lockJob(t, b, "held")
+	defer held.Close()
+	lockJob(t, b, "dead").Close()
+	if err := os.Mkdir(b.Folder("fresh"), 0o700); err != nil { // just being made
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(b.Folder("stale"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * freshFolder)
+	if err := os.Chtimes(b.Folder("stale"), long, long); err != nil {
+		t.Fatal(err)
+	}
+	if b.State(Record{ID: "held"}) != Running || b.State(Record{ID: "dead"}) != Lost {
+		t.Error("states are wrong")
+	}
+	n, err := b.Sweep()
+	if err != nil || n != 2 {
+		t.Errorf("%d, %v: want two swept", n, err)
+	}
+	for id, want := range map[string]bool{"held": true, "fresh": true, "dead": false, "stale": false} {
+		if _, err := os.Stat(b.Folder(id)); (err == nil) != want {
+			t.Errorf("%s: %v, want there: %v", id, err, want)
+		}
+	}
+	if err := b.Forget(Record{ID: "held"}); err == nil {
+		t.Error("a job that runs was forgotten")
+	}
+}

@@ -1,0 +1,33 @@
+package supervisor
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The janitor removes the folder of a job whose ore was killed, and only then.
+func TestJanitor(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		dir := filepath.Join(t.TempDir(), "job")
+		if err := os.MkdirAll(filepath.Join(dir, "machine-m0"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		j, err := watchOver(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if killed {
+			j.say.Close() // as the end of this process does
+			err = j.cmd.Wait()
+		} else {
+			err = j.dismiss()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dir); (err == nil) == killed {
+			t.Errorf("killed %v: %v", killed, err)
+		}
+	}
+}
