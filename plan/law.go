@@ -22,9 +22,12 @@ const firstSpread = 0.5
 const widestSpread = 1.0
 
 // outlier is from how many spreads on a measurement is taken as one that far
-// away only. A site that has really changed is still followed, since the spread
-// grows with each of them.
+// away only.
 const outlier = 3.0
+
+// changed is how many such measurements in a row on one side mean that the site
+// has changed: all coefficients then do by the same factor.
+const changed = 3
 
 // shortest is the least time that a measurement must have taken to count:
 // below it, the clock is what is measured.
@@ -43,6 +46,7 @@ type Law struct {
 	Weight float64   // of all measurements, faded
 	Square float64   // sum of the squared relative errors of predictions, faded
 	Count  int       // of measurements
+	Odd    int       `json:",omitempty"` // the last so many measurements were outliers: above if positive, else below
 }
 
 // Knows says whether all that amounts has anything of was measured before.
@@ -96,6 +100,9 @@ func (l *Law) Deviation(amounts []float64) float64 {
 	return t * min(widestSpread, l.Spread()*math.Sqrt(1+l.leverage(amounts, t)))
 }
 
+// farthest bounds a leverage: beyond, a prediction is as wide as it gets.
+const farthest = 1e9
+
 // leverage says how far amounts are from what was measured (0: measured often).
 func (l *Law) leverage(amounts []float64, seconds float64) float64 {
 	n := len(l.Coef)
@@ -109,11 +116,14 @@ func (l *Law) leverage(amounts []float64, seconds float64) float64 {
 	m, _ := l.normal()
 	x, ok := solve(m, z, n)
 	if !ok {
-		return math.Inf(1)
+		return farthest
 	}
 	var h float64
 	for i := range n {
 		h += z[i] * x[i]
+	}
+	if !(h < farthest) { // or is no number, so small are the seconds
+		return farthest
 	}
 	return max(h, 0)
 }
@@ -128,34 +138,59 @@ func (l Law) Learn(amounts []float64, took time.Duration) Law {
 		return l
 	}
 	n := l.grown(len(amounts))
-	n.Weight, n.Square, n.Count = forget*l.Weight, forget*l.Square, l.Count+1
+	n.Weight, n.Square, n.Count, n.Odd = forget*l.Weight, forget*l.Square, l.Count+1, 0
 	if known {
-		s := l.Spread()
-		r := math.Log(seconds / expected)
-		unlike := 1 + l.leverage(amounts, expected)
-		if far := outlier * s * math.Sqrt(unlike); l.Count > 1 && math.Abs(r) > far {
-			r = math.Copysign(far, r)
-			seconds = expected * math.Exp(r)
-		}
-		n.Weight++
-		n.Square += r * r / unlike
+		expected, seconds = n.judge(&l, amounts, expected, seconds)
 	} else {
 		expected = seconds
 	}
 	for i := range n.Gram {
 		n.Gram[i] *= forget
 	}
+	for i := range n.Moment {
+		n.Moment[i] *= forget
+	}
 	// Errors count relative to the geometric mean of what was expected and what
 	// was, so that twice as long weighs no more than half as long.
 	scale := expected * seconds
 	for i, a := range amounts {
-		n.Moment[i] = forget*n.Moment[i] + a*seconds/scale
+		n.Moment[i] += a * seconds / scale
 		for j, b := range amounts {
 			n.Gram[i*len(n.Moment)+j] += a * b / scale
 		}
 	}
 	n.fit()
 	return n
+}
+
+// judge compares a measurement with what the law l expected, notes its error,
+// and returns what is to be taken for the two: an outlier counts as a near one,
+// and several in a row as a change of everything.
+func (n *Law) judge(l *Law, amounts []float64, expected, seconds float64) (float64, float64) {
+	r := math.Log(seconds / expected)
+	unlike := 1 + l.leverage(amounts, expected)
+	far := outlier * l.Spread() * math.Sqrt(unlike)
+	n.Weight++
+	if l.Count < 2 || math.Abs(r) <= far {
+		n.Square += r * r / unlike
+		return expected, seconds
+	}
+	n.Square += far * far / unlike
+	n.Odd = 1
+	if r < 0 {
+		n.Odd = -1
+	}
+	if n.Odd*l.Odd > 0 {
+		n.Odd += l.Odd
+	}
+	if n.Odd == changed || n.Odd == -changed {
+		for i := range n.Moment {
+			n.Moment[i] *= seconds / expected
+		}
+		n.Odd = 0
+		return seconds, seconds
+	}
+	return expected, expected * math.Exp(math.Copysign(far, r))
 }
 
 // Calibrated returns l with coefficients that a calibration gave. They count as
@@ -180,9 +215,13 @@ func (l Law) grown(n int) Law {
 	return g
 }
 
-// least is the weight that keeps a sum of squares solvable where measurements
-// say nothing, and too little to be felt where they do.
+// least is the weight of a calibration that has faded: enough to tell amounts
+// apart that were only measured together, too little to be felt otherwise.
 const least = 1e-4
+
+// evenly is the weight with which amounts that were only measured together share
+// evenly what they took. Without it, chance would give all to one of them.
+const evenly = 3e-3
 
 // normal returns the matrix and right side of the normal equations, with the
 // calibration in them.
@@ -199,7 +238,8 @@ func (l *Law) normal() (m [maxAmounts][maxAmounts]float64, v [maxAmounts]float64
 			m[i][i] += fading / (l.Prior[i] * l.Prior[i])
 			v[i] += fading / l.Prior[i]
 		case m[i][i] > 0:
-			m[i][i] *= 1 + least
+			m[i][i] *= 1 + evenly
+			v[i] *= 1 + evenly/float64(n)
 		default:
 			m[i][i] = 1 // never seen: any value does, its coefficient is 0
 		}

@@ -232,14 +232,7 @@ func (m *model) each(w way) Option {
 	start := m.start(m.ask.Starts, Start)
 	o.Start = start.by
 	o.Stages = append(o.Stages, start.stage, m.fetchEach(w, t))
-	for _, e := range m.slowestBuild(w) {
-		if e.Stage == Configure {
-			e.Draws = m.ask.Machines // the longest stage, by which the last machine is late
-		}
-		if e.Stage != Seal { // what a machine installs for itself is its disk's
-			o.Stages = append(o.Stages, e)
-		}
-	}
+	o.Stages = append(o.Stages, m.slowestBuild(w)...)
 	o.Stages = append(o.Stages, m.start(m.ask.Restarts, Restart).stage)
 	return m.finish(o, t)
 }
@@ -264,9 +257,13 @@ func (m *model) slowestBuild(w way) []Estimate {
 			continue
 		}
 		seen[k] = true
-		stages := m.build(w, h, k.machines)
+		// What a machine installs for itself is its disk's: there is no layer.
+		stages := slices.DeleteFunc(m.build(w, h, k.machines), func(e Estimate) bool { return e.Stage == Seal })
 		var s float64
 		for i := range stages {
+			if stages[i].Stage == Configure {
+				stages[i].Draws = m.ask.Machines // the longest stage, by which the last machine is late
+			}
 			s += m.moment(&stages[i], nil).mean
 		}
 		if s > longest {

@@ -12,7 +12,7 @@ type Range struct {
 // values lie of a normal distribution.
 const eightOfTen = 1.2816
 
-// time is a time as a random variable. Ranges are made of it at the end.
+// moment is a time as a random variable. Ranges are made of it at the end.
 type moment struct {
 	mean, deviation float64
 }
@@ -23,7 +23,8 @@ func (m moment) span() Range {
 	if m.mean <= 0 {
 		return Range{}
 	}
-	s := math.Sqrt(math.Log(1 + m.deviation*m.deviation/(m.mean*m.mean)))
+	ratio := m.deviation / m.mean
+	s := math.Sqrt(math.Log(1 + ratio*ratio))
 	middle := m.mean * math.Exp(-s*s/2)
 	// The middle that is compared is the mean, since it adds up.
 	return Range{Low: middle * math.Exp(-eightOfTen*s), Middle: m.mean, High: middle * math.Exp(eightOfTen*s)}

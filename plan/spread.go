@@ -209,7 +209,7 @@ func (m *model) distribute(w way, d Distribution, t *traffic) Estimate {
 		switch {
 		case b == 0:
 		case d == Chain && i == len(m.hosts)-2:
-			f.add(m.roads[Peers][i+1], 1+hops, b+hops*chunk)
+			f.add(m.roads[Peers][i+1], 1+hops, b+hops*min(chunk, b))
 		case d == Chain:
 			f.add(m.roads[Peers][i+1], 1, b)
 		default:

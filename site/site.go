@@ -16,7 +16,6 @@ import (
 	"ore/deb/shelf"
 	"ore/image"
 	"ore/plan"
-	"ore/site/ledger"
 	"ore/site/remote"
 )
 
@@ -39,7 +38,6 @@ type Config struct {
 // Site is this host, ready to run jobs. Its methods may be called concurrently.
 type Site struct {
 	Config
-	ledger.Book
 	Cache  *cache.Cache
 	Signer *image.Signer // signs what is built here
 
@@ -64,8 +62,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	book := ledger.Book{Records: filepath.Join(c.Dirs.State, "jobs"), Run: c.Dirs.Run}
-	s := &Site{Config: c, Book: book, Cache: images, Signer: signer, archives: map[string]*opening{}}
+	s := &Site{Config: c, Cache: images, Signer: signer, archives: map[string]*opening{}}
 	if _, err := s.Sweep(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -197,7 +197,13 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 	begun, phases, stepped := img.Start, r.phases, false
 	for _, e := range c.Stages {
 		switch e.Stage {
-		case plan.Fetch, plan.Pull, plan.Remove:
+		case plan.Pull, plan.Fetch:
+			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
+				s.begun = begun // of its first request
+				r.take(o, e, s)
+				begun = s.ended
+			}
+		case plan.Remove:
 			r.take(o, e, r.sections[e.Stage])
 		case plan.Unpack:
 			for _, before := range []string{plan.Pull, plan.Fetch} {
