@@ -33,7 +33,7 @@ vnet:      ore
 guest:     vm
 node:      ore image boot vm vnet guest
 cluster:   ore image plan node guest
-site:      ore job deb image plan install cache boot vm namespace node cluster
+site:      ore job deb squashfs image plan install cache boot vm namespace node cluster
 cmd/ore:   ore job deb image plan install cache guest node cluster site
 cmd/ore-init: guest
 bench:     ore image plan squashfs

@@ -113,7 +113,7 @@ type Run struct {
 	Tasks   Tasks
 	Env     map[string]string
 	Secrets map[string]Secret
-	Inputs  []string      // host paths, absolute; they appear under their base name
+	Inputs  []Input
 	Outputs []string      // patterns, relative to the job's folder
 	Timeout time.Duration // 0 means none
 	Retries int           // further tries of a machine's work that the system, not the job, lost
@@ -125,6 +125,12 @@ type Run struct {
 type Tasks struct {
 	From string
 	Glob string
+}
+
+// Input is a host file or folder that the job's machines have.
+type Input struct {
+	Source string // host path, absolute
+	Mount  string // where machines have it, read-only, absolute; "" puts a copy of their own into the job's folder
 }
 
 // Secret is a value that reaches the job as a file in memory and is never

@@ -24,6 +24,8 @@ type Images interface {
 	// Make gives the image of env by the plan's way, and keeps it. The files'
 	// sources on the host are those of w.
 	Make(ctx context.Context, m Make, watch ore.Watcher) (image.Manifest, error)
+	// Input gives the blob of an input that is mounted, and keeps it.
+	Input(ctx context.Context, in ore.Input, watch ore.Watcher) (node.Input, error)
 }
 
 // Make asks for an image.
@@ -47,6 +49,7 @@ type Reservation struct {
 	Machines ore.Machines
 	Kernel   string   // the package asked for, "" for the hypervisor's usual one
 	Base     ore.Base // the suite whose archive has the kernel
+	Mounts   int      // inputs that each machine mounts
 }
 
 // Host is a reserved host: what to start there, with what.
@@ -123,6 +126,9 @@ func (r *run) steps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.makeInputs(ctx); err != nil {
+		return err
+	}
 	hosts, err := step(r, "reserve", func() ([]Host, error) { return reserved.wait() })
 	if err != nil {
 		return err
@@ -157,6 +163,30 @@ func (r *run) makeImage(ctx context.Context) (image.Manifest, error) {
 	}
 	return img, err
 }
+
+// makeInputs makes or finds what is mounted.
+func (r *run) makeInputs(ctx context.Context) error {
+	if r.mounts() == 0 {
+		return nil
+	}
+	_, err := step(r, "inputs", func() (struct{}, error) {
+		for _, in := range r.job.Run.Inputs {
+			if in.Mount == "" {
+				continue
+			}
+			made, err := r.Images.Input(ctx, in, r.Watch)
+			if err != nil {
+				return struct{}{}, fmt.Errorf("input %s: %w", in.Source, err)
+			}
+			r.inputs = append(r.inputs, made)
+		}
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// mounts counts the inputs that are mounted.
+func (r *run) mounts() int { return len(r.job.Run.Inputs) - len(r.copies()) }
 
 // conclude fills in the result's kind and exit code.
 func (r *run) conclude(ctx context.Context, err error) {

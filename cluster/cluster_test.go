@@ -93,7 +93,7 @@ func TestRunEach(t *testing.T) {
 	})
 	learned := false
 	s.learn = func(ore.Timeline, plan.Plan) { learned = true }
-	j := job(3, func(j *ore.Job) { j.Run.Inputs, j.Run.Outputs = []string{in}, []string{"o*"} })
+	j := job(3, func(j *ore.Job) { j.Run.Inputs, j.Run.Outputs = []ore.Input{{Source: in}}, []string{"o*"} })
 	res := s.run(t.Context(), t, j)
 	if res.Kind != ore.Finished || res.ExitCode != 2 || res.Error != "" || len(res.Ranks) != 3 || !learned {
 		t.Errorf("%+v", res)
@@ -111,6 +111,52 @@ func TestRunEach(t *testing.T) {
 	}
 	if again := s.run(t.Context(), t, j); again.Image != res.Image || s.images.made != 1 {
 		t.Errorf("made %d images for one environment", s.images.made)
+	}
+}
+
+// What is mounted is made once, reaches the machines by its blob, also one that
+// is started again and those of a bed that grows, and is not copied into them.
+func TestMountedInputs(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(in, []byte("given"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lost := false
+	s := newSite(func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+		if m.read("/job/in") != "given" || m.read("/job/db") != "" {
+			return guest.Exit{Code: 1}, nil
+		}
+		if !lost {
+			lost = true
+			return guest.Exit{}, errors.New("lost")
+		}
+		return guest.Exit{}, nil
+	})
+	inputs := func(j *ore.Job) {
+		j.Run.Retries, j.Run.Inputs = 1, []ore.Input{{Source: in}, {Source: "/some/db", Mount: "/data/db"}}
+	}
+	res := s.run(t.Context(), t, job(1, inputs))
+	want := []node.Input{{Digest: ore.DigestOf([]byte("/some/db")), Path: "/data/db"}}
+	if res.Kind != ore.Finished || res.ExitCode != 0 || len(s.node.starts) != 2 || s.engine.mounts != 1 {
+		t.Fatalf("%+v, %d starts, %d mounts reserved", res, len(s.node.starts), s.engine.mounts)
+	}
+	for i, start := range s.node.starts {
+		if !slices.Equal(start.Inputs, want) {
+			t.Errorf("start %d mounts %+v", i, start.Inputs)
+		}
+	}
+	if !slices.ContainsFunc(res.Timeline, func(s ore.Stage) bool { return s.Name == "inputs" }) {
+		t.Errorf("no stage tells how long making inputs took: %+v", res.Timeline)
+	}
+	s = newSite(nil)
+	bed, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(1, inputs))
+	if err != nil || !slices.Equal(bed.start.Inputs, want) {
+		t.Errorf("a bed mounts %+v, %v", bed, err)
+	}
+	s = newSite(nil)
+	res = s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: "/nowhere/db", Mount: "/d"}} }))
+	if res.Kind != ore.Failed || !strings.Contains(res.Error, "input /nowhere/db: no such file") {
+		t.Errorf("%+v", res)
 	}
 }
 
@@ -183,7 +229,7 @@ func TestFailures(t *testing.T) {
 				return guest.Exit{Code: 125}, nil
 			}
 		}, ore.Finished, 125, ""},
-		{"an input that is gone", func(_ *site, j *ore.Job) { j.Run.Inputs = []string{"/nowhere/at/all"} }, ore.Failed, 125, "inputs of m"},
+		{"an input that is gone", func(_ *site, j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: "/nowhere/at/all"}} }, ore.Failed, 125, "inputs of m"},
 		{"a port of no machine", func(_ *site, j *ore.Job) { j.Run.Publish = []ore.Port{{Listen: "127.0.0.1:0", Rank: 7}} }, ore.Failed, 125, "there is no rank 7"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
@@ -225,7 +271,7 @@ func TestRetriesUseAFreshMachine(t *testing.T) {
 			}
 			return guest.Exit{}, nil
 		})
-		res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Retries, j.Run.Inputs = c.retries, []string{in} }))
+		res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Retries, j.Run.Inputs = c.retries, []ore.Input{{Source: in}} }))
 		if res.Kind != c.kind || s.node.machines["m0"].lives != c.lives || c.kind == ore.Finished && res.ExitCode != 0 {
 			t.Errorf("%d retries: %+v, %d lives", c.retries, res, s.node.machines["m0"].lives)
 		}

@@ -161,14 +161,16 @@ func (n *fakeNode) Release(context.Context) error {
 
 // fakeEngine has one host.
 type fakeEngine struct {
-	node *fakeNode
-	err  error
+	node   *fakeNode
+	err    error
+	mounts int // of the last reservation
 }
 
 func (e *fakeEngine) Reserve(_ context.Context, r Reservation) ([]Host, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
+	e.mounts = r.Mounts
 	h := Host{Node: e.node}
 	for i := range r.Machines.Count {
 		h.Machines = append(h.Machines, node.Machine{Name: MachineName(i), Rank: i})
@@ -184,6 +186,14 @@ type fakeImages struct {
 	mu   sync.Mutex // guards what follows
 	kept map[ore.Key]image.Manifest
 	made int
+}
+
+// Input names an input's blob by its path.
+func (f *fakeImages) Input(_ context.Context, in ore.Input, _ ore.Watcher) (node.Input, error) {
+	if strings.HasPrefix(in.Source, "/nowhere") {
+		return node.Input{}, errors.New("no such file")
+	}
+	return node.Input{Digest: ore.DigestOf([]byte(in.Source)), Path: in.Mount}, nil
 }
 
 func (f *fakeImages) Lock(_ context.Context, w ore.Wants, _ ore.Watcher) (ore.Environment, error) {

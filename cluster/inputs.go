@@ -26,10 +26,21 @@ func (r *run) stageIn(ctx context.Context, machines map[string]Node) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for name, n := range machines {
 		g.Go(func() error {
-			return r.put(ctx, n, name, staged{dir: JobDir, files: r.job.Run.Inputs})
+			return r.put(ctx, n, name, staged{dir: JobDir, files: r.copies()})
 		})
 	}
 	return g.Wait()
+}
+
+// copies are the inputs that each machine gets a copy of.
+func (r *run) copies() []string {
+	var all []string
+	for _, in := range r.job.Run.Inputs {
+		if in.Mount == "" {
+			all = append(all, in.Source)
+		}
+	}
+	return all
 }
 
 func (r *run) put(ctx context.Context, n Node, machine string, s staged) error {

@@ -159,7 +159,7 @@ func (r *run) enter(ctx context.Context, p Part, n Node) (string, error) {
 	}
 	dir := path.Join(JobDir, p.Name)
 	var links []string
-	for _, in := range r.job.Run.Inputs {
+	for _, in := range r.copies() {
 		links = append(links, filepath.Base(in))
 	}
 	var own []string

@@ -29,6 +29,7 @@ type run struct {
 	image    image.Manifest  // what the machines were started with
 	hosts    map[string]Host // by machine, to start one again
 	names    []string        // of all machines, by rank
+	inputs   []node.Input    // what machines mount
 
 	published []ore.Port
 
@@ -82,6 +83,7 @@ func (r *run) reserve(ctx context.Context) *reserved {
 		defer close(v.done)
 		v.hosts, v.err = r.Engine.Reserve(ctx, Reservation{
 			Job: r.ID, Machines: r.job.Machines, Kernel: r.job.Wants.Kernel, Base: r.job.Wants.Base,
+			Mounts: r.mounts(),
 		})
 	}()
 	return v
@@ -138,7 +140,7 @@ func (r *run) again(ctx context.Context, machine string) error {
 	if err := r.startOn(ctx, h, []node.Machine{{Name: machine, Rank: rankOf(machine)}}); err != nil {
 		return err
 	}
-	return r.put(ctx, h.Node, machine, staged{dir: JobDir, files: r.job.Run.Inputs})
+	return r.put(ctx, h.Node, machine, staged{dir: JobDir, files: r.copies()})
 }
 
 func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {
@@ -165,6 +167,7 @@ func (r *run) startOf(h Host, machines []node.Machine) node.Start {
 	return node.Start{
 		Job: r.ID, Network: r.job.Network, Image: r.image, Boot: h.Boot, Machines: machines,
 		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names, Own: r.Own,
+		Inputs: r.inputs,
 	}
 }
 

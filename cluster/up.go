@@ -35,6 +35,9 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.makeInputs(ctx); err != nil {
+		return nil, err
+	}
 	hosts, err := step(r, "reserve", func() ([]Host, error) { return reserved.wait() })
 	if err != nil {
 		return nil, err

@@ -20,16 +20,27 @@ type Identity struct {
 	Job          string
 	Name         string // "m0"; also the host name
 	Rank, Size   int
-	Token        string // one-time, shown in the greeting
-	Layers       int    // how many of the block devices are layers, lowest first
-	Modules      bool   // the next device is a squashfs of /lib/modules
-	Hosts        []Host // all machines of the job, in the order of ranks
-	CPUs         int    // of each machine, for the host lists of MPI; 0 means 1
+	Token        string  // one-time, shown in the greeting
+	Layers       int     // how many of the block devices are layers, lowest first
+	Modules      bool    // the next device is a squashfs of /lib/modules
+	Mounts       []Mount // the devices after these, in their order
+	Hosts        []Host  // all machines of the job, in the order of ranks
+	CPUs         int     // of each machine, for the host lists of MPI; 0 means 1
 	Network      *Network
 	Capabilities []Capability
 	Seed         []byte // fresh random bytes, for hypervisors without a generator
 	Own          []File // what stands in no image
 }
+
+// Mount is an input that a machine mounts, from a squashfs.
+type Mount struct {
+	Path string // absolute, in the machine
+	File bool   // the path is the file [MountedFile] of the squashfs, not its root
+}
+
+// MountedFile is the name of the one file in the squashfs of an input that is a
+// file: what it is called on the host is no part of its content.
+const MountedFile = "input"
 
 // File is one that a machine is given at its start, where the folder for it is
 // and no file of that name.

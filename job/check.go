@@ -17,7 +17,7 @@ import (
 // job is to be run, and so needs a command. Errors have the form what failed:
 // why: what to do.
 func Check(j ore.Job, run bool) error {
-	for _, check := range []func(ore.Job) error{checkMachines, checkFiles, checkNames, checkVariables} {
+	for _, check := range []func(ore.Job) error{checkMachines, checkInputs, checkMounts, checkFiles, checkNames, checkVariables} {
 		if err := check(j); err != nil {
 			return err
 		}
@@ -52,33 +52,17 @@ func checkMachines(j ore.Job) error {
 	return nil
 }
 
+func notThere(what, path string, err error) error {
+	return fmt.Errorf("%s %s: %w: correct the path or make the file", what, path, cause(err))
+}
+
 // checkFiles looks whether the host files that a job names are there, so that
 // a misspelt name costs no build.
 func checkFiles(j ore.Job) error {
-	look := func(what, path string) error {
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%s %s: %w: correct the path or make the file", what, path, cause(err))
-		}
-		return nil
-	}
-	bases := map[string]string{}
-	for _, in := range j.Run.Inputs {
-		if err := look("input", in); err != nil {
-			return err
-		}
-		if info, err := os.Stat(in); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-			return fmt.Errorf("input %s: a %s: use a file or folder, or give it to the job's standard input", in, typeName(info.Mode().Type()))
-		}
-		b := filepath.Base(in)
-		if other, twice := bases[b]; twice {
-			return fmt.Errorf("inputs %s and %s: both would be %s in the job's folder: rename one", other, in, b)
-		}
-		bases[b] = in
-	}
 	for _, f := range j.Wants.Files {
 		if f.Source != "" {
-			if err := look("file source", f.Source); err != nil {
-				return err
+			if _, err := os.Stat(f.Source); err != nil {
+				return notThere("file source", f.Source, err)
 			}
 		}
 	}

@@ -23,7 +23,9 @@
 //	  tasks: {from: tasks.txt}       # or {glob: "chunks/*.fa"}, for array
 //	  env: {A: b}
 //	  secrets: {TOKEN: {file: ./token}}
-//	  inputs: [query.fa]
+//	  inputs:
+//	    - query.fa                   # a copy in the job's folder of each machine
+//	    - {source: ./db, mount: /data/db} # read-only, the same bytes for all
 //	  outputs: ["*.tsv"]
 //	  timeout: 2h
 //	  retries: 1
@@ -31,6 +33,19 @@
 //
 // Sizes are bytes with an optional K, M, G or T (powers of 1024); times are
 // Go's durations ("90s", "2h30m"). Paths are relative to the job file's folder.
+//
+// # Inputs
+//
+// An input is a file or folder of the host. Without mount, every machine gets a
+// copy in the job's folder, which it may change: right for what is small or
+// written to. With mount, ore makes one read-only file system of it, which all
+// machines of all jobs share, whatever its size: right for what is large. It is
+// kept in the image store under the digest of its content, and made again only
+// if the size or a time of a file has changed since. In machines it belongs to
+// root, with the permissions that it has on the host, and without times. mount
+// is an absolute path, which is made if it is not there; what an image has there
+// is hidden. Each mount takes one of a machine's disks: User Mode Linux has
+// room for one at least, and for five with an image of one layer; QEMU for 17.
 //
 // The format is this package's own affair: [Parse] gives an [ore.Job], which
 // carries no tags, and [Check] holds for jobs from flags as well.

@@ -35,7 +35,7 @@ run:
   tasks: {glob: "chunks/*.fa"}
   env: {A: b, N: 3}
   secrets: {TOKEN: {file: token}}
-  inputs: [query.fa]
+  inputs: [query.fa, {source: db, mount: /data/db}, {source: /other/x}]
   outputs: ["*.tsv"]
   timeout: 2h
   retries: 1
@@ -70,7 +70,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 			Tasks:   ore.Tasks{Glob: "/home/u/chunks/*.fa"},
 			Env:     map[string]string{"A": "b", "N": "3"},
 			Secrets: map[string]ore.Secret{"TOKEN": {File: "/home/u/token"}},
-			Inputs:  []string{"/home/u/query.fa"},
+			Inputs:  []ore.Input{{Source: "/home/u/query.fa"}, {Source: "/home/u/db", Mount: "/data/db"}, {Source: "/other/x"}},
 			Outputs: []string{"*.tsv"},
 			Timeout: 2 * time.Hour, Retries: 1,
 			Publish: []ore.Port{{Listen: "127.0.0.1:8080", Rank: 1, Port: 80}},
@@ -100,6 +100,13 @@ func TestParseFaults(t *testing.T) {
 		{"content and source", "environment: {files: {/a: {content: x, source: y}}}\n", `file /a needs either content or source`},
 		{"relative file", "environment: {files: {a: {content: x}}}\n", `file "a": allowed is an absolute path`},
 		{"timeout", "run: {timeout: soon}\n", `run.timeout is "soon": allowed is a time such as`},
+		{"mount without a source", "run: {inputs: [{mount: /data}]}\n", `job.yaml:1:16: an input needs source`},
+		{"a relative mount", "run:\n  inputs:\n    - {source: x, mount: data}\n", `job.yaml:3:26: mount is "data": allowed is an absolute path without . or ..`},
+		{"a mount that is not clean", "run: {inputs: [{source: x, mount: /a/../b}]}\n", `job.yaml:1:35: mount is "/a/../b": allowed is an absolute path`},
+		{"a mount in memory", "run: {inputs: [{source: x, mount: /proc/x}]}\n", `mount is "/proc/x": a machine has its own /proc: allowed is another path`},
+		{"a mount over the system", "run: {inputs: [{source: x, mount: /usr}]}\n", `mount is "/usr": a machine needs what is there`},
+		{"an unknown key of an input", "run: {inputs: [{source: x, target: /d}]}\n", `job.yaml:1:28: unknown key "target" in an input: allowed are mount, source`},
+		{"an input that is a list", "run: {inputs: [[x]]}\n", `job.yaml:1:16: an item of run.inputs is a list, not a string`},
 		{"not yaml", "a: [\n", `job.yaml:`},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
@@ -144,7 +151,7 @@ func TestLoadFromAPipe(t *testing.T) {
 	w.Close()
 	j, err := Load(fmt.Sprintf("/proc/self/fd/%d", r.Fd()), Default(""))
 	here, _ := os.Getwd()
-	if err != nil || len(j.Run.Inputs) != 1 || j.Run.Inputs[0] != filepath.Join(here, "x") {
+	if err != nil || len(j.Run.Inputs) != 1 || j.Run.Inputs[0].Source != filepath.Join(here, "x") {
 		t.Errorf("%v, %v", j.Run.Inputs, err)
 	}
 	if _, err := Load(t.TempDir(), Default("")); err == nil || !strings.HasSuffix(err.Error(), ": a folder: use a file or a pipe") {
@@ -168,7 +175,7 @@ func TestCheck(t *testing.T) {
 	}
 	good := Default("")
 	good.Run.Command = []string{"true"}
-	good.Run.Inputs = []string{in}
+	good.Run.Inputs = []ore.Input{{Source: in}}
 	good.Wants.Files = []ore.File{{Path: "/etc", Source: dir}, {Path: "/etc/motd"}, {Path: "/opt/a"}, {Path: "/runner"}}
 	if err := Check(good, true); err != nil {
 		t.Fatal(err)
@@ -181,8 +188,8 @@ func TestCheck(t *testing.T) {
 		{"no command", func(j *ore.Job) { j.Run.Command = nil }, "no command"},
 		{"both", func(j *ore.Job) { j.Run.Script = "x" }, "command and script"},
 		{"uml has one cpu", func(j *ore.Job) { j.Machines.Hypervisor = "uml"; j.Machines.CPUs = 4 }, "User Mode Linux has one"},
-		{"input missing", func(j *ore.Job) { j.Run.Inputs = []string{in + "x"} }, "no such file"},
-		{"inputs of one name", func(j *ore.Job) { j.Run.Inputs = []string{in, in} }, "both would be in"},
+		{"input missing", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in + "x"}} }, "no such file"},
+		{"inputs of one name", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in}, {Source: in}} }, "both would be in"},
 		{"array without tasks", func(j *ore.Job) { j.Run.Mode = ore.Array }, "without tasks"},
 		{"tasks without array", func(j *ore.Job) { j.Run.Tasks.From = in }, "use mode array"},
 		{"rank to publish", func(j *ore.Job) { j.Run.Publish = []ore.Port{{Rank: 1}} }, "no rank 1"},
@@ -190,7 +197,20 @@ func TestCheck(t *testing.T) {
 		{"a file copied to where a folder is", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/usr/bin", Source: in}} }, "file /usr/bin: this is a folder"},
 		{"a file that machines hide", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/run/x"}} }, "file /run/x: a machine has /run in memory"},
 		{"a file below a file", func(j *ore.Job) { j.Wants.Files = []ore.File{{Path: "/opt/a"}, {Path: "/opt/a/b/c"}} }, "file /opt/a/b/c: /opt/a is to be a file"},
-		{"an input that is a pipe", func(j *ore.Job) { j.Run.Inputs = []string{"/dev/null"} }, "input /dev/null: a device: use a file or folder"},
+		{"an input that is a pipe", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: "/dev/null"}} }, "input /dev/null: a device: use a file or folder"},
+		{"two mounts in one place", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in, Mount: "/d"}, {Source: in, Mount: "/d"}} }, "two are mounted at /d: change one"},
+		{"a mount in a mount", func(j *ore.Job) {
+			j.Run.Inputs = []ore.Input{{Source: in, Mount: "/d/e"}, {Source: in, Mount: "/dd"}, {Source: in, Mount: "/d"}}
+		}, "mount /d/e lies in mount /d, which is read-only"},
+		{"a mount in the place of a copy", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in}, {Source: in, Mount: "/job/in"}} }, "mount /job/in and the copy /job/in are in each other's place"},
+		{"a mount that hides a file", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in, Mount: "/opt"}} }, "file /opt/a: the input that is mounted at /opt hides it"},
+		{"a mount from flags where none can be", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in, Mount: "/dev/shm"}} }, "/dev/shm: a machine has its own /dev"},
+		{"more mounts than User Mode Linux has disks", func(j *ore.Job) {
+			j.Machines.Hypervisor = "uml"
+			for i := range 6 {
+				j.Run.Inputs = append(j.Run.Inputs, ore.Input{Source: in, Mount: fmt.Sprintf("/d%d", i)})
+			}
+		}, "6 are mounted: 5 disks are free with hypervisor uml: put them into one folder"},
 		{"little memory", func(j *ore.Job) { j.Machines.Memory = 1 << 20 }, "use 48M to 4T"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
@@ -220,6 +240,43 @@ func TestParsePort(t *testing.T) {
 			t.Errorf("%q: accepted as %+v", bad, got)
 		}
 	}
+}
+
+func TestParseMount(t *testing.T) {
+	for in, want := range map[string]ore.Input{
+		"db:/data":                                   {Source: "db", Mount: "/data"},
+		"./db:/data:ro":                              {Source: "./db", Mount: "/data"},
+		"a:b:/data":                                  {Source: "a:b", Mount: "/data"},
+		"/a b:/data/a b":                             {Source: "/a b", Mount: "/data/a b"},
+		"type=bind,source=/a,target=/b,readonly":     {Source: "/a", Mount: "/b"},
+		"type=bind,src=./a,dst=/b,readonly=true":     {Source: "./a", Mount: "/b"},
+		"type=bind,source=/a,destination=/b,ro=true": {Source: "/a", Mount: "/b"},
+	} {
+		if got, err := ParseMount(in); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", in, got, err)
+		}
+	}
+	for bad, why := range map[string]string{
+		"": "use SOURCE:PATH", "db": "use SOURCE:PATH", ":/data": "use SOURCE:PATH", "db:": "use SOURCE:PATH",
+		"db:data": "absolute path", "db:/data:rw": "read-only: leave rw out", "db:/": "a machine needs what is there",
+		"db:/run/x": "a machine has its own /run", "type=tmpfs,target=/x": "use bind", "type=bind,source=/a": "use type=bind,source=SOURCE,target=PATH",
+		"type=bind,source=/a,target=/b,readonly=false": "read-only", "type=bind,what=1": "use source, target and readonly",
+	} {
+		if got, err := ParseMount(bad); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q: got %+v, %v", bad, got, err)
+		}
+	}
+}
+
+func FuzzParseMount(f *testing.F) {
+	f.Add("db:/data:ro")
+	f.Add("type=bind,source=/a,target=/b")
+	f.Fuzz(func(t *testing.T, s string) {
+		in, err := ParseMount(s)
+		if err == nil && (in.Source == "" || !filepath.IsAbs(in.Mount) || filepath.Clean(in.Mount) != in.Mount) {
+			t.Errorf("%q: got %+v", s, in)
+		}
+	})
 }
 
 func TestSizesRoundTrip(t *testing.T) {

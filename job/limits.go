@@ -28,6 +28,15 @@ const (
 	MaxTimeout = 366 * 24 * time.Hour
 	// MaxName is the length of a DNS label (RFC 1035), since machines are named after jobs.
 	MaxName = 63
+	// MaxMounts is what is left of the 24 disks of a machine under QEMU, besides
+	// the five layers that an image may have, the kernel's modules and the
+	// machine's own disk.
+	MaxMounts = 17
+	// MaxMountsUML is what is left of the 8 under User Mode Linux besides an
+	// image of one layer.
+	MaxMountsUML = 5
+	// SureMounts is what every image leaves there.
+	SureMounts = 1
 	// maxDepth bounds how deep values nest; the format needs four levels.
 	maxDepth = 16
 )

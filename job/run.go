@@ -23,14 +23,7 @@ func (r *reader) run(n *yaml.Node, run *ore.Run) {
 		"tasks":   func(_, v *yaml.Node) { run.Tasks = r.tasks(v) },
 		"env":     func(_, v *yaml.Node) { run.Env = r.env(v) },
 		"secrets": func(_, v *yaml.Node) { run.Secrets = r.secrets(v) },
-		"inputs": func(_, v *yaml.Node) {
-			run.Inputs = nil
-			r.list("run.inputs", v, func(v *yaml.Node) {
-				if p, ok := r.path("an item of run.inputs", v); ok {
-					run.Inputs = append(run.Inputs, p)
-				}
-			})
-		},
+		"inputs":  func(_, v *yaml.Node) { run.Inputs = r.inputs(v) },
 		"outputs": func(_, v *yaml.Node) { run.Outputs = r.outputs(v) },
 		"timeout": func(_, v *yaml.Node) { run.Timeout = r.duration("run.timeout", v, MaxTimeout) },
 		"retries": func(_, v *yaml.Node) { run.Retries, _ = r.integer("run.retries", v, 0, MaxRetries) },
@@ -77,6 +70,38 @@ func (r *reader) secrets(n *yaml.Node) map[string]ore.Secret {
 		secrets[k.Value] = s
 	})
 	return secrets
+}
+
+// inputs reads a list of paths, and of mappings for what is mounted.
+func (r *reader) inputs(n *yaml.Node) []ore.Input {
+	var all []ore.Input
+	r.list("run.inputs", n, func(v *yaml.Node) {
+		var in ore.Input
+		if top := r.follow(v); top == nil || top.Kind != yaml.MappingNode {
+			if p, ok := r.path("an item of run.inputs", v); ok {
+				all = append(all, ore.Input{Source: p})
+			}
+			return
+		}
+		r.mapping("an input", v, map[string]field{
+			"source": func(_, v *yaml.Node) { in.Source, _ = r.path("source", v) },
+			"mount": func(_, v *yaml.Node) {
+				s, ok := r.str("mount", v)
+				if !ok {
+					return
+				}
+				if why := unmountable(s); why != "" {
+					r.fault(v, "mount is %q: %s", s, why)
+				}
+				in.Mount = s
+			},
+		})
+		if in.Source == "" {
+			r.fault(v, "an input needs source")
+		}
+		all = append(all, in)
+	})
+	return all
 }
 
 func (r *reader) outputs(n *yaml.Node) []string {

@@ -21,6 +21,7 @@ import (
 	"ore"
 	"ore/boot"
 	"ore/guest"
+	"ore/image"
 	"ore/vm"
 	"ore/vnet"
 )
@@ -56,7 +57,7 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 	if err != nil {
 		return nil, err
 	}
-	hold, err := n.config.Store.Hold(ctx, s.Image)
+	hold, err := n.config.Store.Hold(ctx, s.blobs())
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +73,15 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		return nil, err
 	}
 	return n.adopt(s, machines, hold), nil
+}
+
+// blobs are all that machines mount, as layers to be held.
+func (s Start) blobs() image.Manifest {
+	m := image.Manifest{Layers: slices.Clone(s.Image.Layers)}
+	for _, in := range s.Inputs {
+		m.Layers = append(m.Layers, image.Layer{Digest: in.Digest})
+	}
+	return m
 }
 
 // adopt takes machines that run over from their batch.
@@ -237,7 +247,7 @@ func (b *batch) bring(ctx context.Context, p place, hosts []guest.Host, m *machi
 	// The machine's life is the node's, not that of the call that starts it.
 	m.vm, err = b.hypervisor.Start(b.node.ctx, config)
 	if err != nil {
-		return "start", err
+		return "start", b.disks(err)
 	}
 	m.conn, err = guest.Accept(ctx, m.vm.Home(), guest.Want{Token: token})
 	if err != nil {
@@ -249,6 +259,17 @@ func (b *batch) bring(ctx context.Context, p place, hosts []guest.Host, m *machi
 		m.started.Timings = append(m.started.Timings, Timing{Stage: t.Stage, Took: time.Duration(t.Micros) * time.Microsecond})
 	}
 	return "", nil
+}
+
+// disks says what to do about a machine with more disks than its hypervisor has.
+func (b *batch) disks(err error) error {
+	var many *vm.DisksError
+	n := len(b.start.Inputs)
+	if n == 0 || !errors.As(err, &many) {
+		return err
+	}
+	return fmt.Errorf("%d inputs to mount: %d of %d disks are free, beside %d of the image, the kernel's modules and the machine's own: put the inputs into one folder, which is one disk, or use hypervisor: qemu",
+		n, max(0, many.Most-(many.Need-n)), many.Most, len(b.start.Image.Layers))
 }
 
 // prepare makes the machine's folder, disk and identity.
@@ -280,7 +301,8 @@ func (b *batch) prepare(p place, hosts []guest.Host, m *machine) (vm.Config, str
 	}, id.Token, nil
 }
 
-// layers returns the files of the image's layers and of the kernel's modules.
+// layers returns the files of the image's layers, of the kernel's modules and of
+// the inputs.
 func (b *batch) layers() ([]string, error) {
 	var files []string
 	for _, l := range b.start.Image.Layers {
@@ -292,6 +314,13 @@ func (b *batch) layers() ([]string, error) {
 	}
 	if b.start.Boot.Modules != "" {
 		files = append(files, b.start.Boot.Modules)
+	}
+	for _, in := range b.start.Inputs {
+		f, err := b.node.config.Store.Path(in.Digest)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
 	}
 	return files, nil
 }
@@ -315,6 +344,9 @@ func (b *batch) identity(p place, hosts []guest.Host, layers int) (guest.Identit
 		return id, err
 	}
 	id.Own = append(own, s.Own...)
+	for _, in := range s.Inputs {
+		id.Mounts = append(id.Mounts, guest.Mount{Path: in.Path, File: in.File})
+	}
 	for _, c := range s.Image.Capabilities {
 		id.Capabilities = append(id.Capabilities, guest.Capability{Path: "/" + c.Path, Value: c.Value})
 	}

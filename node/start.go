@@ -50,7 +50,18 @@ type Start struct {
 	Size      int          // machines of the whole job
 	Hosts     []string     // names of all machines of the job, by rank
 	Own       []guest.File // what each machine is given beside the image
+	Inputs    []Input      // what all machines mount
 }
+
+// Input is a blob of the store that machines mount, read-only.
+type Input struct {
+	Digest ore.Digest // of a squashfs
+	Path   string     // where machines have it
+	File   bool       // the path is the file [InputFile] of it, not its root
+}
+
+// InputFile is the name that an input has in its squashfs if it is a file.
+const InputFile = guest.MountedFile
 
 // Machine is one machine asked for.
 type Machine struct {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,13 +12,27 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/site/inputs"
 )
 
 // lockFiles turns the files of a wish into entries named by content, and says
 // where on the host each content is. Contents that stand in the job file are
 // kept as blobs, so that a lock can be built without it.
+func (s *Site) lockFiles(ctx context.Context, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
+	l := &locker{store: s.Cache.Store, memo: inputs.MemoOf(s.inputsDir())}
+	err := l.lock(ctx, files)
+	return l.files, l.sources, err
+}
+
+// lockFiles locks files without a memo.
 func lockFiles(ctx context.Context, store *image.Store, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
-	l := &locker{store: store, sources: map[ore.Digest]string{}}
+	l := &locker{store: store}
+	err := l.lock(ctx, files)
+	return l.files, l.sources, err
+}
+
+func (l *locker) lock(ctx context.Context, files []ore.File) error {
+	l.sources = map[ore.Digest]string{}
 	for _, f := range files {
 		var err error
 		if f.Source == "" {
@@ -28,14 +41,15 @@ func lockFiles(ctx context.Context, store *image.Store, files []ore.File) ([]ore
 			err = l.source(f)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("file %s: %w", f.Path, err)
+			return fmt.Errorf("file %s: %w", f.Path, err)
 		}
 	}
-	return l.files, l.sources, nil
+	return nil
 }
 
 type locker struct {
 	store   *image.Store
+	memo    inputs.Memo
 	files   []ore.LockedFile
 	sources map[ore.Digest]string
 }
@@ -58,51 +72,60 @@ func (l *locker) content(ctx context.Context, f ore.File) error {
 	return nil
 }
 
+// sourceFiles is what the memo has the files of a source under.
+const sourceFiles = "files"
+
+// source adds a host file or folder. It is read only if it looks otherwise than
+// when it was read last.
 func (l *locker) source(f ore.File) error {
-	top, err := filepath.EvalSymlinks(f.Source)
+	list, err := inputs.Look(f.Source)
 	if err != nil {
 		return err
 	}
-	return filepath.WalkDir(top, func(p string, e fs.DirEntry, err error) error {
+	var found []ore.LockedFile // with paths relative to the source
+	if !l.memo.Recall(sourceFiles, list, &found) || len(found) != len(list.Entries) {
+		if found, err = read(list); err != nil {
+			return err
+		}
+		after, err := inputs.Look(list.Top)
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(top, p)
-		if err != nil {
-			return err
+		l.memo.Keep(sourceFiles, list, after, found)
+	}
+	for _, e := range found {
+		if e.Digest != "" {
+			l.sources[e.Digest] = filepath.Join(list.Top, e.Path)
+			if f.Mode != 0 {
+				e.Mode = syscall.S_IFREG | f.Mode
+			}
 		}
-		return l.entry(p, path.Join(f.Path, filepath.ToSlash(rel)), f.Mode)
-	})
+		e.Path = path.Join(f.Path, filepath.ToSlash(e.Path))
+		l.files = append(l.files, e)
+	}
+	return nil
 }
 
-func (l *locker) entry(host, name string, mode uint32) error {
-	info, err := os.Lstat(host)
-	if err != nil {
-		return err
+// read hashes the files of a listing.
+func read(list inputs.Listing) ([]ore.LockedFile, error) {
+	all := make([]ore.LockedFile, 0, len(list.Entries))
+	for _, e := range list.Entries {
+		out := ore.LockedFile{Path: e.Path, Mode: uint32(e.Mode.Perm()), Link: e.Link}
+		switch {
+		case e.Mode.IsDir():
+			out.Mode |= syscall.S_IFDIR
+		case e.Link != "":
+			out.Mode = syscall.S_IFLNK | 0o777
+		default:
+			var err error
+			out.Mode |= syscall.S_IFREG
+			if out.Digest, out.Size, err = hashFile(filepath.Join(list.Top, e.Path)); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, out)
 	}
-	out := ore.LockedFile{Path: name, Mode: uint32(info.Mode().Perm())}
-	switch {
-	case info.IsDir():
-		out.Mode |= syscall.S_IFDIR
-	case info.Mode()&fs.ModeSymlink != 0:
-		out.Mode = syscall.S_IFLNK | 0o777
-		if out.Link, err = os.Readlink(host); err != nil {
-			return err
-		}
-	case info.Mode().IsRegular():
-		if mode != 0 {
-			out.Mode = mode
-		}
-		out.Mode |= syscall.S_IFREG
-		if out.Digest, out.Size, err = hashFile(host); err != nil {
-			return err
-		}
-		l.sources[out.Digest] = host
-	default:
-		return fmt.Errorf("source %s: a %s: only files, folders and links can be copied", host, info.Mode().Type())
-	}
-	l.files = append(l.files, out)
-	return nil
+	return all, nil
 }
 
 func hashFile(p string) (ore.Digest, int64, error) {

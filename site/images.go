@@ -40,7 +40,7 @@ func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.
 	if err != nil {
 		return env, err
 	}
-	env.Files, _, err = lockFiles(ctx, m.site.Cache.Store, w.Files)
+	env.Files, _, err = m.site.lockFiles(ctx, w.Files)
 	if err != nil {
 		return env, err
 	}
@@ -115,7 +115,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	_, sources, err := lockFiles(ctx, m.site.Cache.Store, mk.Wants.Files)
+	_, sources, err := m.site.lockFiles(ctx, mk.Wants.Files)
 	if err != nil {
 		return image.Manifest{}, err
 	}

@@ -77,7 +77,7 @@ func (c Config) checkFiles(a Ability) error {
 		n++
 	}
 	if a.MaxDisks > 0 && n > a.MaxDisks {
-		return fmt.Errorf("%d block devices: at most %d here: fold layers into one", n, a.MaxDisks)
+		return &DisksError{Need: n, Most: a.MaxDisks}
 	}
 	if !filepath.IsAbs(c.Dir) {
 		return fmt.Errorf("folder %q: not an absolute path", c.Dir)
@@ -88,6 +88,16 @@ func (c Config) checkFiles(a Ability) error {
 		return fmt.Errorf("folder %s: not a folder", c.Dir)
 	}
 	return nil
+}
+
+// DisksError tells of a machine with more block devices than its hypervisor has.
+type DisksError struct {
+	Need, Most int
+}
+
+// Error says how many there are.
+func (e *DisksError) Error() string {
+	return fmt.Sprintf("%d block devices: at most %d here: fold layers into one", e.Need, e.Most)
 }
 
 // checkFile refuses paths that a hypervisor's command line would read as

@@ -10,7 +10,8 @@
 // no DHCP. Inside are:
 //
 //   - the block devices, in this order: one for each of Config.Layers, lowest
-//     first, read-only; then Config.Disk, if any, read-write. They are
+//     first, read-only (those of the image, the kernel's modules, then what the
+//     job mounts); then Config.Disk, if any, read-write. They are
 //     /dev/ubda, /dev/ubdb ... in User Mode Linux and /dev/vda, /dev/vdb ... in
 //     QEMU. A device's size may be that of the file rounded up to 512 bytes.
 //   - home, a byte stream to the host, which the guest opens with home.Open

@@ -23,6 +23,7 @@ type jobFlags struct {
 	count, cpus                           int
 	memory, disk, hypervisor, network     string
 	packages, inputs, outputs, env, ports []string
+	mounts                                []string
 	secrets                               []string
 	mode, script, tasks, taskGlob         string
 	timeout                               time.Duration
@@ -60,6 +61,7 @@ func (j *jobFlags) machines(c *cobra.Command) {
 	f.StringVar(&j.hypervisor, "hypervisor", "auto", strings.Join(job.Hypervisors, ", "))
 	f.StringVar(&j.network, "network", "nat", "nat (outbound connections) or isolated")
 	f.StringArrayVar(&j.ports, "publish", nil, "make a machine's TCP port reachable here: `[address:]port:[rank:]port`; repeat")
+	f.StringArrayVar(&j.mounts, "mount", nil, "file or folder that all machines have read-only at a path, without copies: `source:path`; repeat")
 	for name, words := range map[string][]string{"hypervisor": job.Hypervisors, "network": {"nat", "isolated"}} {
 		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -261,7 +263,17 @@ func (j *jobFlags) applyRun(out *ore.Job) error {
 		if err != nil {
 			return err
 		}
-		r.Inputs = append(r.Inputs, p)
+		r.Inputs = append(r.Inputs, ore.Input{Source: p})
+	}
+	for _, m := range j.mounts {
+		in, err := job.ParseMount(m)
+		if err == nil {
+			in.Source, err = filepath.Abs(in.Source)
+		}
+		if err != nil {
+			return fmt.Errorf("--%w", err)
+		}
+		r.Inputs = append(r.Inputs, in)
 	}
 	return j.applyVariables(r)
 }

@@ -35,6 +35,9 @@ func machine() {
 		s.identity = m.Identity
 		failed, err = m.Through(system.Stage{Name: "service", Do: s.setUp})
 	}
+	if err == nil && len(m.Identity.Mounts) > 0 {
+		failed, err = m.Through(system.Stage{Name: "inputs", Do: m.MountInputs}) // some lie in the job's folder
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ore-init: %s: %v\n", failed, err)
 	}

@@ -10,7 +10,7 @@
 // first ones are squashfs layers, lowest first, the last is the private disk.
 // An overlay of them becomes the root; modules and identity are removed from the
 // initramfs. The kernel's whole set of modules is mounted, names, addresses and
-// accounts of the machine are set, and only then is home opened and the host
+// accounts of the machine are set, what the job mounts is mounted, and only then is home opened and the host
 // greeted with the time that each stage took. If a stage fails, the greeting
 // says which one and why.
 //
