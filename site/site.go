@@ -16,6 +16,7 @@ import (
 	"ore/deb/shelf"
 	"ore/image"
 	"ore/plan"
+	"ore/site/ledger"
 	"ore/site/remote"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 // Site is this host, ready to run jobs. Its methods may be called concurrently.
 type Site struct {
 	Config
+	ledger.Book
 	Cache  *cache.Cache
 	Signer *image.Signer // signs what is built here
 
@@ -62,7 +64,8 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{Config: c, Cache: images, Signer: signer, archives: map[string]*opening{}}
+	book := ledger.Book{Records: filepath.Join(c.Dirs.State, "jobs"), Run: c.Dirs.Run}
+	s := &Site{Config: c, Book: book, Cache: images, Signer: signer, archives: map[string]*opening{}}
 	if _, err := s.Sweep(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

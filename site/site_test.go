@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"ore"
 	"ore/cluster"
@@ -53,84 +52,6 @@ func TestFindDirs(t *testing.T) {
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %+v, %v", c.summary, got, err)
 		}
-	}
-}
-
-func TestRecordsOfJobs(t *testing.T) {
-	s := newSite(t)
-	old := Record{ID: "a-1", Name: "a", Begun: time.Unix(1, 0), Ended: time.Unix(2, 0), Result: &ore.Result{ExitCode: 3}}
-	lost := Record{ID: "a-2", Name: "a", Begun: time.Unix(3, 0)}
-	for _, r := range []Record{old, lost} {
-		if err := s.Keep(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all, err := s.Jobs()
-	if err != nil || len(all) != 2 || all[0].ID != "a-2" {
-		t.Errorf("%+v, %v: want both, the newest first", all, err)
-	}
-	if s.State(old) != Over || s.State(lost) != Lost {
-		t.Errorf("states %s, %s", s.State(old), s.State(lost))
-	}
-	if r, err := s.Job("a"); err != nil || r.ID != "a-2" {
-		t.Errorf("by name: %+v, %v", r, err)
-	}
-	if r, err := s.Job("a-1"); err != nil || r.Result.ExitCode != 3 {
-		t.Errorf("by ID: %+v, %v", r, err)
-	}
-	if err := s.Forget(lost); err != nil {
-		t.Error(err)
-	}
-	if _, err := s.Job("a-2"); err == nil {
-		t.Error("a job that was forgotten is found")
-	}
-}
-
-// lockJob makes the folder of a job that runs, as its supervisor holds it.
-func lockJob(t *testing.T, s *Site, id string) *os.File {
-	t.Helper()
-	if err := os.Mkdir(s.jobDir(id), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(s.jobDir(id), lockName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tryLock(f); err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-func TestSweepTakesWhatNobodyHolds(t *testing.T) {
-	s := newSite(t)
-	held := lockJob(t, s, "held")
-	defer held.Close()
-	lockJob(t, s, "dead").Close()
-	if err := os.Mkdir(s.jobDir("fresh"), 0o700); err != nil { // just being made
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(s.jobDir("stale"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	long := time.Now().Add(-2 * freshFolder)
-	if err := os.Chtimes(s.jobDir("stale"), long, long); err != nil {
-		t.Fatal(err)
-	}
-	if s.State(Record{ID: "held"}) != Running || s.State(Record{ID: "dead"}) != Lost {
-		t.Error("states are wrong")
-	}
-	n, err := s.Sweep()
-	if err != nil || n != 2 {
-		t.Errorf("%d, %v: want two swept", n, err)
-	}
-	for id, want := range map[string]bool{"held": true, "fresh": true, "dead": false, "stale": false} {
-		if _, err := os.Stat(s.jobDir(id)); (err == nil) != want {
-			t.Errorf("%s: %v, want there: %v", id, err, want)
-		}
-	}
-	if err := s.Forget(Record{ID: "held"}); err == nil {
-		t.Error("a job that runs was forgotten")
 	}
 }
 
@@ -254,32 +175,6 @@ func TestAcceleratorIsRemembered(t *testing.T) {
 	var got acceleration
 	if err := json.Unmarshal(text, &got); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-// The janitor removes the folder of a job whose ore was killed, and only then.
-func TestJanitor(t *testing.T) {
-	for _, killed := range []bool{true, false} {
-		dir := filepath.Join(t.TempDir(), "job")
-		if err := os.MkdirAll(filepath.Join(dir, "machine-m0"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		j, err := watchOver(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if killed {
-			j.say.Close() // as the end of this process does
-			err = j.cmd.Wait()
-		} else {
-			err = j.dismiss()
-		}
-		if err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(dir); (err == nil) == killed {
-			t.Errorf("killed %v: %v", killed, err)
-		}
 	}
 }
 
