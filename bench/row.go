@@ -9,16 +9,19 @@ import (
 
 // The names of contestants, as raw rows have them.
 const (
-	oreCold     = "ore build, cold"
-	oreSeen     = "ore build, seen"
-	mmdebstrap  = "mmdebstrap + mksquashfs"
-	oreMount    = "ore root mounted"
-	oreOne      = "ore run -n 1"
-	stockOne    = "stock boot"
-	oreSixteen  = "ore run -n 16"
-	oreBlast    = "ore run -n 16 blastp"
-	stockMany   = "16 stock boots"
-	oreResident = "ore resident, n 16"
+	oreCold      = "ore build, cold"
+	oreSeen      = "ore build, seen"
+	mmdebstrap   = "mmdebstrap + mksquashfs"
+	oreMount     = "ore root mounted"
+	oreOne       = "ore run -n 1"
+	stockOne     = "stock boot"
+	oreSixteen   = "ore run -n 16"
+	oreBlast     = "ore run -n 16 blastp"
+	stockMany    = "16 stock boots"
+	oreResident  = "ore resident, n 16"
+	oreUpdate    = "ore update"
+	changedFiles = "changed files"
+	casync       = "casync update"
 )
 
 // contestant is one thing that is measured once a round.
@@ -56,6 +59,8 @@ func rows() []row {
 		{name: "run16", title: "ore run -n 16 -- true", ours: oreSixteen, peer: stockMany, kind: share, atLeast: 0.35, towards: 0.22},
 		{name: "blast16", title: "ore run -n 16 -- blastp -version", ours: oreBlast, peer: stockMany, kind: share, atLeast: 0.9, towards: 0.6},
 		{name: "memory", title: "resident memory of ore with 16 machines, most of all rounds", ours: oreResident, kind: limit, atLeast: 150, towards: 80, unit: "MB", statistic: slices.Max[[]float64]},
+		{name: "update", title: "bytes to bring a host up to date after one package changed, against the changed files alone", ours: oreUpdate, peer: changedFiles, kind: share, atLeast: 1.15, towards: 1.05},
+		{name: "casync", title: "the same against casync", ours: oreUpdate, peer: casync, kind: share, atLeast: 0.5, towards: 0.3},
 	}
 }
 
@@ -73,6 +78,7 @@ func contestants(chosen []row) []contestant {
 		{oreBlast, prepareRun, runBlast},
 		{oreResident, prepareRun, runResident},
 	}
+	all = append(all, updateContestants()...)
 	return slices.DeleteFunc(all, func(c contestant) bool {
 		return !slices.ContainsFunc(chosen, func(r row) bool { return r.ours == c.name || r.peer == c.name })
 	})
