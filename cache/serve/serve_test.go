@@ -514,3 +514,35 @@ func TestServedFolderIsAnOrdinaryCache(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestOnlySignedImagesWhereTrustIsAsked(t *testing.T) {
+	signer, err := image.GenerateSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := image.GenerateSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := image.Keys{signer.Key(): "builder"}
+	w := start(t, serve.Config{Cache: cache.Config{Trusted: keys, Strict: true}, Check: keys.Verify})
+	c := w.client("a", "lab", true)
+	s := store(t)
+	m := made(t, s, 1000, 1)
+	for summary, sig := range map[string]image.Signature{"nobody's": {}, "a stranger's": stranger.Sign(m), "another image's": signer.Sign(made(t, s, 1000, 2))} {
+		if err := c.Push(t.Context(), s, client.Pushed{Manifest: m, Signature: sig}); !errors.Is(err, client.ErrRefused) {
+			t.Errorf("%s signature: %v", summary, err)
+		}
+	}
+	if err := c.Push(t.Context(), s, client.Pushed{Manifest: m, Signature: signer.Sign(m)}); err != nil {
+		t.Fatal(err)
+	}
+	token := w.token(serve.Identity{Name: "b", Namespace: "lab"})
+	if _, err := w.with(client.Config{Token: token, Check: keys.Verify}).Find(t.Context(), m.Key, nil); err != nil {
+		t.Error(err)
+	}
+	wary := image.Keys{stranger.Key(): "another"}
+	if _, err := w.with(client.Config{Token: token, Check: wary.Verify}).Find(t.Context(), m.Key, nil); !errors.Is(err, image.ErrUntrusted) {
+		t.Errorf("an image of nobody whom the client trusts: %v", err)
+	}
+}
