@@ -2,11 +2,8 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/install/files"
@@ -36,18 +33,3 @@ func (w *worker) files(ctx context.Context, s *stack) error {
 	}
 	return s.seal(ctx, env.Key())
 }
-
-func copyFile(from, to string) error {
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return fmt.Errorf("copy: %w", err)
-	}
-	if err := os.WriteFile(to, b, 0o644); err != nil {
-		return fmt.Errorf("copy: %w", err)
-	}
-	return nil
-}
-
-func isNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) }
-
-func isNotFolder(err error) bool { return errors.Is(err, unix.ENOTDIR) }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"ore"
 	"ore/image"
 	"ore/install/accounts"
@@ -16,6 +18,7 @@ import (
 	"ore/install/exact"
 	"ore/install/guard"
 	"ore/install/kept"
+	"ore/install/normal"
 	"ore/install/output"
 	"ore/install/pack"
 	"ore/install/restore"
@@ -129,26 +132,8 @@ func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node
 	if err := restore.WriteNodes(l.Tree+kept.NodesSuffix, nodes); err != nil {
 		return "", nil, err
 	}
-	dir, err = w.keep(dir, l.Tree)
+	dir, err = kept.Keep(dir, l.Tree, w.Owners)
 	return dir, nodes, err
-}
-
-// keep gives a folder its place among those that are kept, unless another build
-// was faster, and returns where it is.
-func (w *worker) keep(dir, place string) (string, error) {
-	if w.Owners != "" {
-		if err := copyFile(w.Owners, place+kept.OwnersSuffix); err != nil {
-			return "", err
-		}
-	}
-	err := os.Rename(dir, place)
-	switch {
-	case err == nil:
-		return place, nil
-	case os.IsExist(err) || isNotEmpty(err):
-		return dir, nil
-	}
-	return "", fmt.Errorf("keep tree: %w", err)
 }
 
 // makeRoom removes what the candidate has too much, if nobody can tell
@@ -176,21 +161,30 @@ func (w *worker) makeRoom(ctx context.Context, l *loader, s *stack) error {
 	if err := w.say.say(message{Tried: w.sets.Tried()}); err != nil || len(w.sets.Extra) == 0 {
 		return err
 	}
-	if err := p.purge(ctx); err != nil {
+	gone, err := p.purge(ctx)
+	if err != nil {
 		return err
 	}
-	return s.lay(ctx, p)
+	if err := s.lay(ctx, p); err != nil {
+		return err
+	}
+	for name, n := range s.tree.Names() {
+		if gone.Concerns(n.UID, n.GID) {
+			return &refusal{"/" + name + " belongs to a user of a package that is removed"}
+		}
+	}
+	return nil
 }
 
-// purge removes the extra packages. Triggers wait until the missing ones are
-// configured.
-func (p *phase) purge(ctx context.Context) error {
+// purge removes the extra packages and what is known to be left of them. Triggers
+// wait until the missing ones are configured.
+func (p *phase) purge(ctx context.Context) (gone *accounts.Gone, err error) {
 	args := []string{"dpkg", "--purge", "--force-depends", "--no-triggers"}
 	for _, f := range p.worker.sets.Extra {
 		args = append(args, f.Package.Name)
 	}
-	return p.mounted(func() error {
-		return guard.Services(p.root, func() error {
+	err = p.mounted(func() error {
+		err := guard.Services(p.root, func() error {
 			others, err := p.standIns()
 			if err != nil {
 				return err
@@ -204,7 +198,17 @@ func (p *phase) purge(ctx context.Context) error {
 			}
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		people, paths := p.worker.sets.Leaves()
+		if err := normal.Remove(p.root, paths); err != nil {
+			return err
+		}
+		gone, err = accounts.Remove(p.root, people)
+		return err
 	})
+	return gone, err
 }
 
 // verify looks at the finished tree for what would give its way away.
@@ -264,7 +268,7 @@ func (p *phase) own(s *stack, c *accounts.Change) error {
 	}
 	for name := range names {
 		host := p.root + "/" + name
-		if _, err := os.Lstat(host); os.IsNotExist(err) || isNotFolder(err) {
+		if _, err := os.Lstat(host); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue // this phase removed it
 		}
 		if err := c.Own(p.sb, host); err != nil {

@@ -3,13 +3,18 @@
 package install
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"ore/install/dpkg"
+	"ore/install/exact"
 )
 
 // pool is what sets are drawn from: programs and libraries of research jobs,
@@ -58,7 +63,7 @@ func TestStartFromRandomImages(t *testing.T) {
 		if contains(from, to) || contains(to, from) {
 			continue
 		}
-		a := try(t, testDir(t), from, to, false)
+		a := try(t, testDir(t), from, to, nil)
 		if a.refused != "" {
 			refused[a.refused]++
 			t.Logf("%v: refused: %s", a, a.refused)
@@ -95,7 +100,7 @@ func TestLearn(t *testing.T) {
 	for _, name := range names {
 		for _, c := range [][2][]string{{{name, "hello"}, {"hello"}}, {{"hello"}, {name, "hello"}}} {
 			t.Run(fmt.Sprint(c[0], c[1]), func(t *testing.T) {
-				a := try(t, testDir(t), c[0], c[1], true)
+				a := try(t, testDir(t), c[0], c[1], left(t, c[0], c[1]))
 				if a.refused != "" {
 					t.Error(a.refused)
 				} else if !t.Failed() {
@@ -103,5 +108,76 @@ func TestLearn(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// left tries a pair and returns which packages' removal leaves what: those whose
+// scripts mention it.
+func left(t *testing.T, from, to []string) exact.Memory {
+	t.Helper()
+	have, debs := lock(t, "bookworm", from...)
+	want, _ := lock(t, "bookworm", to...)
+	b := builder(t, testDir(t), debs)
+	first, err := b.Build(t.Context(), Request{Environment: have})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean, err := b.Build(t.Context(), Request{Environment: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learnt := exact.Memory{}
+	made, err := b.Build(t.Context(), Request{Environment: want, From: &first, Try: true})
+	if err != nil {
+		return learnt
+	}
+	old, now, usual := readImage(t, b.Store, first), readImage(t, b.Store, made), readImage(t, b.Store, clean)
+	var names []string
+	for _, file := range []string{"etc/passwd", "etc/group"} {
+		for line := range strings.Lines(string(now.content[file])) {
+			name, _, _ := strings.Cut(line, ":")
+			if !bytes.Contains(append([]byte("\n"), usual.content[file]...), []byte("\n"+name+":")) {
+				names = append(names, name)
+			}
+		}
+	}
+	for name := range now.nodes {
+		if usual.nodes[name] == nil {
+			names = append(names, "/"+name)
+		}
+	}
+	for _, name := range names {
+		blame(t, old, name, learnt)
+	}
+	for d, v := range learnt {
+		v.Leaves = slices.Compact(slices.Sorted(slices.Values(v.Leaves)))
+		v.Remove = true
+		learnt[d] = v
+	}
+	return learnt
+}
+
+// blame notes that name is left by the packages whose postinst mentions it.
+func blame(t *testing.T, old listed, name string, learnt exact.Memory) {
+	t.Helper()
+	for script, text := range old.content {
+		spec, ok := strings.CutSuffix(script, ".postinst")
+		if !ok || path.Dir(script) != infoDir || !bytes.Contains(text, []byte(name)) {
+			continue
+		}
+		files := map[string][]byte{"control": []byte("Package: x\nVersion: 1\nArchitecture: all\n")}
+		for _, kind := range []string{"preinst", "postinst", "prerm", "postrm", "config", "triggers"} {
+			if b, ok := old.content[spec+"."+kind]; ok {
+				files[kind] = b
+			}
+		}
+		p, err := dpkg.New(files, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := exact.Scripts(p)
+		v := learnt[d]
+		v.Package, v.Leaves = path.Base(spec), append(v.Leaves, name)
+		learnt[d] = v
 	}
 }

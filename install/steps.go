@@ -116,7 +116,7 @@ func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 			return finished{}, err
 		}
 		var err error
-		if p.upper, err = r.keep(p.upper, place); err != nil {
+		if p.upper, err = kept.Keep(p.upper, place, r.Owners); err != nil {
 			return finished{}, err
 		}
 		p.marks.Dir = p.upper

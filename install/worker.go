@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/install/exact"
+	"ore/install/kept"
 	"ore/install/layer"
 	"ore/install/sandbox"
 	"ore/install/sandbox/instead"
@@ -163,6 +164,6 @@ func (w *worker) keepTree() error {
 	if _, err := os.Lstat(w.Tree); err == nil {
 		return nil
 	}
-	_, err := w.keep(made, w.Tree)
+	_, err := kept.Keep(made, w.Tree, w.Owners)
 	return err
 }

@@ -47,6 +47,9 @@ func (s Sets) Apart() string {
 	moving := slices.Concat(s.Extra, s.Missing)
 	staying := slices.Concat(s.Base, s.Common)
 	mentioned := mentions(s.Common)
+	if why := s.shared(); why != "" {
+		return why
+	}
 	for _, m := range moving {
 		if what, by := mentioned.of(m); by != nil {
 			return fmt.Sprintf("a script of %s mentions %s, which package %s changes", by.Package.Name, what, m.Package.Name)
@@ -58,6 +61,33 @@ func (s Sets) Apart() string {
 			if dpkg.Replaces(m.Package, f.Package) || dpkg.Replaces(f.Package, m.Package) {
 				return fmt.Sprintf("packages %s and %s replace files of each other", m.Package.Name, f.Package.Name)
 			}
+		}
+	}
+	return ""
+}
+
+// Leaves lists what is to go with the packages that do: users and groups, and
+// paths.
+func (s Sets) Leaves() (accounts, paths []string) {
+	for _, f := range s.Extra {
+		for _, name := range f.leaves {
+			if strings.HasPrefix(name, "/") {
+				paths = append(paths, name)
+			} else {
+				accounts = append(accounts, name)
+			}
+		}
+	}
+	return accounts, paths
+}
+
+// shared tells which package that stays or comes uses what goes with others.
+func (s Sets) shared() string {
+	users := mentions(slices.Concat(s.Common, s.Missing))
+	accounts, paths := s.Leaves()
+	for _, name := range append(accounts, paths...) {
+		if by := users[name]; by != nil {
+			return fmt.Sprintf("a script of %s mentions %s, which goes", by.Package.Name, name)
 		}
 	}
 	return ""

@@ -16,6 +16,7 @@ type Facts struct {
 	mentions  map[string]bool // by its scripts
 	interests []string        // its triggers
 	activates []string        // by name
+	leaves    []string        // what is left of it when it is removed
 }
 
 // Of judges a package by its scripts and by what was seen. Its control member
@@ -59,11 +60,19 @@ var programs = map[string]bool{"bin": true, "sbin": true, "usr/bin": true, "usr/
 var shared = map[string]bool{
 	"/usr/lib/python3": true, "/usr/share/doc": true, "/usr/share/man": true, "/usr/share/info": true, "/usr/share/locale": true,
 	"/usr/lib/x86_64-linux-gnu": true, "/usr/local/bin": true, "/usr/share/lintian": true, "/var/lib/dpkg": true,
+	"/etc/alternatives": true, "/etc/default": true, "/etc/init": true, "/etc/init.d": true,
 }
 
 // depth is how many parts a path must have for a mention of it to mean
-// something: "/usr/share" is everybody's.
+// something: "/usr/share" is everybody's. In /etc one less is enough.
 const depth = 3
+
+// telling tells whether a mention of the folder means something.
+func telling(dir string) bool {
+	parts := strings.Count(dir, "/")
+	return (parts >= depth || parts == depth-1 && strings.HasPrefix(dir, "/etc/")) &&
+		!shared[dir] && path.Dir(dir) != "/usr/share/man"
+}
 
 // index says which package's scripts mention a word.
 type index map[string]*Facts
@@ -88,8 +97,8 @@ func (x index) of(m *Facts) (string, *Facts) {
 		if by := x[path.Base(name)]; by != nil && programs[path.Dir(name)] {
 			return path.Base(name), by
 		}
-		for dir := "/" + name; strings.Count(dir, "/") >= depth; dir = path.Dir(dir) {
-			if by := x[dir]; by != nil && !shared[dir] && path.Dir(dir) != "/usr/share/man" {
+		for dir := "/" + name; dir != "/"; dir = path.Dir(dir) {
+			if by := x[dir]; by != nil && telling(dir) {
 				return dir, by
 			}
 		}

@@ -18,6 +18,7 @@ type Verdict struct {
 	Add, Remove bool // it came or went and nobody could tell
 	Broken      bool // an image differed: neither is believed any more
 	Package     string
+	Leaves      []string // what its removal leaves: names of users and groups, and paths
 }
 
 // Memory is what was seen, by [Scripts].
@@ -34,9 +35,10 @@ func Scripts(p *dpkg.Package) ore.Digest {
 	return ore.NewDigest([sha256.Size]byte(h.Sum(nil)))
 }
 
-// known.txt has a line "DIGEST WHAT PACKAGE" for the scripts of packages that
-// were seen to be exact, where WHAT is add, remove or both. The system tests
-// write it and see to it that it stays true.
+// known.txt has a line "DIGEST WHAT PACKAGE LEFT..." for the scripts of
+// packages that were seen to be exact, where WHAT is add, remove or both, and the
+// rest is what has to be removed after the package: names of users and groups,
+// and paths. The system tests write it and see to it that it stays true.
 //
 //go:embed known.txt
 var known string
@@ -60,11 +62,11 @@ func ReadMemory(text string) (Memory, error) {
 			continue
 		}
 		d := ore.Digest(w[0])
-		if len(w) != 3 || d.Hex() == "" {
+		if len(w) < 3 || d.Hex() == "" {
 			return nil, fmt.Errorf("known packages: line %q is not a digest, a word and a name", strings.TrimSpace(line))
 		}
 		v := m[d]
-		v.Package = w[2]
+		v.Package, v.Leaves = w[2], append(v.Leaves, w[3:]...)
 		switch w[1] {
 		case "add":
 			v.Add = true
@@ -87,7 +89,11 @@ func (m Memory) With(other Memory) Memory {
 	sum := maps.Clone(m)
 	for d, v := range other {
 		w := sum[d]
-		sum[d] = Verdict{Add: v.Add || w.Add, Remove: v.Remove || w.Remove, Broken: v.Broken || w.Broken, Package: v.Package}
+		leaves := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(v.Leaves), w.Leaves...))))
+		sum[d] = Verdict{
+			Add: v.Add || w.Add, Remove: v.Remove || w.Remove, Broken: v.Broken || w.Broken,
+			Package: v.Package, Leaves: leaves,
+		}
 	}
 	return sum
 }
@@ -100,7 +106,7 @@ func (s Sets) Tried() Memory {
 		m.note(f, Verdict{Add: true, Package: f.Package.Name})
 	}
 	for _, f := range s.Extra {
-		m.note(f, Verdict{Remove: true, Package: f.Package.Name})
+		m.note(f, Verdict{Remove: true, Package: f.Package.Name, Leaves: f.leaves})
 	}
 	return m
 }
@@ -138,7 +144,7 @@ func (m Memory) Text() string {
 		default:
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s %s %s\n", d, word, v.Package))
+		lines = append(lines, strings.Join(append([]string{string(d), word, v.Package}, v.Leaves...), " ")+"\n")
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")
@@ -154,7 +160,7 @@ func (m Memory) judge(f *Facts) {
 		f.add = ""
 	}
 	if v.Remove {
-		f.remove = ""
+		f.remove, f.leaves = "", v.Leaves
 	}
 	if v.Broken {
 		f.add, f.remove = "scripts were seen to leave traces", "scripts were seen to leave traces"

@@ -93,6 +93,22 @@ func Normalise(dir string) error {
 	return nil
 }
 
+// Remove removes files and empty folders from the tree in the folder dir; their
+// names are absolute there.
+func Remove(dir string, names []string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	defer root.Close()
+	for _, name := range names {
+		if err := gone(root.Remove(strings.TrimPrefix(name, "/"))); err != nil {
+			return fmt.Errorf("remove: %w", err)
+		}
+	}
+	return nil
+}
+
 // forget removes what matches the pattern.
 func forget(root *os.Root, pattern string) error {
 	matches, err := fs.Glob(root.FS(), pattern)
