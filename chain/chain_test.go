@@ -157,9 +157,10 @@ func TestBytesGoThroughARelay(t *testing.T) {
 		last.order(takeAll(b, relay)) // before the relay has anything
 		middle.order(takeAll(b, source))
 		last.until(whole)
+		middle.until(whole)
 		same(t, tail, b, want)
 		same(t, relay, b, want)
-		left, err := filepath.Glob(filepath.Join(tail.dir, "*.*"))
+		left, err := filepath.Glob(filepath.Join(tail.dir, "*.part"))
 		if err != nil || len(left) > 0 {
 			t.Errorf("%d bytes: files are left beside the blob: %v %v", n, left, err)
 		}

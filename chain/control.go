@@ -17,7 +17,8 @@ const (
 	Prepare = "prepare"
 	// Take makes a peer fetch from these sources, and from no others.
 	Take = "take"
-	// Release ends all that Prepare began. What came stays on disk.
+	// Release ends all that Prepare began. What came stays on disk. The peer
+	// hangs up when nothing is left that the conductor watches.
 	Release = "release"
 )
 
@@ -42,6 +43,7 @@ type Order struct {
 
 // Flow is one source as its receiver sees it.
 type Flow struct {
+	Stripe int
 	Source string
 	Held   int // chunks of this want that are here
 	Of     int
@@ -186,6 +188,9 @@ func (o *overseen) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if errors.Is(err, errReleased) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -217,6 +222,9 @@ func (o *overseen) do(order Order) error {
 		delete(o.blobs, d)
 		o.peer.Revoke(w.grant.ID)
 		o.peer.leave(w.blob, true)
+		if len(o.blobs) == 0 {
+			return errReleased // hanging up is the answer
+		}
 	default:
 		return fmt.Errorf("order %q for blob %.12s: unknown kind", order.Kind, d)
 	}
@@ -272,7 +280,7 @@ func (p *partial) report(inventory bool) Report {
 	defer p.flows.mu.Unlock()
 	for f := range p.flows.running {
 		f.mu.Lock()
-		r.Flows = append(r.Flows, Flow{Source: f.want.Source, Held: f.want.Chunks.Shared(have), Of: f.want.Chunks.Count(), Lost: f.lost, Cause: f.cause, Wrong: f.wrong})
+		r.Flows = append(r.Flows, Flow{Stripe: f.want.Stripe, Source: f.want.Source, Held: f.want.Chunks.Shared(have), Of: f.want.Chunks.Count(), Lost: f.lost, Cause: f.cause, Wrong: f.wrong})
 		f.mu.Unlock()
 	}
 	return r
@@ -293,6 +301,11 @@ func (p *Peer) prepare(b Blob, g Grant) (*partial, error) {
 	if n == nil {
 		n = newPartial(b, filepath.Join(p.cfg.Dir, b.Digest.String()))
 		p.blobs[b.Digest] = n
+		p.wait.Add(1)
+		go func() {
+			defer p.wait.Done()
+			p.recall(n)
+		}()
 	}
 	if n.blob.List != b.List || n.blob.Chunks != b.Chunks {
 		return nil, fmt.Errorf("prepare blob %.12s: %w: it is known with another list", b.Digest, ErrRefused)
@@ -301,6 +314,15 @@ func (p *Peer) prepare(b Blob, g Grant) (*partial, error) {
 	n.sessions++
 	n.mu.Unlock()
 	return n, nil
+}
+
+// recall opens what an earlier life left of a blob, so that it can be served
+// even if nothing has to be fetched.
+func (p *Peer) recall(b *partial) {
+	if err := b.first(p.ctx, func() error { return p.openKept(b) }); err != nil && p.ctx.Err() == nil {
+		b.fail(err)
+	}
+	p.poke()
 }
 
 // leave is called when a conductor watches b no more: released says that it

@@ -55,13 +55,14 @@ func (d Dialer) link(ctx context.Context, address string, g Grant) (*link, error
 
 // Want says from whom to fetch which chunks.
 type Want struct {
+	Stripe  int    // a number that reports repeat
 	Source  string // its name, for reports
 	Address string
 	Chunks  Set
 }
 
 func (w Want) same(o Want) bool {
-	return w.Source == o.Source && w.Address == o.Address && w.Chunks.n == o.Chunks.n && slices.Equal(w.Chunks.words, o.Chunks.words)
+	return w.Stripe == o.Stripe && w.Source == o.Source && w.Address == o.Address && w.Chunks.n == o.Chunks.n && slices.Equal(w.Chunks.words, o.Chunks.words)
 }
 
 // flow fetches what one Want says, for as long as it takes.
@@ -162,7 +163,7 @@ func (f *flow) run(ctx context.Context) {
 
 // once makes one connection and fetches as much as comes.
 func (f *flow) once(ctx context.Context) error {
-	if err := f.openKept(ctx); err != nil {
+	if err := f.blob.first(ctx, func() error { return f.peer.openKept(f.blob) }); err != nil {
 		return err
 	}
 	missing := f.missing()
@@ -201,54 +202,54 @@ func (p *partial) opened() bool {
 	return p.file != nil
 }
 
-// first runs do unless the blob is open already. Only one flow at a time may
-// bring the list. The opening itself goes on when the flow is replaced: what
+// first runs do unless the blob is open already, one at a time. The opening itself goes on when the flow is replaced: what
 // stands in a file is looked at once.
-func (f *flow) first(ctx context.Context, do func() error) error {
+func (p *partial) first(ctx context.Context, do func() error) error {
 	select {
-	case f.blob.opening <- struct{}{}:
+	case p.opening <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-f.blob.opening }()
-	if f.blob.opened() {
+	defer func() { <-p.opening }()
+	if p.opened() {
 		return nil
 	}
 	return do()
 }
 
-// openKept opens the blob by the list that an earlier life kept.
-func (f *flow) openKept(ctx context.Context) error {
-	return f.first(ctx, func() error {
-		if b := f.blob.keptList(); b != nil {
-			return f.blob.open(f.peer.ctx, b, f.peer.cfg.Fill)
-		}
-		return nil
-	})
+// openKept opens the blob by the list that an earlier life kept, if there is one.
+func (p *Peer) openKept(b *partial) error {
+	if list := b.keptList(); list != nil {
+		return b.open(p.ctx, list, p.cfg.Fill)
+	}
+	return nil
 }
 
-// openFetched opens the blob by the source's list.
+// openFetched opens the blob by the source's list. All flows may ask for it at
+// once, and the first to have it wins: if one waited for another, hosts that
+// feed each other in different stripes would wait for each other.
 func (f *flow) openFetched(ctx context.Context, in *incoming) error {
-	return f.first(ctx, func() error {
-		if err := in.link.send(request{Blob: f.blob.blob.Digest, List: true, Want: NewSet(0)}); err != nil {
-			return err
-		}
-		h, err := in.next()
-		if err != nil {
-			return err
-		}
-		if h.number != 0 || int64(h.size) > int64(MaxList) || int64(h.size) > int64(64+f.blob.blob.Chunks*(4+32)) {
-			return fmt.Errorf("list of blob %.12s: frame %d of %d bytes: %w", f.blob.blob.Digest, h.number, h.size, ErrWrongBytes)
-		}
-		b := make([]byte, h.size)
-		if err := in.full(b); err != nil {
-			return err
-		}
-		if err := in.link.SetReadDeadline(time.Time{}); err != nil {
-			return err
-		}
-		return f.blob.open(f.peer.ctx, b, f.peer.cfg.Fill)
-	})
+	if f.blob.opened() {
+		return nil
+	}
+	if err := in.link.send(request{Blob: f.blob.blob.Digest, List: true, Want: NewSet(0)}); err != nil {
+		return err
+	}
+	h, err := in.next()
+	if err != nil {
+		return err
+	}
+	if h.number != 0 || int64(h.size) > int64(MaxList) || int64(h.size) > int64(64+f.blob.blob.Chunks*(4+32)) {
+		return fmt.Errorf("list of blob %.12s: frame %d of %d bytes: %w", f.blob.blob.Digest, h.number, h.size, ErrWrongBytes)
+	}
+	b := make([]byte, h.size)
+	if err := in.full(b); err != nil {
+		return err
+	}
+	if err := in.link.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return f.blob.first(ctx, func() error { return f.blob.open(f.peer.ctx, b, f.peer.cfg.Fill) })
 }
 
 // chunks takes what comes until all that was asked for is here.

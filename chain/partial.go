@@ -41,7 +41,7 @@ type partial struct {
 	seq  []int  // the order in which chunks are sent
 	path string // where the whole blob will stand; of a local one, where it stands
 
-	opening chan struct{} // a semaphore: who holds it may bring the list and open the file
+	opening chan struct{} // a semaphore: who holds it may open the file
 	flows   *flows
 
 	mu       sync.Mutex // guards all below
@@ -227,13 +227,9 @@ func (p *partial) finish() error {
 		return nil
 	}
 	if _, err := os.Lstat(p.path); err != nil {
-		if err := p.file.Truncate(p.blob.Size); err != nil {
-			return fmt.Errorf("finish blob %.12s: %w", p.blob.Digest, err)
-		}
 		if err := os.Rename(p.path+partSuffix, p.path); err != nil {
 			return fmt.Errorf("finish blob %.12s: %w", p.blob.Digest, err)
 		}
-		os.Remove(p.path + listSuffix) // of no use for a whole blob
 	}
 	p.whole = true
 	p.tell()

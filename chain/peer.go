@@ -200,6 +200,21 @@ func (p *Peer) Path(d Digest) (string, bool) {
 	return b.path, b.whole
 }
 
+// Forget removes a blob, whole or not, from the peer's folder.
+func (p *Peer) Forget(d Digest) error {
+	if p.blob(d) != nil {
+		return fmt.Errorf("forget blob %.12s: it is in use", d)
+	}
+	name := filepath.Join(p.cfg.Dir, d.String())
+	var all error
+	for _, suffix := range []string{"", partSuffix, listSuffix} {
+		if err := os.Remove(name + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			all = errors.Join(all, err)
+		}
+	}
+	return all
+}
+
 func (p *Peer) blob(d Digest) *partial {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -27,6 +27,17 @@ func (s *Shape) Demote(host int) {
 	}
 }
 
+// Move takes a host out of its place and puts it where there is most room: the
+// tail of a chain.
+func (s *Shape) Move(host int) {
+	slots := s.slots[host]
+	s.Remove(host)
+	s.slots[host] = slots
+	for k := range s.Trees {
+		s.attach(k, host)
+	}
+}
+
 // Join adds a receiver at the tail and returns its index.
 func (s *Shape) Join() int {
 	host := len(s.slots)
@@ -84,4 +95,34 @@ func (s *Shape) attach(tree, host int) {
 		}
 	}
 	parent[host] = best
+}
+
+// Rooted returns chains through all hosts below n that are left (those for
+// which gone is false), one for each root: a host that feeds its stripe when the
+// source is no more. In the tree of its stripe a root is Out.
+func Rooted(gone []bool, order, roots []int) Shape {
+	s := Shape{Kind: Chains, source: 1, slots: make([]int, len(gone))}
+	if len(roots) == 1 {
+		s.Kind = Chain
+	}
+	for i := range s.slots {
+		if !gone[i] {
+			s.slots[i] = len(roots)
+		}
+	}
+	for _, root := range roots {
+		parent := make([]int, len(gone))
+		for i := range parent {
+			parent[i] = Out
+		}
+		at, before := slices.Index(order, root), Source
+		for j := range order {
+			if i := order[(at+1+j)%len(order)]; !gone[i] && i != root {
+				parent[i] = before
+				before = i
+			}
+		}
+		s.Trees = append(s.Trees, parent)
+	}
+	return s
 }

@@ -1,0 +1,195 @@
+// Package conduct is the side of a transfer that decides: it connects to the
+// peers of package chain, draws the shape by package shape, gives each peer its
+// sources, and repairs what breaks.
+//
+// What happens and what is done about it:
+//
+//   - A peer's connection ends (its process was killed, its host restarted): it
+//     is taken out of all trees, and its children get other sources. They go on
+//     from what they have.
+//   - A receiver says that its source is silent, or sends wrong bytes: the source
+//     becomes a leaf, so that nobody waits for it. Who complains of two sources is
+//     the one who becomes a leaf.
+//   - A hop takes in much less than its source has: it becomes a leaf. If that
+//     happens to two receivers of one source, the source does.
+//   - The first hop of a chain cannot be compared with anybody. Unless its rate
+//     was declared it changes places once, early in a long transfer.
+//   - The source is lost: whoever holds its chunks takes its place, several
+//     together if no one holds them all.
+//   - A peer becomes ready late, or a second request names more receivers of the
+//     same blob: they join at the tail and fetch what went before.
+//
+// The bytes do not pass through here, and go on when the conductor is lost.
+package conduct
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"ore/chain"
+	"ore/chain/shape"
+)
+
+// Errors of transfers.
+var (
+	// ErrLost matches when the source is lost and no receivers hold all chunks.
+	ErrLost = errors.New("the source is lost and its chunks are not all among the receivers")
+	// ErrSource matches when the source never became ready.
+	ErrSource = errors.New("the source cannot be reached")
+)
+
+// Host is a peer and where it is.
+type Host struct {
+	shape.Host
+	Address string
+	// Conduct is a grant that conducts, which the peer knows.
+	Conduct chain.Grant
+}
+
+// Transfer is one blob and who is to have it.
+type Transfer struct {
+	Blob      chain.Blob
+	Source    Host // a peer that holds the blob
+	Receivers []Host
+	// Done, where set, is called as each receiver has the blob, before Send
+	// returns: a machine can start there. It must not wait for anything.
+	Done func(Outcome)
+}
+
+// Outcome is what became of one receiver.
+type Outcome struct {
+	Host    string
+	Err     error         // nil when the blob is whole there
+	After   time.Duration // from the start of the request
+	Traffic chain.Traffic
+}
+
+// Result is what became of a transfer.
+type Result struct {
+	Kind      shape.Kind
+	Stripes   int
+	Predicted time.Duration // zero where no rate is known
+	Took      time.Duration
+	Hosts     []Outcome
+	Repairs   []Repair
+}
+
+// Repair is a change of the shape.
+type Repair struct {
+	After time.Duration // from the start of the transfer
+	Host  string
+	What  string
+}
+
+// Config is what a conductor needs.
+type Config struct {
+	Dialer chain.Dialer
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Conductor conducts any number of transfers at once.
+type Conductor struct {
+	cfg Config
+
+	mu   sync.Mutex // guards runs
+	runs map[chain.Digest]*run
+}
+
+// New makes a conductor.
+func New(cfg Config) *Conductor {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Conductor{cfg: cfg, runs: map[chain.Digest]*run{}}
+}
+
+// Send returns when each receiver has the blob whole and verified, or cannot
+// have it, which Outcome says. A request for a blob that is already under way
+// joins it. Its receivers hold it until then by a grant that ends with the
+// transfer.
+func (c *Conductor) Send(ctx context.Context, t Transfer) (Result, error) {
+	if len(t.Receivers) == 0 {
+		return Result{}, nil
+	}
+	w := &waiter{transfer: t, begun: time.Now(), result: make(chan verdict, 1)}
+	for {
+		r, first := c.enter(t)
+		if first {
+			go func() {
+				defer close(r.ended)
+				defer c.leave(r)
+				r.conduct()
+			}()
+		}
+		select {
+		case r.joins <- w:
+		case <-r.ended:
+			continue // it ended just now: begin another one
+		}
+		return r.await(ctx, w)
+	}
+}
+
+// enter returns the run of the blob.
+func (c *Conductor) enter(t Transfer) (r *run, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.runs[t.Blob.Digest]; ok {
+		return r, false
+	}
+	r = newRun(c, t)
+	c.runs[t.Blob.Digest] = r
+	return r, true
+}
+
+func (c *Conductor) leave(r *run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.runs, r.blob.Digest)
+}
+
+// waiter is one call of Send.
+type waiter struct {
+	transfer Transfer
+	begun    time.Time
+	members  []*member
+	result   chan verdict
+}
+
+// verdict is what a run says to a waiter; last that no other waits, so that the
+// run ends.
+type verdict struct {
+	Result
+	err  error
+	last bool
+}
+
+// await waits for a waiter's result. Who is the last also waits for the end of
+// the run, so that nothing of it outlives the calls that wanted it.
+func (r *run) await(ctx context.Context, w *waiter) (Result, error) {
+	var v verdict
+	select {
+	case v = <-w.result:
+	case <-ctx.Done():
+		select {
+		case r.quits <- w:
+			v = <-w.result
+		case v = <-w.result: // it came at the same moment
+		}
+		if v.err == nil {
+			v.err = ctx.Err()
+		}
+	}
+	if v.last {
+		<-r.ended
+	}
+	if v.err != nil {
+		return v.Result, fmt.Errorf("send blob %.12s: %w", r.blob.Digest, v.err)
+	}
+	return v.Result, nil
+}

@@ -1,0 +1,305 @@
+package conduct_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ore/chain"
+	"ore/chain/conduct"
+	"ore/chain/shape"
+)
+
+// linkRate is the rate of slow links in tests: a blob of 4 MiB takes half a
+// second.
+const linkRate = 8 << 20
+
+func TestEveryoneGetsTheBlob(t *testing.T) {
+	for _, c := range []struct{ hosts, size int }{{1, 0}, {1, 1}, {2, 300_000}, {5, 4 << 20}, {64, 2 << 20}} {
+		b, want, name := blob(t, c.size)
+		source, p := neighbour(t, "source", told{})
+		if err := offer(p, b, name); err != nil {
+			t.Fatal(err)
+		}
+		tr := conduct.Transfer{Blob: b, Source: source}
+		var peers []*chain.Peer
+		for i := range c.hosts {
+			h, p := neighbour(t, fmt.Sprint("h", i), told{})
+			tr.Receivers = append(tr.Receivers, h)
+			peers = append(peers, p)
+		}
+		r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allDone(t, r)
+		for _, p := range peers {
+			path, ok := p.Path(b.Digest)
+			if !ok {
+				t.Error("a host does not have the blob")
+			}
+			sameFile(t, path, want)
+		}
+		t.Logf("%d hosts, %d bytes: %s of %d in %v", c.hosts, c.size, r.Kind, r.Stripes, r.Took)
+	}
+}
+
+// TestARelayForwardsBeforeItHasTheWhole is the fourth law.
+func TestARelayForwardsBeforeItHasTheWhole(t *testing.T) {
+	b, _, name := blob(t, 4<<20)
+	source, p := neighbour(t, "source", told{Rate: linkRate})
+	if err := offer(p, b, name); err != nil {
+		t.Fatal(err)
+	}
+	tr := conduct.Transfer{Blob: b, Source: source}
+	for i := range 4 {
+		tr.Receivers = append(tr.Receivers, spawn(t, fmt.Sprint("h", i), told{Rate: linkRate}).host)
+	}
+	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r)
+	relays := 0
+	for _, h := range r.Hosts {
+		if h.Traffic.Out == 0 {
+			continue
+		}
+		relays++
+		if early := h.Traffic.LastIn.Sub(h.Traffic.FirstOut); early < 300*time.Millisecond {
+			t.Errorf("%s sent its first byte %v before its last came in, of half a second", h.Host, early)
+		}
+	}
+	if r.Kind != shape.Chain || relays < 3 {
+		t.Errorf("%s with %d relays, want a chain with 3", r.Kind, relays)
+	}
+}
+
+// progress calls do once, when a host's file has grown to n bytes.
+func progress(t testing.TB, dir string, b chain.Blob, n int64, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(time.Millisecond); ; {
+			select {
+			case <-stop:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			for _, suffix := range []string{".part", ""} {
+				if st, err := os.Stat(filepath.Join(dir, b.Digest.String()+suffix)); err == nil && st.Size() >= n {
+					tick.Stop()
+					do()
+					return
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
+}
+
+func TestAKilledRelayIsBypassed(t *testing.T) {
+	b, want, name := blob(t, 8<<20)
+	source := spawn(t, "source", told{Rate: linkRate, Add: name, Blob: b})
+	tr := conduct.Transfer{Blob: b, Source: source.host}
+	var all []*process
+	for i := range 4 {
+		p := spawn(t, fmt.Sprint("h", i), told{Rate: linkRate})
+		all = append(all, p)
+		tr.Receivers = append(tr.Receivers, p.host)
+	}
+	progress(t, all[1].dir, b, b.Size/2, func() { all[1].cmd.Process.Kill() })
+	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r, "h1")
+	for _, i := range []int{0, 2, 3} {
+		sameFile(t, filepath.Join(all[i].dir, b.Digest.String()), want)
+		if in := r.Hosts[i].Traffic.In; in != b.Size {
+			t.Errorf("%s took in %d bytes, the blob has %d: it did not go on from what it had", r.Hosts[i].Host, in, b.Size)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(all[1].dir, b.Digest.String())); err == nil {
+		t.Error("the killed host has a whole blob")
+	}
+	ideal := time.Duration(float64(b.Size) / linkRate * float64(time.Second))
+	t.Logf("%v of %v without a death", r.Took, ideal)
+
+	// The killed one comes again, and fetches only the rest.
+	again := spawn(t, "h1", told{Dir: all[1].dir})
+	r, err = conduct.New(conduct.Config{}).Send(t.Context(), conduct.Transfer{Blob: b, Source: tr.Receivers[3], Receivers: []conduct.Host{again.host}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r)
+	sameFile(t, filepath.Join(again.dir, b.Digest.String()), want)
+	if in := r.Hosts[0].Traffic.In; in == 0 || in > b.Size*6/10 {
+		t.Errorf("after its death h1 took in %d of %d bytes, want less than half and a little", in, b.Size)
+	}
+}
+
+func TestTheSourcesDeathIsSurvived(t *testing.T) {
+	b, want, name := blob(t, 4<<20)
+	source := spawn(t, "source", told{Add: name, Blob: b})
+	tr := conduct.Transfer{Blob: b, Source: source.host}
+	var all []*process
+	for i := range 4 {
+		p := spawn(t, fmt.Sprint("h", i), told{Rate: linkRate})
+		all = append(all, p)
+		tr.Receivers = append(tr.Receivers, p.host)
+	}
+	progress(t, all[3].dir, b, b.Size/4, func() { source.cmd.Process.Kill() })
+	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r)
+	if len(r.Repairs) == 0 {
+		t.Error("the source's death was not noticed")
+	}
+	for _, p := range all {
+		sameFile(t, filepath.Join(p.dir, b.Digest.String()), want)
+	}
+}
+
+func TestTheSourcesDeathIsToldWhenBytesAreLost(t *testing.T) {
+	b, _, name := blob(t, 4<<20)
+	source := spawn(t, "source", told{Rate: linkRate, Add: name, Blob: b})
+	tr := conduct.Transfer{Blob: b, Source: source.host}
+	first := spawn(t, "h0", told{})
+	tr.Receivers = append(tr.Receivers, first.host, spawn(t, "h1", told{}).host)
+	progress(t, first.dir, b, b.Size/4, func() { source.cmd.Process.Kill() })
+	_, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
+	if !errors.Is(err, conduct.ErrLost) {
+		t.Errorf("%v, want %v", err, conduct.ErrLost)
+	}
+}
+
+// TestASlowHopMovesToTheTail has one receiver whose link is ten times slower, at
+// each place of the chain, and ends when all others have the blob.
+func TestASlowHopMovesToTheTail(t *testing.T) {
+	const size = 16 << 20
+	b, _, name := blob(t, size)
+	for slow := range 3 {
+		source, p := neighbour(t, "source", told{Rate: linkRate})
+		if err := offer(p, b, name); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		fast, begun := 3, time.Now()
+		tr := conduct.Transfer{Blob: b, Source: source, Done: func(conduct.Outcome) {
+			if fast--; fast == 0 {
+				cancel()
+			}
+		}}
+		for i := range 4 {
+			s := told{Rate: linkRate}
+			if i == slow {
+				s.InRate = linkRate / 10
+			}
+			h, _ := neighbour(t, fmt.Sprint("h", i), s)
+			tr.Receivers = append(tr.Receivers, h)
+		}
+		_, err := conduct.New(conduct.Config{}).Send(ctx, tr)
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("%v, want that the slow host is left", err)
+		}
+		ideal := time.Duration(size * float64(time.Second) / linkRate)
+		if took := time.Since(begun); took > 2*ideal {
+			t.Errorf("slow host %d: the others had to wait %v, alone they take %v", slow, took, ideal)
+		} else {
+			t.Logf("slow host %d: the others have it after %v, alone after %v", slow, took, ideal)
+		}
+	}
+}
+
+func TestALatecomerJoins(t *testing.T) {
+	b, want, name := blob(t, 8<<20)
+	source, p := neighbour(t, "source", told{Rate: linkRate})
+	if err := offer(p, b, name); err != nil {
+		t.Fatal(err)
+	}
+	tr, late := conduct.Transfer{Blob: b, Source: source}, conduct.Transfer{Blob: b, Source: source}
+	var dirs []string
+	for i := range 3 {
+		dirs = append(dirs, t.TempDir())
+		h, _ := neighbour(t, fmt.Sprint("h", i), told{Dir: dirs[i], Rate: linkRate})
+		if i < 2 {
+			tr.Receivers = append(tr.Receivers, h)
+		} else {
+			late.Receivers = append(late.Receivers, tr.Receivers[0], h)
+		}
+	}
+	c := conduct.New(conduct.Config{})
+	second := make(chan error, 1)
+	progress(t, dirs[1], b, b.Size/2, func() {
+		r, err := c.Send(t.Context(), late)
+		if err == nil {
+			err = r.Hosts[1].Err
+		}
+		second <- err
+	})
+	r, err := c.Send(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r)
+	if err := <-second; err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		sameFile(t, filepath.Join(d, b.Digest.String()), want)
+	}
+}
+
+func TestWhoGivesUpLeavesNothing(t *testing.T) {
+	b, _, name := blob(t, 8<<20)
+	source, p := neighbour(t, "source", told{Rate: linkRate})
+	if err := offer(p, b, name); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	h, _ := neighbour(t, "h", told{Dir: dir})
+	ctx, cancel := context.WithCancel(t.Context())
+	progress(t, dir, b, b.Size/4, cancel)
+	_, err := conduct.New(conduct.Config{}).Send(ctx, conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{h}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	if _, err := os.Stat(filepath.Join(dir, b.Digest.String()+".part")); err != nil {
+		t.Errorf("what came is not kept: %v", err)
+	}
+}
+
+func TestUnreachableHostsAreTold(t *testing.T) {
+	b, want, name := blob(t, 1<<20)
+	source, p := neighbour(t, "source", told{})
+	if err := offer(p, b, name); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	h, _ := neighbour(t, "h", told{Dir: dir})
+	gone, q := neighbour(t, "gone", told{})
+	q.Close()
+	c := conduct.New(conduct.Config{})
+	r, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{gone, h}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allDone(t, r, "gone")
+	sameFile(t, filepath.Join(dir, b.Digest.String()), want)
+	if _, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: gone, Receivers: []conduct.Host{h}}); !errors.Is(err, conduct.ErrSource) {
+		t.Errorf("%v, want %v", err, conduct.ErrSource)
+	}
+}

@@ -1,0 +1,106 @@
+package conduct
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ore/chain"
+)
+
+// member is one peer in a run. Only the run's loop uses it, but for connect.
+type member struct {
+	host    Host
+	index   int // in the shape; below zero while not in it
+	session *chain.Session
+	ready   bool
+	lost    error // why it takes no part any more
+	report  chain.Report
+	heard   time.Time // when the last report came
+	whole   time.Time
+	parents []*member // of whom it fetches each stripe, as it was told
+	pace    []pace    // for each stripe
+	blamed  int       // how many receivers it let wait
+	accused map[*member]bool
+	losses  int // of sources, seen in reports
+}
+
+// pace is how the chunks of a stripe come in.
+type pace struct {
+	samples []sample
+}
+
+type sample struct {
+	at   time.Time
+	held int
+}
+
+// window is over which time a rate is measured: long enough that a report more
+// or less does not matter, short enough that a slow hop costs little.
+const window = 300 * time.Millisecond
+
+// add notes how many chunks are held, and forgets what is older than needed.
+func (p *pace) add(at time.Time, held int) {
+	p.samples = append(p.samples, sample{at, held})
+	for len(p.samples) > 2 && at.Sub(p.samples[1].at) >= window {
+		p.samples = p.samples[1:]
+	}
+}
+
+func (p *pace) held() int {
+	if len(p.samples) == 0 {
+		return 0
+	}
+	return p.samples[len(p.samples)-1].held
+}
+
+// rate is chunks a second, and whether it was measured over a whole window.
+func (p *pace) rate() (float64, bool) {
+	if len(p.samples) < 2 {
+		return 0, false
+	}
+	a, b := p.samples[0], p.samples[len(p.samples)-1]
+	d := b.at.Sub(a.at)
+	return float64(b.held-a.held) / d.Seconds(), d >= window
+}
+
+// event is what a member's goroutine tells the loop.
+type event struct {
+	member  *member
+	session *chain.Session // just connected
+	report  chain.Report
+	err     error // the connection ended
+}
+
+// serve connects to a peer, makes it know the blob and passes on its reports.
+// It ends when the connection does.
+func (r *run) serve(ctx context.Context, m *member) {
+	tell := func(e event) {
+		e.member = m
+		select {
+		case r.events <- e:
+		case <-ctx.Done():
+		}
+	}
+	s, err := r.conductor.cfg.Dialer.Conduct(ctx, m.host.Address, m.host.Conduct)
+	if err != nil {
+		tell(event{err: fmt.Errorf("reach host %s: %w", m.host.Name, err)})
+		return
+	}
+	defer s.Close()
+	if err := s.Order(chain.Order{Kind: chain.Prepare, Blob: r.blob, Grant: r.grant, Every: r.every}); err != nil {
+		tell(event{err: fmt.Errorf("prepare host %s: %w", m.host.Name, err)})
+		return
+	}
+	tell(event{session: s})
+	for {
+		report, err := s.Next()
+		if err != nil {
+			tell(event{err: fmt.Errorf("hear of host %s: %w", m.host.Name, err)})
+			return
+		}
+		if report.Blob == r.blob.Digest {
+			tell(event{report: report})
+		}
+	}
+}

@@ -1,0 +1,345 @@
+package conduct
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ore/chain"
+	"ore/chain/shape"
+)
+
+const (
+	// slowPart of the best rate is what a hop must take in to stay where it is.
+	slowPart = 0.5
+	// leastLag is how many chunks a hop must be behind its source, beside what
+	// comes in between two reports, before it is called slow.
+	leastLag = 8
+	// maxBlame is how many receivers may be slow before their source is.
+	maxBlame = 2
+	// maxLosses is how often a receiver may lose the root of a stripe before it
+	// gets another source.
+	maxLosses = 3
+	// maxRepairs for each receiver bounds what complaints can bring about: a
+	// network in which everybody loses everybody is not made better by more.
+	maxRepairs = 8
+	// probeWorth is how long a transfer must go on for the first hop to be
+	// compared with others.
+	probeWorth = 3 * time.Second
+	// inventoryTimeout bounds the wait for what receivers hold when the source
+	// is lost.
+	inventoryTimeout = 500 * time.Millisecond
+	// maxRoots bounds who take the source's place together.
+	maxRoots = 16
+)
+
+// hear takes in what a member's goroutine tells.
+func (r *run) hear(e event) {
+	m := e.member
+	switch {
+	case m.lost != nil:
+	case e.err != nil:
+		r.lose(m, e.err)
+	case e.session != nil:
+		m.session = e.session
+	default:
+		r.learn(m, e.report)
+	}
+}
+
+// learn takes in a report.
+func (r *run) learn(m *member, report chain.Report) {
+	now := time.Now()
+	if report.Chunks > m.report.Chunks {
+		r.advanced = now
+	}
+	m.report, m.heard = report, now
+	if report.Broken != "" {
+		r.lose(m, errors.New(report.Broken))
+		return
+	}
+	if m != r.source && report.Whole && m.whole.IsZero() {
+		m.whole = now
+		r.announce(m)
+	}
+	if report.Ready && !m.ready {
+		m.ready = true
+		if m != r.source && !r.started.IsZero() {
+			m.index = r.shape.Join()
+			r.placed = append(r.placed, m)
+			r.dispatch()
+		}
+	}
+	r.measure(m, now)
+	if report.Have != nil && !r.asked.IsZero() {
+		r.reroot(now)
+	}
+	for _, f := range report.Flows {
+		r.complaint(m, f)
+	}
+}
+
+// measure notes how many chunks of each stripe a member holds.
+func (r *run) measure(m *member, now time.Time) {
+	if m.index < 0 {
+		return
+	}
+	if m.pace == nil {
+		m.pace = make([]pace, len(r.stripes))
+	}
+	for _, f := range m.report.Flows {
+		if f.Stripe < len(m.pace) && f.Stripe >= 0 && f.Of == r.stripes[f.Stripe].Count() {
+			m.pace[f.Stripe].add(now, f.Held)
+		}
+	}
+}
+
+// lose takes a member out for good.
+func (r *run) lose(m *member, cause error) {
+	m.lost = cause
+	if r.started.IsZero() {
+		return
+	}
+	if m.index >= 0 {
+		r.shape.Remove(m.index)
+	}
+	r.repaired(m, "lost: "+cause.Error())
+	if slices.Contains(r.roots, m) {
+		r.ask()
+		return
+	}
+	r.dispatch()
+}
+
+// complaint is what a receiver says of a source that it lost.
+func (r *run) complaint(m *member, f chain.Flow) {
+	if f.Cause == "" || f.Stripe < 0 || f.Stripe >= len(m.parents) || len(r.repairs) > maxRepairs*len(r.placed) {
+		return
+	}
+	p := m.parents[f.Stripe]
+	if p == nil || p.host.Name != f.Source || !p.alive() {
+		return // of an earlier order
+	}
+	if slices.Contains(r.roots, p) {
+		switch {
+		case f.Wrong:
+			r.lose(p, fmt.Errorf("source %s: %s", f.Source, f.Cause))
+		case f.Lost >= maxLosses && !r.shape.Demoted(m.index):
+			r.demote(m, "cannot reach "+f.Source)
+		}
+		return
+	}
+	m.accused[p] = true
+	if len(m.accused) >= maxBlame && !f.Wrong && !r.shape.Demoted(m.index) {
+		r.demote(m, "complains of more than one source")
+		return
+	}
+	r.demote(p, "lost by "+m.host.Name+": "+f.Cause)
+}
+
+// demote makes a member a leaf.
+func (r *run) demote(m *member, why string) {
+	if m.index < 0 {
+		return
+	}
+	r.shape.Demote(m.index)
+	r.repaired(m, "moved to the tail: "+why)
+	r.dispatch()
+}
+
+// watch looks for what no report says.
+func (r *run) watch(now time.Time) {
+	for _, m := range append([]*member{r.source}, r.members...) {
+		if m.active() && now.Sub(m.heard) > silentAfter {
+			r.lose(m, fmt.Errorf("hear of host %s: nothing for %v", m.host.Name, silentAfter))
+		}
+	}
+	if now.Sub(r.advanced) > stallTimeout {
+		r.err = fmt.Errorf("no chunk came anywhere for %v", stallTimeout)
+	}
+	if r.started.IsZero() {
+		return
+	}
+	if !r.asked.IsZero() {
+		if now.Sub(r.asked) > inventoryTimeout {
+			r.reroot(now)
+		}
+		return
+	}
+	if now.Sub(r.changed) < window {
+		return
+	}
+	if m, p := r.slowest(); m != nil {
+		if p.blamed++; p.blamed >= maxBlame && p.index >= 0 && !r.shape.Demoted(p.index) && !slices.Contains(r.roots, p) {
+			m = p
+		}
+		r.demote(m, "slow")
+		return
+	}
+	r.probe()
+}
+
+// slowest finds the hop that takes in much less than its source has, and that
+// lets others wait. All below it take in as little as it does, but are not
+// behind it.
+func (r *run) slowest() (slow, source *member) {
+	worst := 0.0
+	for k := range r.stripes {
+		best := r.best(k)
+		for _, m := range r.placed {
+			if !m.active() || !m.whole.IsZero() || m.pace == nil || len(m.parents) <= k || r.shape.Leaf(m.index) {
+				continue
+			}
+			p := m.parents[k]
+			rate, ok := m.pace[k].rate()
+			if p == nil || !ok || rate >= slowPart*best || m.pace[k].held() == r.stripes[k].Count() {
+				continue
+			}
+			behind := best * window.Seconds() // of a root there is no telling: others decide
+			if p != r.roots[k] && p.pace != nil {
+				behind = float64(p.pace[k].held() - m.pace[k].held())
+			} else if len(r.stripes) == 1 {
+				continue
+			}
+			if lag := max(leastLag, best*window.Seconds()); behind >= lag && behind > worst {
+				worst, slow, source = behind, m, p
+			}
+		}
+	}
+	return slow, source
+}
+
+// best is the greatest rate at which anybody takes in the stripe; of roots that
+// are one host, the best of all stripes.
+func (r *run) best(stripe int) float64 {
+	best := 0.0
+	for k := range r.stripes {
+		if k != stripe && r.roots[k] != r.roots[stripe] {
+			continue
+		}
+		for _, m := range r.placed {
+			if m.active() && m.pace != nil {
+				rate, _ := m.pace[k].rate()
+				best = max(best, rate)
+			}
+		}
+	}
+	return best
+}
+
+// probe judges the first hop of a chain, whom nobody is ahead of. It must not be
+// much slower than first hops were before. If there was none before, and its
+// rate was not declared, it changes its place once: if it is slow, all go faster
+// from then on; if not, nothing is lost but a round trip.
+func (r *run) probe() {
+	if len(r.stripes) != 1 {
+		return
+	}
+	head := slices.IndexFunc(r.placed, func(m *member) bool {
+		return m.active() && m.whole.IsZero() && m.pace != nil && len(m.parents) == 1 && m.parents[0] == r.roots[0]
+	})
+	if head < 0 || r.shape.Leaf(head) {
+		return
+	}
+	m := r.placed[head]
+	rate, ok := m.pace[0].rate()
+	left := float64(r.stripes[0].Count() - m.pace[0].held())
+	if !ok || left < rate*probeWorth.Seconds() {
+		return
+	}
+	if rate < slowPart*r.peak {
+		r.peak = 0 // if the next one is no faster, it is the source that is slow
+		r.demote(m, "slow")
+		return
+	}
+	r.peak = max(r.peak, rate)
+	declared := m.host.Down * float64(r.blob.Chunks) / float64(max(r.blob.Size, 1))
+	if r.probed || declared > 0 && rate >= slowPart*declared {
+		return
+	}
+	r.probed = true
+	r.shape.Move(head)
+	r.repaired(m, "moved to the tail: its rate is not known")
+	r.dispatch()
+}
+
+// ask asks all receivers what they hold, since a root is lost.
+func (r *run) ask() {
+	r.asked = time.Now()
+	for _, m := range r.placed {
+		m.report.Have = nil
+		if m.active() {
+			r.order(m, true)
+		}
+	}
+	r.reroot(r.asked)
+}
+
+// reroot puts those who hold the chunks in the place of the lost root, when all
+// have answered or there is no more time.
+func (r *run) reroot(now time.Time) {
+	late := now.Sub(r.asked) > inventoryTimeout
+	for _, m := range r.placed {
+		if m.active() && m.report.Have == nil && !late {
+			return
+		}
+	}
+	r.asked = time.Time{}
+	roots, stripes, ok := r.cover()
+	if !ok {
+		r.err = ErrLost
+		return
+	}
+	r.follow(roots, stripes)
+}
+
+// cover finds few receivers that hold all chunks together, and what each is to
+// feed: always the one that holds most of the rest.
+func (r *run) cover() (roots []*member, stripes []chain.Set, ok bool) {
+	rest := chain.FullSet(r.blob.Chunks)
+	for rest.Count() > 0 {
+		var best *member
+		most := 0
+		for _, m := range r.placed {
+			if m.active() && m.report.Have != nil {
+				if n := rest.Shared(*m.report.Have); n > most {
+					best, most = m, n
+				}
+			}
+		}
+		if best == nil || len(roots) == maxRoots {
+			return nil, nil, false
+		}
+		after := rest.Without(*best.report.Have)
+		roots, stripes = append(roots, best), append(stripes, rest.Without(after))
+		rest = after
+	}
+	return roots, stripes, len(roots) > 0
+}
+
+// follow draws chains from new roots.
+func (r *run) follow(roots []*member, stripes []chain.Set) {
+	gone := make([]bool, len(r.placed))
+	order := make([]int, len(r.placed))
+	for i, m := range r.placed {
+		gone[i], order[i] = !m.active(), i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { // who has most has most to give
+		return cmp.Compare(r.placed[b].report.Chunks, r.placed[a].report.Chunks)
+	})
+	var indexes []int
+	for _, m := range roots {
+		indexes = append(indexes, m.index)
+	}
+	seconds := r.shape.Seconds
+	r.shape = shape.Rooted(gone, order, indexes)
+	r.shape.Seconds = seconds
+	r.stripes, r.roots, r.probed = stripes, roots, true
+	for _, m := range r.placed {
+		m.parents = nil
+	}
+	r.repaired(roots[0], fmt.Sprintf("feeds the others, with %d more", len(roots)-1))
+	r.dispatch()
+}
