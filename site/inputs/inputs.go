@@ -26,6 +26,7 @@ type Keeper struct {
 	cache  *cache.Cache
 	memo   Memo
 	works  *flight.Group
+	now    func() time.Time
 	writes func(source string) // told of each blob that is written; nil tells nobody
 }
 
@@ -36,7 +37,7 @@ func Open(dir string, c *cache.Cache) (*Keeper, error) {
 	if err := os.MkdirAll(locks, 0o700); err != nil {
 		return nil, err
 	}
-	return &Keeper{cache: c, memo: MemoOf(dir), works: flight.New(locks)}, nil
+	return &Keeper{cache: c, memo: MemoOf(dir), works: flight.New(locks), now: time.Now}, nil
 }
 
 // MemoOf returns the memo in a keeper's folder.
@@ -48,7 +49,7 @@ const kind = "blob"
 // Input returns the image of a host file or folder, and makes it if there is
 // none. Of all who ask for one source at once, one makes it and the others wait.
 func (k *Keeper) Input(ctx context.Context, source string, watch ore.Watcher) (image.Manifest, error) {
-	l, err := Look(source)
+	l, err := look(source, k.now())
 	if err != nil {
 		return image.Manifest{}, err
 	}
@@ -101,7 +102,7 @@ func (k *Keeper) make(ctx context.Context, l Listing, tell ore.Watcher) (image.M
 		if tree, err = write(ctx, f, l, o, progress(l.Bytes, tell)); err != nil {
 			return err
 		}
-		if after, err = Look(l.Top); err == nil && after.Stamp != l.Stamp {
+		if after, err = look(l.Top, k.now()); err == nil && after.Stamp != l.Stamp {
 			err = ErrChanged
 		}
 		return err

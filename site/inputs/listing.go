@@ -42,7 +42,10 @@ const (
 
 // Look lists the file or folder at path. Symbolic links at the top are followed;
 // below, links stay links. What is neither file, folder nor link is refused.
-func Look(path string) (Listing, error) {
+func Look(path string) (Listing, error) { return look(path, time.Now()) }
+
+// look is Look at a time.
+func look(path string, now time.Time) (Listing, error) {
 	l := Listing{settled: true}
 	var err error
 	if l.Top, err = filepath.EvalSymlinks(path); err != nil {
@@ -50,7 +53,6 @@ func Look(path string) (Listing, error) {
 	}
 	sum := sha256.New()
 	w := bufio.NewWriterSize(sum, 64<<10)
-	now := time.Now()
 	err = filepath.WalkDir(l.Top, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
