@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ore/boot"
 	"ore/deb/shelf"
@@ -48,7 +49,13 @@ type acceleration struct {
 	Program     string // the QEMU that was tried, with its size and time
 	User        int
 	Accelerator string
+	Until       time.Time // when an answer that was none is asked for again; zero for never
 }
+
+// unsureTime is how long machines are emulated after a try that a busy host did
+// not let come to its end, which took six seconds: the next job shall not wait
+// for the same, and the next hour not go by.
+const unsureTime = 10 * time.Minute
 
 func (s *Site) accelerationPath() string { return filepath.Join(s.Dirs.State, "qemu.json") }
 
@@ -68,7 +75,7 @@ func (s *Site) accelerator(ctx context.Context, b node.Boot) (string, error) {
 	var known acceleration
 	if text, err := os.ReadFile(s.accelerationPath()); err == nil && json.Unmarshal(text, &known) == nil {
 		want.Accelerator = known.Accelerator
-		if known == want {
+		if known.stands(want, time.Now()) {
 			return known.Accelerator, nil
 		}
 	}
@@ -82,7 +89,16 @@ func (s *Site) accelerator(ctx context.Context, b node.Boot) (string, error) {
 		return "", err
 	}
 	want.Accelerator = a.Accelerator
+	if a.Unsure {
+		want.Until = time.Now().Add(unsureTime)
+	}
 	return a.Accelerator, s.remember(want)
+}
+
+// stands says whether what is remembered is an answer still to what is asked.
+func (a acceleration) stands(asked acceleration, now time.Time) bool {
+	asked.Until = a.Until
+	return a == asked && (a.Until.IsZero() || now.Before(a.Until))
 }
 
 // asked says what an accelerator is remembered by.

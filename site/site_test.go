@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"ore"
 	"ore/cluster"
@@ -173,8 +174,17 @@ func TestAcceleratorIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got acceleration
-	if err := json.Unmarshal(text, &got); err != nil || got != want {
+	now := time.Now()
+	if err := json.Unmarshal(text, &got); err != nil || !got.stands(want, now) {
 		t.Errorf("%+v, %v", got, err)
+	}
+	if got.User++; got.stands(want, now) {
+		t.Error("another user has the same")
+	}
+	unsure := want
+	unsure.Until = now.Add(unsureTime).Round(0)
+	if !unsure.stands(want, now) || unsure.stands(want, now.Add(unsureTime)) {
+		t.Error("an answer that was none does not stand, or for ever")
 	}
 }
 

@@ -93,6 +93,7 @@ type Ability struct {
 
 	Version     string // as the hypervisor gives it
 	Accelerator string // "kvm", "tcg"; "" where there is no choice
+	Unsure      bool   // the host was too busy to tell: another try may say something else of the accelerator
 	MaxCPUs     int    // the most CPUs of one machine
 	MaxDisks    int    // the most block devices of one machine, layers and disk together
 	OwnKernel   bool   // the hypervisor is its own kernel: Config.Kernel is not used and a job cannot choose

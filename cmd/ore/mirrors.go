@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"ore"
+	"ore/deb"
 	"ore/guest"
 )
 
@@ -18,29 +20,51 @@ const (
 	aptKey  = "/etc/apt/keyrings/ore-mirror"
 )
 
-// own returns what machines of j are given beside their image: a source for apt
+// own returns what machines of j are given beside their image: sources for apt
 // (sources.list(5)), so that a machine which is kept can be given more packages.
-// No image has it, since which mirror was near does not belong to an environment.
+// They are the mirror that was named, or those of the host's apt configuration.
+// No image has them, since which mirror was near does not belong to an environment.
 func (a *app) own(j ore.Job) ([]guest.File, error) {
-	if j.Network != ore.NAT || !forMachines(a.mirror) {
+	return aptFiles(j.Network, deb.Config{Base: j.Wants.Base, Mirror: a.mirror, Keyring: a.keyring})
+}
+
+// aptFiles returns the files that tell apt of the base's sources.
+func aptFiles(network ore.Network, c deb.Config) ([]guest.File, error) {
+	if network != ore.NAT {
 		return nil, nil
 	}
-	text := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n", a.mirror, j.Wants.Base.Suite)
-	if a.keyring == "" {
-		return []guest.File{{Path: aptFile, Mode: 0o644, Content: []byte(text)}}, nil
-	}
-	key, err := os.ReadFile(a.keyring)
+	sources, err := c.BaseSources()
 	if err != nil {
-		return nil, fmt.Errorf("keyring: %w: correct --keyring", err)
+		// Whoever needs a mirror says so: machines of an image that is here need none.
+		if errors.Is(err, deb.ErrNoMirror) {
+			err = nil
+		}
+		return nil, err
 	}
-	name := aptKey + ".gpg"
-	if bytes.HasPrefix(bytes.TrimSpace(key), []byte("-----BEGIN")) {
-		name = aptKey + ".asc"
+	var files []guest.File
+	signed := ""
+	if c.Keyring != "" {
+		key, err := os.ReadFile(c.Keyring)
+		if err != nil {
+			return nil, fmt.Errorf("keyring: %w: correct --keyring", err)
+		}
+		name := aptKey + ".gpg"
+		if bytes.HasPrefix(bytes.TrimSpace(key), []byte("-----BEGIN")) {
+			name = aptKey + ".asc"
+		}
+		files = append(files, guest.File{Path: name, Mode: 0o644, Content: key})
+		signed = "Signed-By: " + name + "\n"
 	}
-	return []guest.File{
-		{Path: name, Mode: 0o644, Content: key},
-		{Path: aptFile, Mode: 0o644, Content: []byte(text + "Signed-By: " + name + "\n")},
-	}, nil
+	var entries []string
+	for _, s := range sources {
+		if forMachines(s.URI) {
+			entries = append(entries, fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n%s", s.URI, s.Suite, strings.Join(s.Components, " "), signed))
+		}
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	return append(files, guest.File{Path: aptFile, Mode: 0o644, Content: []byte(strings.Join(entries, "\n"))}), nil
 }
 
 // forMachines says whether a mirror may be told to machines and is of use there:

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"ore"
+	"ore/deb"
 	"ore/job"
 )
 
@@ -24,7 +27,6 @@ func TestMachinesAreToldOfTheMirror(t *testing.T) {
 		{"http://localhost:9999/debian", ore.NAT, false},
 		{"http://127.0.0.1:9999/debian", ore.NAT, false},
 		{"file:///srv/debian", ore.NAT, false},
-		{"", ore.NAT, false},
 	} {
 		j := job.Default("bookworm")
 		j.Network = c.network
@@ -34,6 +36,32 @@ func TestMachinesAreToldOfTheMirror(t *testing.T) {
 		}
 		if c.told && !strings.Contains(string(files[0].Content), "URIs: "+c.mirror+"\nSuites: bookworm\nComponents: main\n") {
 			t.Errorf("%s: %s", c.mirror, files[0].Content)
+		}
+	}
+}
+
+// Without a mirror that is named, they are told of those of the host.
+func TestMachinesAreToldOfTheHostsMirrors(t *testing.T) {
+	const ours = "Types: deb\nURIs: http://m.example.org/debian\nSuites: bookworm\nComponents: main contrib\n"
+	for _, c := range []struct{ summary, sources, want string }{
+		{"nothing is configured", "", ""},
+		{"two, one with a password", "deb http://m.example.org/debian bookworm main contrib\ndeb http://u:p@s.example.org/debian bookworm-security main\n", ours},
+		{"two", "deb http://m.example.org/debian bookworm main contrib\ndeb https://s.example.org/debian bookworm-security main\n",
+			ours + "\nTypes: deb\nURIs: https://s.example.org/debian\nSuites: bookworm-security\nComponents: main\n"},
+		{"another suite", "deb http://m.example.org/debian focal main\n", ""},
+		{"only here", "deb http://127.0.0.1:9999/debian bookworm main\n", ""},
+		{"on the disk", "deb file:///srv/debian bookworm main\n", ""},
+	} {
+		root := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(root, "etc/apt"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "etc/apt/sources.list"), []byte(c.sources), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files, err := aptFiles(ore.NAT, deb.Config{Root: root, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}})
+		if err != nil || (len(files) == 1) != (c.want != "") || len(files) == 1 && string(files[0].Content) != c.want {
+			t.Errorf("%s: %v, %+v", c.summary, err, files)
 		}
 	}
 }
