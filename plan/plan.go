@@ -190,7 +190,7 @@ func price(options []Option) {
 }
 
 func behind(best, o Option) string {
-	if best.Known && o.Known {
+	if maps.Equal(best.unknown, o.unknown) { // what is not known is the same in both
 		s := fmt.Sprintf("predicted %.1f s later", o.Total.Middle-best.Total.Middle)
 		if o.Total.Low < best.Total.High {
 			s += ", the ranges overlap"

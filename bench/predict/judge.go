@@ -159,14 +159,13 @@ const same = 0.01
 
 // summary is what the goals are held against.
 type summary struct {
-	Points, Options          int
-	Median, P95              float64 // errors of the chosen way's prediction, one run each
-	AllMedian, AllP95        float64 // of all options
-	Inside                   float64 // share of runs within the range
-	Right, Strict            float64 // share of choices
-	Regret, WorstRegret      float64
-	Planned                  float64 // longest, milliseconds
-	AlwaysClean, AlwaysCache float64 // mean regret of fixed rules
+	Points, Options     int
+	Median, P95         float64 // errors of the chosen way's prediction, one run each
+	AllMedian, AllP95   float64 // of all options
+	Inside              float64 // share of runs within the range
+	Right, Strict       float64 // share of choices
+	Regret, WorstRegret float64
+	Planned             float64 // longest, milliseconds
 }
 
 func summarize(all []answer) summary {

@@ -40,14 +40,9 @@ func start(args []string, out io.Writer) error {
 		return err
 	}
 	begun := time.Now()
-	var all []answer
-	var taught asker
-	for i := range *points {
-		rng := rand.New(rand.NewPCG(*seed, uint64(i)))
-		if i%siteEvery == 0 {
-			taught = teach(rand.New(rand.NewPCG(*seed, 1<<32+uint64(i))), i/siteEvery)
-		}
-		all = append(all, taught.ask(rng, *draws))
+	all, err := answers(*points, *draws, *seed)
+	if err != nil {
+		return err
 	}
 	s := summarize(all)
 	s.tell(out)
@@ -56,6 +51,23 @@ func start(args []string, out io.Writer) error {
 		return nil
 	}
 	return keep(*results, all, s)
+}
+
+// answers puts questions to one site after another.
+func answers(points, draws int, seed uint64) ([]answer, error) {
+	if points < 1 || draws < 1 {
+		return nil, fmt.Errorf("%d points, %d draws: at least one of each is needed", points, draws)
+	}
+	var all []answer
+	var taught asker
+	for i := range points {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		if i%siteEvery == 0 {
+			taught = teach(rand.New(rand.NewPCG(seed, 1<<32+uint64(i))), i/siteEvery)
+		}
+		all = append(all, taught.ask(rng, draws))
+	}
+	return all, nil
 }
 
 // keep writes the raw rows and the summary.
