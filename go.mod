@@ -8,13 +8,15 @@ require (
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // tables
 	github.com/klauspost/compress v1.20.3 // zstd
 	github.com/moby/sys/user v0.5.0 // subordinate ids
-	github.com/pierrec/lz4/v4 v4.1.33 // lz4 in layers
-	github.com/spf13/cobra v1.10.2 // command line, completion, man pages
-	github.com/ulikunitz/xz v0.5.17 // lzma in old packages and foreign images
 	github.com/opencontainers/go-digest v1.0.0 // digests of OCI
 	github.com/opencontainers/image-spec v1.1.1 // descriptors of OCI
+	github.com/pierrec/lz4/v4 v4.1.33 // lz4 in layers
+	github.com/spf13/cobra v1.10.2 // command line, completion, man pages
+	github.com/spf13/pflag v1.0.9 // flags of the command line that are not cobra's own
+	github.com/ulikunitz/xz v0.5.17 // lzma in old packages and foreign images
 	go.uber.org/goleak v1.3.0 // tests
 	go.yaml.in/yaml/v4 v4.0.0 // job files
+	golang.org/x/crypto v0.54.0 // host keys of machines in OpenSSH's form
 	golang.org/x/net v0.57.0 // DNS messages; tests' BPF
 	golang.org/x/sync v0.24.0 // bounded groups of goroutines
 	golang.org/x/sys v0.49.0 // system calls
@@ -39,10 +41,8 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
-	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/stretchr/testify v1.11.1 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
-	golang.org/x/crypto v0.54.0 // indirect
 	golang.org/x/text v0.40.0 // indirect
 	golang.org/x/time v0.5.0 // indirect
 	modernc.org/libc v1.77.1 // indirect
