@@ -67,8 +67,9 @@ func (r *record) line(row row) (string, error) {
 	if row.kind == share {
 		bound = fmt.Sprintf("<= %.2f x", row.atLeast)
 	}
-	return fmt.Sprintf("| %s | %.3f s | %.3f s | %.2f x | %s | %g x | %s |\n",
-		row.title, v.ours, v.peer, v.value, bound, row.towards, said), nil
+	unit := cmp.Or(row.unit, "s")
+	return fmt.Sprintf("| %s | %.3f %s | %.3f %s | %.2f x | %s | %g x | %s |\n",
+		row.title, v.ours, unit, v.peer, unit, v.value, bound, row.towards, said), nil
 }
 
 // contestants tells the medians of all that was measured, with their stages.

@@ -46,7 +46,7 @@ type row struct {
 	ours, peer       string
 	kind             kind
 	atLeast, towards float64
-	unit             string                  // of a limit
+	unit             string                  // "" for seconds
 	statistic        func([]float64) float64 // of a limit
 }
 
@@ -59,8 +59,8 @@ func rows() []row {
 		{name: "run16", title: "ore run -n 16 -- true", ours: oreSixteen, peer: stockMany, kind: share, atLeast: 0.35, towards: 0.22},
 		{name: "blast16", title: "ore run -n 16 -- blastp -version", ours: oreBlast, peer: stockMany, kind: share, atLeast: 0.9, towards: 0.6},
 		{name: "memory", title: "resident memory of ore with 16 machines, most of all rounds", ours: oreResident, kind: limit, atLeast: 150, towards: 80, unit: "MB", statistic: slices.Max[[]float64]},
-		{name: "update", title: "bytes to bring a host up to date after one package changed, against the changed files alone", ours: oreUpdate, peer: changedFiles, kind: share, atLeast: 1.15, towards: 1.05},
-		{name: "casync", title: "the same against casync", ours: oreUpdate, peer: casync, kind: share, atLeast: 0.5, towards: 0.3},
+		{name: "update", title: "bytes to bring a host up to date after one package changed, against the changed files alone", ours: oreUpdate, peer: changedFiles, kind: share, atLeast: 1.15, towards: 1.05, unit: "MB"},
+		{name: "casync", title: "the same against casync", ours: oreUpdate, peer: casync, kind: share, atLeast: 0.5, towards: 0.3, unit: "MB"},
 	}
 }
 
