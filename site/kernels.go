@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cluster"
 	"ore/deb"
 	"ore/deb/shelf"
 	"ore/site/ledger"
@@ -151,4 +152,21 @@ func (s *Site) umlNote() string {
 		return "of " + base.Suite
 	}
 	return fmt.Sprintf("of %s, which is slower than that of %s (%s)", toolBase().Suite, base.Suite, c.Lacks)
+}
+
+// checkKernel refuses a job whose machines cannot have the kernel that it asks
+// for, before anything is fetched.
+func (s *Site) checkKernel(ctx context.Context, j ore.Job) error {
+	name := j.Wants.Kernel
+	if _, err := s.choose(ctx, cluster.Reservation{Kernel: name, Machines: j.Machines}); err != nil || name == "" || s.Pinned != nil {
+		return err // a lock's kernel was resolved when it was made
+	}
+	a, err := s.archive(ctx, ore.Wants{Base: toolBase()}, nil)
+	if err == nil {
+		_, err = a.Needs(ctx, ore.Wish{Name: name})
+	}
+	if err != nil {
+		return fmt.Errorf("kernel %s: %w", name, err)
+	}
+	return nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"ore"
 	"ore/deb/debtest"
+	"ore/job"
+	"ore/plan"
 )
 
 // suites serves two archives as two suites of one mirror, and counts what it
@@ -160,5 +162,27 @@ func TestLocksNameTheSuiteOfTheirKernels(t *testing.T) {
 	pinned.Pinned = &old
 	if v := umlVersion(t, pinned); v != "1" {
 		t.Errorf("by an old lock: version %s", v)
+	}
+}
+
+// A kernel that does not exist is refused before anything else is done.
+func TestPlanLooksAtTheKernel(t *testing.T) {
+	s := newSuites(t).site(t, newSite(t).Dirs)
+	for _, c := range []struct{ kernel, hypervisor, say string }{
+		{"linux-image-nowhere", "auto", "kernel linux-image-nowhere: "},
+		{cloudKernel, "uml", "User Mode Linux is a kernel of its own"},
+	} {
+		j := job.Default(toolBase().Suite)
+		j.Wants.Kernel, j.Machines.Hypervisor = c.kernel, c.hypervisor
+		if _, _, err := s.Plan(t.Context(), j, plan.WhatIf{}); err == nil || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%s, %s: %v", c.kernel, c.hypervisor, err)
+		} else {
+			t.Log(err)
+		}
+	}
+	j := job.Default(toolBase().Suite)
+	j.Wants.Kernel = cloudKernel
+	if err := s.checkKernel(t.Context(), j); err != nil {
+		t.Errorf("one that exists: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"ore"
@@ -24,8 +25,11 @@ type Lock struct {
 // ReadLock reads a lock file.
 func ReadLock(path string) (*Lock, error) {
 	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read lock: %w: make it with 'ore lock', or correct --lock", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read lock: %w", err)
+		return nil, fmt.Errorf("read lock: %w: name a file that you can read", err)
 	}
 	var l Lock
 	if err := json.Unmarshal(b, &l); err != nil {

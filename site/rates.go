@@ -68,6 +68,9 @@ func (s *Site) ask(starts ...string) plan.Ask {
 
 // Plan says what running j would do, if things were as w has them.
 func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf) (ore.Environment, plan.Plan, error) {
+	if err := s.checkKernel(ctx, j); err != nil {
+		return ore.Environment{}, plan.Plan{}, err
+	}
 	m := &images{site: s}
 	env, err := m.Lock(ctx, j.Wants, nil)
 	if err != nil {

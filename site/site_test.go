@@ -148,6 +148,15 @@ func TestReadLock(t *testing.T) {
 	}
 }
 
+func TestReadLockOfNoFile(t *testing.T) {
+	dir := t.TempDir()
+	for path, do := range map[string]string{filepath.Join(dir, "lock"): "make it with 'ore lock'", dir: "name a file"} {
+		if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), do) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestAcceleratorIsRemembered(t *testing.T) {
 	s := newSite(t)
 	program := filepath.Join(t.TempDir(), "qemu")
