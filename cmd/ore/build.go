@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	"ore/cluster/results"
+	"ore/cmd/ore/view"
 	"ore/image"
 	"ore/site"
 )
@@ -44,8 +45,8 @@ func (a *app) tellImage(m image.Manifest, took time.Duration) error {
 	a.say("image   %s", m.Digest())
 	a.say("key     %s", m.Key)
 	a.say("tree    %s", m.Tree)
-	a.say("holds   %d packages, %d files, %s unpacked", len(m.Environment.Packages), m.Files, human(m.Bytes))
-	a.say("layers  %d, %s", len(m.Layers), human(m.Size()))
+	a.say("holds   %d packages, %d files, %s unpacked", len(m.Environment.Packages), m.Files, view.Bytes(m.Bytes))
+	a.say("layers  %d, %s", len(m.Layers), view.Bytes(m.Size()))
 	a.say("took    %.2f s", took.Seconds())
 	return nil
 }
@@ -93,17 +94,4 @@ func (a *app) writeLock(l site.Lock, out string) error {
 		return fmt.Errorf("write lock: %w: name a file in a folder that you can write to", err)
 	}
 	return nil
-}
-
-// human gives a number of bytes as people read it.
-func human(n int64) string {
-	const units = "kMGT"
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, u := float64(n)/1000, 0
-	for f >= 1000 && u < len(units)-1 {
-		f, u = f/1000, u+1
-	}
-	return fmt.Sprintf("%.1f %cB", f, units[u])
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ore/cmd/ore/view"
 	"ore/site"
 )
 
@@ -67,13 +68,13 @@ func (a *app) calibrate(ctx context.Context, s *site.Site) error {
 		return a.print(c)
 	}
 	a.say("cores      %d", c.Cores)
-	a.say("decode     %s of packages a second on a core", human(int64(c.Decode)))
-	a.say("compress   %s a second on a core", human(int64(c.Compress)))
-	a.say("hash       %s a second on a core", human(int64(c.Hash)))
+	a.say("decode     %s of packages a second on a core", view.Bytes(int64(c.Decode)))
+	a.say("compress   %s a second on a core", view.Bytes(int64(c.Compress)))
+	a.say("hash       %s a second on a core", view.Bytes(int64(c.Hash)))
 	a.say("create     %.0f files a second", c.Create)
 	a.say("program    %.1f ms to start and end", c.Process*1e3)
 	for _, name := range slices.Sorted(maps.Keys(c.Links)) {
-		a.say("%-10s %s a second, %.1f ms a request", name, human(int64(c.Links[name].Rate)), c.Links[name].Request*1e3)
+		a.say("%-10s %s a second, %.1f ms a request", name, view.Bytes(int64(c.Links[name].Rate)), c.Links[name].Request*1e3)
 	}
 	if len(c.Links) == 0 {
 		a.say("mirror     not tried: all packages of the base are here")

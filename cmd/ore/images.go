@@ -2,34 +2,27 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"strings"
-	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"ore/cache"
+	"ore"
+	"ore/cmd/ore/imaging"
 	"ore/cmd/ore/view"
 	"ore/image"
-	"ore/image/export"
-	"ore/install/kept"
-	"ore/job"
 	"ore/site"
 )
 
 func newImages(a *app) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "images",
-		Short:   "List, inspect, remove, verify and export images",
-		Aliases: []string{"image"},
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newImagesList(a), newImagesShow(a), newImagesRemove(a), newImagesPrune(a), newImagesVerify(a), newImagesExport(a), newImagesPrepare(a), newImagesRefresh(a))
-	return c
+	return imaging.Command(&imaging.Shell{
+		Out: a.io.out, Err: a.io.err, JSON: &a.json,
+		Open:     func(ctx context.Context) (*site.Site, error) { return a.open(ctx, nil) },
+		View:     func() *view.View { return a.view(ore.Job{}) },
+		Tell:     func(m image.Manifest) error { return a.tellImage(m, 0) },
+		Usage:    func(err error) error { return usageError{err} },
+		Exit:     func(code int) error { return exitCode(code) },
+		Complete: a.completeImages,
+	})
 }
 
 // withSite opens the site for one command.
@@ -60,247 +53,4 @@ func (a *app) completeImages(c *cobra.Command, _ []string, _ string) ([]string, 
 		keys = append(keys, e.Key.Short()+"\t"+strings.Join(e.Wanted, " "))
 	}
 	return keys, cobra.ShellCompDirectiveNoFileComp
-}
-
-// rows starts a table in the style of all listings: no frame, two spaces.
-func (a *app) rows(header ...any) table.Writer {
-	t := table.NewWriter()
-	t.SetOutputMirror(a.io.out)
-	style := table.StyleLight
-	style.Options = table.OptionsNoBordersAndSeparators
-	t.SetStyle(style)
-	t.AppendHeader(table.Row(header))
-	return t
-}
-
-func newImagesList(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "ls", Short: "List images, the last used first", Aliases: []string{"list"}, Args: cobra.NoArgs,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
-			all, err := s.Cache.List(ctx)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(all)
-			}
-			t := a.rows("key", "base", "packages", "size", "own", "used", "uses", "asked for")
-			for _, e := range all {
-				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, human(e.Bytes), human(e.Own), ago(e.Used), e.Uses, view.Cut(strings.Join(e.Wanted, " "), 50)})
-			}
-			t.Render()
-			return nil
-		}),
-	}
-}
-
-func newImagesShow(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "show KEY", Short: "Show one image with its layers and packages", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeImages,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-			m, err := find(ctx, s, args[0])
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(m)
-			}
-			if err := a.tellImage(m, 0); err != nil {
-				return err
-			}
-			for i, l := range m.Layers {
-				a.say("layer %d %s %s %s", i, l.Digest, human(l.Size), l.Compression)
-			}
-			for _, p := range m.Environment.Packages {
-				a.say("package %s", p)
-			}
-			return nil
-		}),
-	}
-}
-
-func find(ctx context.Context, s *site.Site, prefix string) (image.Manifest, error) {
-	e, err := s.Cache.Match(ctx, prefix)
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	return s.Cache.Find(ctx, e.Key)
-}
-
-func newImagesRemove(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "rm KEY...", Short: "Remove images that no job uses", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeImages,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-			var errs []error
-			for _, arg := range args {
-				e, err := s.Cache.Match(ctx, arg)
-				if err == nil {
-					err = a.forget(ctx, s, e)
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
-		}),
-	}
-}
-
-func (a *app) forget(ctx context.Context, s *site.Site, e cache.Entry) error {
-	freed, err := s.Cache.Forget(ctx, e.Key)
-	if err != nil {
-		return err
-	}
-	a.say("removed %s, %s freed", e.Key.Short(), human(freed))
-	return nil
-}
-
-func newImagesPrune(a *app) *cobra.Command {
-	var keep, builds string
-	var dry bool
-	c := &cobra.Command{
-		Use: "prune", Short: "Remove the least valuable images until the rest fits a size", Args: cobra.NoArgs,
-		Long: `Remove images until the rest fits into --keep, the least valuable first: those
-that save the fewest seconds for the space that removing them frees. What is kept
-to make builds faster (unpacked trees, decoded packages, then .debs, which locks
-may need) is bounded by --keep-builds, what was not used for longest first.`,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
-			quota, err := job.ParseSize(keep)
-			if err != nil {
-				return usageError{err}
-			}
-			bound, err := job.ParseSize(builds)
-			if err != nil {
-				return usageError{err}
-			}
-			if dry {
-				fates, err := s.Cache.Fates(ctx, quota)
-				if err != nil {
-					return err
-				}
-				return a.tellFates(fates)
-			}
-			freed, err := s.Cache.Prune(ctx, quota)
-			if err != nil {
-				return err
-			}
-			more, err := s.PruneBuilds(ctx, bound)
-			if err != nil {
-				return err
-			}
-			a.say("%s of images and %s of builds freed", human(freed), human(more))
-			return s.PruneTools(ctx)
-		}),
-	}
-	c.Flags().StringVar(&keep, "keep", "10G", "`size` that the images may have together")
-	c.Flags().StringVar(&builds, "keep-builds", job.FormatSize(kept.Limit), "`size` that what builds use again may have together")
-	c.Flags().BoolVar(&dry, "dry-run", false, "only say of each image whether it would go, and why")
-	return c
-}
-
-// tellFates says of each image what keeping it is worth, and whether it goes.
-func (a *app) tellFates(fates []cache.Fate) error {
-	if a.json {
-		return a.print(fates)
-	}
-	t := a.rows("key", "goes", "frees", "to make again", "requests in 1000", "used", "why", "asked for")
-	for _, f := range fates {
-		goes := "no"
-		if f.Evict {
-			goes = "yes"
-		}
-		t.AppendRow(table.Row{f.Entry.Key.Short(), goes, human(f.Bytes), fmt.Sprintf("%.1f s", f.Seconds), fmt.Sprintf("%.2f", f.Rate),
-			ago(f.Entry.Used), f.Why, view.Cut(strings.Join(f.Entry.Wanted, " "), 30)})
-	}
-	t.Render()
-	return nil
-}
-
-func newImagesVerify(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "verify [KEY...]", Short: "Read images again and compare them with their digests", ValidArgsFunction: a.completeImages,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-			all, err := s.Cache.List(ctx)
-			if err != nil {
-				return err
-			}
-			bad, seen := 0, 0
-			for _, e := range all {
-				if !selected(e, args) {
-					continue
-				}
-				seen++
-				if err := s.Verify(ctx, e.Key); err != nil {
-					bad++
-					fmt.Fprintf(a.io.err, "ore: image %s: %v: build it again\n", e.Key.Short(), err)
-					continue
-				}
-				a.say("%s ok", e.Key.Short())
-			}
-			if seen == 0 && len(args) > 0 {
-				return fmt.Errorf("verify %s: no image begins so: see 'ore images ls'", strings.Join(args, " "))
-			}
-			if bad > 0 {
-				return exitCode(1)
-			}
-			return nil
-		}),
-	}
-}
-
-func selected(e cache.Entry, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(string(e.Key), p) {
-			return true
-		}
-	}
-	return len(prefixes) == 0
-}
-
-func newImagesExport(a *app) *cobra.Command {
-	var format, size string
-	c := &cobra.Command{
-		Use: "export KEY FILE", Short: "Write an image as tar, OCI layout, ext4, qcow2 or vmdk",
-		Long: `Write an image for other programs: a tar archive, an OCI image layout (for skopeo,
-podman and registries), or the file system of a disk as ext4, qcow2 or vmdk. A disk
-has no boot loader and no kernel: it is started with a kernel of its host's.`,
-		Example:           "  ore images export 1f0c32 blast.qcow2\n  ore images export 1f0c32 blast-oci --format oci",
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: a.completeImages,
-		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-			to := export.Target{Path: args[1]}
-			var err error
-			if to.Format, err = export.ParseFormat(format, args[1]); err != nil {
-				return usageError{err}
-			}
-			if size != "" {
-				if to.Size, err = job.ParseSize(size); err != nil {
-					return usageError{err}
-				}
-			}
-			if _, err := os.Stat(args[1]); err == nil {
-				return fmt.Errorf("export %s: it exists already: remove it or choose another name", args[1])
-			}
-			m, err := find(ctx, s, args[0])
-			if err != nil {
-				return err
-			}
-			return s.Export(ctx, m, to)
-		}),
-	}
-	c.Flags().StringVar(&format, "format", "", "tar, oci, ext4, qcow2, vmdk; default: by the file's ending")
-	c.Flags().StringVar(&size, "size", "", "`size` of a disk's file system; default: its content and a quarter more")
-	return c
-}
-
-// ago gives a time as people read it.
-func ago(t time.Time) string {
-	switch d := time.Since(t); {
-	case d < time.Minute:
-		return "now"
-	case d < time.Hour:
-		return fmt.Sprintf("%d min ago", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h ago", int(d.Hours()))
-	default:
-		return t.Format(time.DateOnly)
-	}
 }

@@ -60,7 +60,7 @@ func newJobsList(a *app) *cobra.Command {
 			if a.json {
 				return a.print(all)
 			}
-			t := a.rows("job", "state", "kind", "exit", "machines", "begun", "took", "command")
+			t := view.Rows(a.io.out, "job", "state", "kind", "exit", "machines", "begun", "took", "command")
 			for _, r := range all {
 				kind, code, took := "", "", ""
 				if r.Result != nil {
@@ -69,7 +69,7 @@ func newJobsList(a *app) *cobra.Command {
 				if !r.Ended.IsZero() {
 					took = r.Ended.Sub(r.Begun).Round(10 * time.Millisecond).String()
 				}
-				t.AppendRow(table.Row{r.ID, s.State(r), kind, code, r.Machines, ago(r.Begun), took, view.Cut(strings.Join(r.Command, " "), 40)})
+				t.AppendRow(table.Row{r.ID, s.State(r), kind, code, r.Machines, view.Ago(r.Begun), took, view.Cut(strings.Join(r.Command, " "), 40)})
 			}
 			t.Render()
 			return nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ore"
+	"ore/cmd/ore/view"
 	"ore/job"
 	"ore/plan"
 )
@@ -65,14 +66,14 @@ func (a *app) tellOption(o plan.Option) {
 		a.say("  removes    %s", names(o.Remove))
 	}
 	for _, l := range o.Links {
-		a.say("  over %-8s %s", l.Link, human(l.Bytes))
+		a.say("  over %-8s %s", l.Link, view.Bytes(l.Bytes))
 	}
 	a.say("  in all     %-14s %s", "", seconds(o.Total, o.Known))
 }
 
 func work(s plan.Estimate) string {
 	if s.Unit == "bytes" {
-		return human(int64(s.Work))
+		return view.Bytes(int64(s.Work))
 	}
 	return fmt.Sprintf("%.0f %s", s.Work, s.Unit)
 }

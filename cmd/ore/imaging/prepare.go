@@ -1,4 +1,4 @@
-package main
+package imaging
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // for a timer that calls every quarter of an hour.
 const defaultBudget = 2 * time.Minute
 
-func newImagesPrepare(a *app) *cobra.Command {
+func newPrepare(a *Shell) *cobra.Command {
 	budget, busy := defaultBudget, false
 	c := &cobra.Command{
 		Use: "prepare", Short: "Make images before they are asked for", Args: cobra.NoArgs,
@@ -28,7 +28,7 @@ now and then, from cron(8) or a systemd timer. It ends by saying what earlier
 calls have gained.`,
 		Example: "  */15 * * * *  ore images prepare --quiet --budget 3m",
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
-			v := a.view(ore.Job{})
+			v := a.View()
 			m := s.Ahead(v.Watch)
 			if busy {
 				m.Idle = func() bool { return true }
@@ -46,7 +46,7 @@ calls have gained.`,
 	return c
 }
 
-func newImagesRefresh(a *app) *cobra.Command {
+func newRefresh(a *Shell) *cobra.Command {
 	mark := false
 	c := &cobra.Command{
 		Use: "refresh [KEY...]", Short: "Make images anew whose packages have newer versions",
@@ -55,7 +55,7 @@ versions make a new image by a delta, which then serves that request from one
 moment to the next. Without keys, all images that are marked as outdated are
 made anew. With --mark, all images are only looked at and marked.`,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
-			v := a.view(ore.Job{})
+			v := a.View()
 			m := s.Ahead(v.Watch)
 			n, r, err := refresh(ctx, s, m, args, mark)
 			v.Close()
@@ -109,7 +109,7 @@ func chosen(ctx context.Context, s *site.Site, args []string) ([]ore.Key, error)
 }
 
 // tellPrepared says what was made, and what earlier calls have gained.
-func (a *app) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) error {
+func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) error {
 	if err := s.KeepPrepared(r.Prepared); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *app) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) er
 	if err != nil {
 		return err
 	}
-	if a.json {
+	if *a.JSON {
 		return a.print(struct {
 			ahead.Report
 			Gain ahead.Saving

@@ -1,0 +1,291 @@
+// Package imaging is the command 'ore images' and its subcommands: what the
+// cache of this host holds, and what becomes of it.
+package imaging
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"ore/cache"
+	"ore/cmd/ore/view"
+	"ore/image"
+	"ore/image/export"
+	"ore/install/kept"
+	"ore/job"
+	"ore/site"
+)
+
+// Shell is what the commands need of the program around them.
+type Shell struct {
+	Out, Err io.Writer
+	JSON     *bool // whether results are given as JSON
+	Open     func(context.Context) (*site.Site, error)
+	View     func() *view.View
+	Tell     func(image.Manifest) error // shows an image
+	Usage    func(error) error          // makes an error the user's
+	Exit     func(code int) error       // ends the program so, with nothing more said
+	Complete cobra.CompletionFunc       // offers the keys of images
+}
+
+// Command returns the command.
+func Command(a *Shell) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "images",
+		Short:   "List, inspect, remove, verify and export images",
+		Aliases: []string{"image"},
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newList(a), newShow(a), newRemove(a), newPrune(a), newVerify(a), newExport(a), newPrepare(a), newRefresh(a))
+	return c
+}
+
+// withSite opens the site for one command.
+func (a *Shell) withSite(f func(ctx context.Context, s *site.Site, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		s, err := a.Open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return f(c.Context(), s, args)
+	}
+}
+
+// print writes v as indented JSON.
+func (a *Shell) print(v any) error {
+	e := json.NewEncoder(a.Out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// say writes a line.
+func (a *Shell) say(format string, args ...any) {
+	fmt.Fprintf(a.Out, format+"\n", args...)
+}
+
+func newList(a *Shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List images, the last used first", Aliases: []string{"list"}, Args: cobra.NoArgs,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
+			all, err := s.Cache.List(ctx)
+			if err != nil {
+				return err
+			}
+			if *a.JSON {
+				return a.print(all)
+			}
+			t := view.Rows(a.Out, "key", "base", "packages", "size", "own", "used", "uses", "asked for")
+			for _, e := range all {
+				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, view.Bytes(e.Bytes), view.Bytes(e.Own), view.Ago(e.Used), e.Uses, view.Cut(strings.Join(e.Wanted, " "), 50)})
+			}
+			t.Render()
+			return nil
+		}),
+	}
+}
+
+func newShow(a *Shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "show KEY", Short: "Show one image with its layers and packages", Args: cobra.ExactArgs(1), ValidArgsFunction: a.Complete,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			m, err := find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			if *a.JSON {
+				return a.print(m)
+			}
+			if err := a.Tell(m); err != nil {
+				return err
+			}
+			for i, l := range m.Layers {
+				a.say("layer %d %s %s %s", i, l.Digest, view.Bytes(l.Size), l.Compression)
+			}
+			for _, p := range m.Environment.Packages {
+				a.say("package %s", p)
+			}
+			return nil
+		}),
+	}
+}
+
+func find(ctx context.Context, s *site.Site, prefix string) (image.Manifest, error) {
+	e, err := s.Cache.Match(ctx, prefix)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	return s.Cache.Find(ctx, e.Key)
+}
+
+func newRemove(a *Shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm KEY...", Short: "Remove images that no job uses", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.Complete,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			var errs []error
+			for _, arg := range args {
+				e, err := s.Cache.Match(ctx, arg)
+				if err == nil {
+					err = a.forget(ctx, s, e)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		}),
+	}
+}
+
+func (a *Shell) forget(ctx context.Context, s *site.Site, e cache.Entry) error {
+	freed, err := s.Cache.Forget(ctx, e.Key)
+	if err != nil {
+		return err
+	}
+	a.say("removed %s, %s freed", e.Key.Short(), view.Bytes(freed))
+	return nil
+}
+
+func newPrune(a *Shell) *cobra.Command {
+	var keep, builds string
+	var dry bool
+	c := &cobra.Command{
+		Use: "prune", Short: "Remove the least valuable images until the rest fits a size", Args: cobra.NoArgs,
+		Long: `Remove images until the rest fits into --keep, the least valuable first: those
+that save the fewest seconds for the space that removing them frees. What is kept
+to make builds faster (unpacked trees, decoded packages, then .debs, which locks
+may need) is bounded by --keep-builds, what was not used for longest first.`,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
+			quota, err := job.ParseSize(keep)
+			if err != nil {
+				return a.Usage(err)
+			}
+			bound, err := job.ParseSize(builds)
+			if err != nil {
+				return a.Usage(err)
+			}
+			if dry {
+				fates, err := s.Cache.Fates(ctx, quota)
+				if err != nil {
+					return err
+				}
+				return a.tellFates(fates)
+			}
+			freed, err := s.Cache.Prune(ctx, quota)
+			if err != nil {
+				return err
+			}
+			more, err := s.PruneBuilds(ctx, bound)
+			if err != nil {
+				return err
+			}
+			a.say("%s of images and %s of builds freed", view.Bytes(freed), view.Bytes(more))
+			return s.PruneTools(ctx)
+		}),
+	}
+	c.Flags().StringVar(&keep, "keep", "10G", "`size` that the images may have together")
+	c.Flags().StringVar(&builds, "keep-builds", job.FormatSize(kept.Limit), "`size` that what builds use again may have together")
+	c.Flags().BoolVar(&dry, "dry-run", false, "only say of each image whether it would go, and why")
+	return c
+}
+
+// tellFates says of each image what keeping it is worth, and whether it goes.
+func (a *Shell) tellFates(fates []cache.Fate) error {
+	if *a.JSON {
+		return a.print(fates)
+	}
+	t := view.Rows(a.Out, "key", "goes", "frees", "to make again", "requests in 1000", "used", "why", "asked for")
+	for _, f := range fates {
+		goes := "no"
+		if f.Evict {
+			goes = "yes"
+		}
+		t.AppendRow(table.Row{f.Entry.Key.Short(), goes, view.Bytes(f.Bytes), fmt.Sprintf("%.1f s", f.Seconds), fmt.Sprintf("%.2f", f.Rate),
+			view.Ago(f.Entry.Used), f.Why, view.Cut(strings.Join(f.Entry.Wanted, " "), 30)})
+	}
+	t.Render()
+	return nil
+}
+
+func newVerify(a *Shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [KEY...]", Short: "Read images again and compare them with their digests", ValidArgsFunction: a.Complete,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			all, err := s.Cache.List(ctx)
+			if err != nil {
+				return err
+			}
+			bad, seen := 0, 0
+			for _, e := range all {
+				if !selected(e, args) {
+					continue
+				}
+				seen++
+				if err := s.Verify(ctx, e.Key); err != nil {
+					bad++
+					fmt.Fprintf(a.Err, "ore: image %s: %v: build it again\n", e.Key.Short(), err)
+					continue
+				}
+				a.say("%s ok", e.Key.Short())
+			}
+			if seen == 0 && len(args) > 0 {
+				return fmt.Errorf("verify %s: no image begins so: see 'ore images ls'", strings.Join(args, " "))
+			}
+			if bad > 0 {
+				return a.Exit(1)
+			}
+			return nil
+		}),
+	}
+}
+
+func selected(e cache.Entry, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(string(e.Key), p) {
+			return true
+		}
+	}
+	return len(prefixes) == 0
+}
+
+func newExport(a *Shell) *cobra.Command {
+	var format, size string
+	c := &cobra.Command{
+		Use: "export KEY FILE", Short: "Write an image as tar, OCI layout, ext4, qcow2 or vmdk",
+		Long: `Write an image for other programs: a tar archive, an OCI image layout (for skopeo,
+podman and registries), or the file system of a disk as ext4, qcow2 or vmdk. A disk
+has no boot loader and no kernel: it is started with a kernel of its host's.`,
+		Example:           "  ore images export 1f0c32 blast.qcow2\n  ore images export 1f0c32 blast-oci --format oci",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.Complete,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			to := export.Target{Path: args[1]}
+			var err error
+			if to.Format, err = export.ParseFormat(format, args[1]); err != nil {
+				return a.Usage(err)
+			}
+			if size != "" {
+				if to.Size, err = job.ParseSize(size); err != nil {
+					return a.Usage(err)
+				}
+			}
+			if _, err := os.Stat(args[1]); err == nil {
+				return fmt.Errorf("export %s: it exists already: remove it or choose another name", args[1])
+			}
+			m, err := find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			return s.Export(ctx, m, to)
+		}),
+	}
+	c.Flags().StringVar(&format, "format", "", "tar, oci, ext4, qcow2, vmdk; default: by the file's ending")
+	c.Flags().StringVar(&size, "size", "", "`size` of a disk's file system; default: its content and a quarter more")
+	return c
+}
