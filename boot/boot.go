@@ -14,7 +14,7 @@ import (
 
 // format is part of the name of each initramfs: it changes when their content
 // does for the same input.
-const format = "2"
+const format = "3"
 
 // Config is what boot works with. All fields but UML and InitDigest are needed.
 type Config struct {
@@ -88,6 +88,9 @@ func UML(ctx context.Context, c Config) (*Boot, error) {
 	if b.Kernel.Version, b.modules, err = moduleFolder(tree, "usr/lib/uml/modules"); err != nil {
 		return nil, fmt.Errorf("boot: %s: %w", tree.Packages[0], err)
 	}
+	if err := b.kernel(); err != nil {
+		return nil, err
+	}
 	return b, b.initrd(umlModules())
 }
 
@@ -110,6 +113,9 @@ func QEMU(ctx context.Context, c Config, kernelPackage string) (*Boot, error) {
 		if strings.HasSuffix(p.Name, b.Kernel.Version) {
 			b.Kernel.Package = p // the package itself, where tree was asked for by a metapackage
 		}
+	}
+	if err := b.kernel(); err != nil {
+		return nil, err
 	}
 	if err := b.vmlinux(); err != nil {
 		return nil, err
@@ -144,7 +150,7 @@ func (b *Boot) made(kind, suffix string, words ...string) string {
 // vmlinux finds or makes the kernel's ELF file.
 func (b *Boot) vmlinux() error {
 	path := b.made("vmlinux", "")
-	err := whole(path, func(f *os.File) error {
+	err := b.make(path, func(f *os.File) error {
 		image, err := os.Open(b.Kernel.Path)
 		if err != nil {
 			return err
@@ -180,7 +186,7 @@ func (b *Boot) initrd(list []wanted) error {
 		words = append(words, fmt.Sprint(w.name, w.needed))
 	}
 	b.Initrd = b.made("initrd", ".cpio", words...)
-	err := whole(b.Initrd, func(f *os.File) error {
+	err := b.make(b.Initrd, func(f *os.File) error {
 		all, err := findModules(b.modules)
 		if err != nil {
 			return err

@@ -41,13 +41,16 @@
 // # What is known of the bytes that machines boot
 //
 // A package is compared with its digest in the archive's signed index when it
-// is unpacked. What is made of it (initramfs, vmlinux, modules, disk) is made by
-// this program from that tree, and flushed to the disk before it has a name.
-// Neither the tree nor what was made is read and hashed again at each start,
-// which would cost more than the start: they lie in a folder that only its owner
-// writes to, and who can write there can exchange ore's other state as well.
-// This is less than what images have, whose layers package image compares with
-// their digests before machines get them.
+// is unpacked. What is made of it (initramfs, vmlinux, modules) is made by this
+// program from that tree. Of these files and of the kernel itself the digests are
+// recorded, each with a stamp of inode, size and change time, as package image
+// does for layers. Before each start the stamps are compared, which takes
+// microseconds; a file whose stamp is another is read and hashed, and is not
+// booted if its digest is another too.
+//
+// The records lie in the same folder, which only its owner writes to: they tell
+// of accidents and of programs that write where they should not, and not of
+// somebody who is that owner. A disk's master is not looked at; it is empty.
 //
 // All that is kept is named by the digest of what it was made from, and
 // appears whole: files are written without a name (O_TMPFILE) and linked.

@@ -19,7 +19,7 @@ import (
 // second or so for a distribution's kernel.
 func (b *Boot) Modules(ctx context.Context) (string, error) {
 	image := b.made("modules", ".squashfs")
-	err := whole(image, func(f *os.File) error {
+	err := b.make(image, func(f *os.File) error {
 		var indexes string
 		if _, err := os.Stat(filepath.Join(b.modules, "modules.dep")); errors.Is(err, fs.ErrNotExist) {
 			dir, err := os.MkdirTemp("", "ore-depmod-")
