@@ -19,6 +19,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/exact"
 	"ore/install/sandbox"
 )
 
@@ -34,9 +35,10 @@ const (
 
 // errand is what such a process is told.
 type errand struct {
-	Dir     string
-	Tier    sandbox.Tier
-	Request Request
+	Dir         string
+	Tier        sandbox.Tier
+	Environment ore.Environment
+	First       ore.Environment // built before, to start from; without packages there is none
 }
 
 // noDebs is a fetcher for builds all of whose packages have been decoded.
@@ -60,9 +62,26 @@ func runErrand(in io.Reader, out io.Writer) error {
 		Dir: e.Dir, Store: store, Debs: noDebs{}, Tier: e.Tier, Args: []string{workerWord}, Options: testOptions,
 		Watch: func(e ore.Event) { fmt.Fprintln(os.Stderr, e.Stage, e.Text) },
 	}
-	m, err := b.Build(context.Background(), e.Request)
+	r := Request{Environment: e.Environment, Started: func(exact.Memory) { fmt.Fprintln(os.Stderr, "started from the first") }}
+	if len(e.First.Packages) > 0 {
+		first, err := b.Build(context.Background(), Request{Environment: e.First})
+		if err != nil {
+			return err
+		}
+		r.From = &first
+	}
+	m, err := b.Build(context.Background(), r)
 	if err != nil {
 		return err
+	}
+	if r.From != nil { // once more, with what was kept: trees of layers, steps
+		again, err := b.Build(context.Background(), r)
+		if err != nil {
+			return err
+		}
+		if again.Digest() != m.Digest() {
+			return fmt.Errorf("with what was kept the tree is %s, before %s", again.Tree, m.Tree)
+		}
 	}
 	_, err = out.Write(m.Encode())
 	return err
@@ -172,7 +191,7 @@ func oneTree(t *testing.T, packages ...string) image.Manifest {
 		uid  int
 	}{{sandbox.Root, 0}, {sandbox.SubIDs, subIDUser(t)}, {sandbox.Single, withoutSubIDs}} {
 		t.Run(string(c.tier), func(t *testing.T) {
-			got := buildAs(t, c.uid, errand{Tier: c.tier, Request: Request{Environment: env}}, dir)
+			got := buildAs(t, c.uid, errand{Tier: c.tier, Environment: env}, dir)
 			if got.Tree != want.Tree {
 				t.Errorf("tree %s, as root %s", got.Tree.Short(), want.Tree.Short())
 			}
@@ -189,6 +208,46 @@ func oneTree(t *testing.T, packages ...string) image.Manifest {
 	return want
 }
 
+// Whoever builds may start from another image, and from what steps did before:
+// the tree is the same. One of the packages that come changes the numbers of
+// those that stay, and a step makes what ordinary users cannot.
+func TestStartInEveryTier(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("this test becomes several users: run it as root")
+	}
+	dir := testDir(t)
+	first, _ := lock(t, "bookworm", "dbus", "iputils-ping", "less")
+	env, a := lock(t, "bookworm", "dbus", "iputils-ping", "openssh-client")
+	env.Steps = []ore.Step{
+		{Name: "own", Run: "mkdir /opt/x; ln -s x /opt/link; mkfifo /opt/pipe; chown 7:8 /opt/x; chown -h 9:10 /opt/link /opt/pipe"},
+		{Name: "see", Needs: []string{"own"}, Run: `test "$(stat -c %u:%g /opt/link /opt/x | xargs)" = "9:10 7:8"; cp -a /opt/link /opt/x/`},
+	}
+	b := builder(t, dir, a)
+	for _, e := range []ore.Environment{first, env} {
+		if _, err := b.Build(t.Context(), Request{Environment: e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := b.Build(t.Context(), Request{Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		tier sandbox.Tier
+		uid  int
+	}{{sandbox.Root, 0}, {sandbox.SubIDs, subIDUser(t)}, {sandbox.Single, withoutSubIDs}} {
+		t.Run(string(c.tier), func(t *testing.T) {
+			got := buildAs(t, c.uid, errand{Tier: c.tier, Environment: env, First: first}, dir)
+			if got.Tree != want.Tree || len(got.Capabilities) != len(want.Capabilities) {
+				t.Errorf("tree %s, from nothing %s; capabilities %v", got.Tree.Short(), want.Tree.Short(), got.Capabilities)
+			}
+			if len(got.Layers) != 4 {
+				t.Errorf("%d layers: it did not start from the first image", len(got.Layers))
+			}
+		})
+	}
+}
+
 // A build whose process is killed leaves no process, and its folder goes when
 // the next build begins.
 func TestKilledBuild(t *testing.T) {
@@ -198,7 +257,7 @@ func TestKilledBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := json.Marshal(errand{Dir: b.Dir, Tier: sandbox.Root, Request: Request{Environment: env}})
+	in, err := json.Marshal(errand{Dir: b.Dir, Tier: sandbox.Root, Environment: env})
 	if err != nil {
 		t.Fatal(err)
 	}
