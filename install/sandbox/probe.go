@@ -71,6 +71,11 @@ func probe(ctx context.Context, tier Tier, dir string) error {
 	return err
 }
 
+// probePlace is where the program of a probe sees the tree that is tried: a folder
+// that every host has and no program needs. The tree's own path may lead through
+// what a Run hides, as /dev/shm is.
+const probePlace = "/etc"
+
 // probeInside is the worker of a probe. The tree is the host itself, bound to
 // another place, so that this very executable can run in it.
 func probeInside() error {
@@ -100,9 +105,12 @@ func probeInside() error {
 		return err
 	}
 	file := filepath.Join(path["merged"], "file")
+	if err := unix.Mount(path["merged"], filepath.Join(path["host"], probePlace), "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind the tree: %w", err)
+	}
 	err = s.Run(context.Background(), Command{
 		Root: path["host"], Args: []string{self},
-		Env:    []string{roleVariable + "=" + roleProbed, probeVariable + "=" + file},
+		Env:    []string{roleVariable + "=" + roleProbed, probeVariable + "=" + filepath.Join(probePlace, "file")},
 		Stderr: os.Stderr,
 	})
 	if err != nil {

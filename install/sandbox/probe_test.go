@@ -50,6 +50,14 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A tree below a folder that a Run hides from its programs works as well.
+func TestProbeInHiddenFolder(t *testing.T) {
+	out := personally(t, Root, "probe", folderIn(t, Root, "/dev/shm"))
+	if !strings.Contains(out, "root true \n") || !strings.Contains(out, "best root ") {
+		t.Errorf("got:\n%s", out)
+	}
+}
+
 func workOwned(s *Sandbox, dir string) error {
 	sub := filepath.Join(dir, "lower", "sub")
 	if err := os.MkdirAll(sub, 0o755); err != nil {
