@@ -46,6 +46,16 @@ type refusal struct{ why string }
 // Error says it.
 func (r *refusal) Error() string { return "start from another image: " + r.why }
 
+// orRefuse makes a refusal of a script that failed in a build that starts from
+// another image: in one from the base it may do its work.
+func (w *worker) orRefuse(err error) error {
+	var failed *sandbox.ExitError
+	if w.From != nil && errors.As(err, &failed) {
+		return &refusal{err.Error()}
+	}
+	return err
+}
+
 // startFrom prepares the start from another image, if that is asked for.
 func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) {
 	if r.From == nil {

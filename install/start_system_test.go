@@ -15,6 +15,7 @@ import (
 
 	"ore/install/dpkg"
 	"ore/install/exact"
+	"ore/install/sandbox"
 )
 
 // pool is what sets are drawn from: programs and libraries of research jobs,
@@ -180,4 +181,8 @@ func blame(t *testing.T, old listed, name string, learnt exact.Memory) {
 		v.Package, v.Leaves = path.Base(spec), append(v.Leaves, name)
 		learnt[d] = v
 	}
+}
+
+func TestStartInEveryTier(t *testing.T) {
+	startInTiers(t, sandbox.Root, sandbox.SubIDs, sandbox.Single)
 }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -126,8 +127,8 @@ func TestStartFromAnotherImage(t *testing.T) {
 // What is not known to leave no trace is not removed: the build starts from the
 // base. Memory can change that in both directions.
 func TestRefusal(t *testing.T) {
-	a := try(t, testDir(t), []string{"munge"}, []string{"hello"}, nil)
-	if !strings.Contains(a.refused, "munge") || a.relied != nil {
+	a := try(t, testDir(t), []string{"sudo"}, []string{"hello"}, nil)
+	if !strings.Contains(a.refused, "sudo") || a.relied != nil {
 		t.Errorf("refused: %q", a.refused)
 	}
 	have, debs := lock(t, "bookworm", "hello", "ed")
@@ -155,6 +156,27 @@ func TestRefusal(t *testing.T) {
 	m.Environment.Files = want.Files
 	if why, err := b.Usable(t.Context(), m, want, nil); err != nil || why == "" {
 		t.Errorf("an image with files is usable: %v", err)
+	}
+}
+
+// A script that fails when its package goes is no reason for a build to fail.
+func TestFailingRemoval(t *testing.T) {
+	have, debs := lock(t, "bookworm", "hello", "sudo")
+	want, _ := lock(t, "bookworm", "hello")
+	b := builder(t, testDir(t), debs)
+	m, err := b.Build(t.Context(), Request{Environment: have})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// sudo refuses to go where root has no password.
+	r := Request{Environment: want, From: &m, Try: true}
+	var no *refusal
+	if _, err := b.Build(t.Context(), r); !errors.As(err, &no) || !strings.Contains(no.why, "sudo") {
+		t.Errorf("trying it: %v", err)
+	}
+	r.Try = false
+	if _, err := b.Build(t.Context(), r); err != nil {
+		t.Error(err)
 	}
 }
 

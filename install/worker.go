@@ -128,7 +128,7 @@ func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*lay
 		return nil, err
 	}
 	if err := w.packages(ctx, l, s); err != nil {
-		return nil, err
+		return nil, w.orRefuse(err)
 	}
 	if err := w.files(ctx, s); err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ var programs = map[string]bool{"bin": true, "sbin": true, "usr/bin": true, "usr/
 // shared are folders that so many packages have files in that naming one of
 // them says nothing.
 var shared = map[string]bool{
-	"/usr/lib/python3": true, "/usr/share/doc": true, "/usr/share/man": true, "/usr/share/info": true, "/usr/share/locale": true,
+	"/usr/lib/python3": true, "/usr/lib/python3/dist-packages": true, "/usr/share/doc": true, "/usr/share/man": true, "/usr/share/info": true, "/usr/share/locale": true,
 	"/usr/lib/x86_64-linux-gnu": true, "/usr/local/bin": true, "/usr/share/lintian": true, "/var/lib/dpkg": true,
 	"/etc/alternatives": true, "/etc/default": true, "/etc/init": true, "/etc/init.d": true,
 }
