@@ -172,13 +172,22 @@ func (c cluster) start(t testing.TB, ids ...guest.Identity) []*machine {
 }
 
 func (c cluster) startOne(t testing.TB, id guest.Identity, network *os.File) *machine {
-	token := make([]byte, 16)
-	rand.Read(token)
-	id.Token, id.Layers, id.Size = hex.EncodeToString(token), len(c.layers), max(id.Size, 1)
-	extra, err := id.Archive()
+	m, err := c.boot(t, id, network)
 	if err != nil {
 		t.Error(err)
 		return nil
+	}
+	return m
+}
+
+// boot starts a machine and waits for its greeting.
+func (c cluster) boot(t testing.TB, id guest.Identity, network *os.File) (*machine, error) {
+	token := make([]byte, 16)
+	rand.Read(token)
+	id.Token, id.Layers, id.Size = hex.EncodeToString(token), len(c.layers)-len(id.Mounts), max(id.Size, 1)
+	extra, err := id.Archive()
+	if err != nil {
+		return nil, err
 	}
 	dir := t.TempDir()
 	m := &machine{console: new(console)}
@@ -195,8 +204,7 @@ func (c cluster) startOne(t testing.TB, id guest.Identity, network *os.File) *ma
 	v, err := c.hypervisor.Start(life, config)
 	if err != nil {
 		end()
-		t.Error(err)
-		return nil
+		return nil, err
 	}
 	t.Cleanup(func() {
 		end()
@@ -210,12 +218,11 @@ func (c cluster) startOne(t testing.TB, id guest.Identity, network *os.File) *ma
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	if m.Conn, err = guest.Accept(ctx, v.Home(), guest.Want{Token: id.Token}); err != nil {
-		t.Error(err)
-		return nil
+		return nil, err
 	}
 	m.ready = time.Since(begin)
 	t.Cleanup(func() { m.Close() })
-	return m
+	return m, nil
 }
 
 // umlPath is where Debian's package user-mode-linux has the kernel.

@@ -90,6 +90,7 @@ func TestMachineInQEMU(t *testing.T) {
 		hypervisor: qemu.New(qemu.Config{Program: "/usr/bin/qemu-system-x86_64"}),
 		kernel:     found[0], initrd: pack(t, dir, tree), memory: 256 << 20, layers: []string{busybox(t, dir)},
 	}
+	t.Run("mounts", func(t *testing.T) { c.testMounts(t, dir) })
 	m := c.start(t, guest.Identity{Name: "m0", Hosts: []guest.Host{{Name: "m0", IP: "10.86.0.2"}, {Name: "m1", IP: "10.86.0.3"}}})[0]
 	t.Logf("ready after %v: %v", m.ready, m.Hello())
 	m.testAll(t)

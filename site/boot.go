@@ -13,6 +13,7 @@ import (
 	"ore"
 	"ore/boot"
 	"ore/cluster"
+	"ore/job"
 	"ore/node"
 )
 
@@ -73,7 +74,7 @@ func (s *Site) choose(ctx context.Context, r cluster.Reservation) (string, error
 		return "", fmt.Errorf("environment: kernel %s: User Mode Linux is a kernel of its own: leave the kernel out, or use hypervisor: qemu", r.Kernel)
 	case h != "auto":
 		return h, nil
-	case r.Machines.CPUs > 1 || r.Kernel != "":
+	case r.Machines.CPUs > 1 || r.Kernel != "" || r.Mounts > job.SureMounts:
 		return "qemu", nil
 	default:
 		return "uml", nil

@@ -19,20 +19,7 @@ import (
 // where on the host each content is. Contents that stand in the job file are
 // kept as blobs, so that a lock can be built without it.
 func (s *Site) lockFiles(ctx context.Context, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
-	l := &locker{store: s.Cache.Store, memo: inputs.MemoOf(s.inputsDir())}
-	err := l.lock(ctx, files)
-	return l.files, l.sources, err
-}
-
-// lockFiles locks files without a memo.
-func lockFiles(ctx context.Context, store *image.Store, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
-	l := &locker{store: store}
-	err := l.lock(ctx, files)
-	return l.files, l.sources, err
-}
-
-func (l *locker) lock(ctx context.Context, files []ore.File) error {
-	l.sources = map[ore.Digest]string{}
+	l := &locker{store: s.Cache.Store, memo: inputs.MemoOf(s.inputsDir()), sources: map[ore.Digest]string{}}
 	for _, f := range files {
 		var err error
 		if f.Source == "" {
@@ -41,10 +28,10 @@ func (l *locker) lock(ctx context.Context, files []ore.File) error {
 			err = l.source(f)
 		}
 		if err != nil {
-			return fmt.Errorf("file %s: %w", f.Path, err)
+			return nil, nil, fmt.Errorf("file %s: %w", f.Path, err)
 		}
 	}
-	return nil
+	return l.files, l.sources, nil
 }
 
 type locker struct {

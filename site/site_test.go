@@ -14,6 +14,7 @@ import (
 	"ore/cluster"
 	"ore/node"
 	"ore/plan"
+	"ore/site/inputs"
 )
 
 func newSite(t *testing.T) *Site {
@@ -68,7 +69,7 @@ func TestLockFiles(t *testing.T) {
 	if err := os.Symlink("d/f", filepath.Join(src, "l")); err != nil {
 		t.Fatal(err)
 	}
-	files, sources, err := lockFiles(t.Context(), s.Cache.Store, []ore.File{
+	files, sources, err := s.lockFiles(t.Context(), []ore.File{
 		{Path: "/etc/motd", Content: []byte("hello")}, {Path: "/opt/s", Source: src},
 	})
 	if err != nil {
@@ -98,17 +99,46 @@ func TestLockFiles(t *testing.T) {
 	}
 }
 
+// A source that looks as it did when it was read is not read again: what was
+// found then is taken, here something that reading would not find.
+func TestSourcesAreReadOnce(t *testing.T) {
+	s := newSite(t)
+	const old = "/etc/passwd" // whatever is long settled
+	lock := func() ore.LockedFile {
+		t.Helper()
+		files, _, err := s.lockFiles(t.Context(), []ore.File{{Path: "/x", Source: old, Mode: 0o600}})
+		if err != nil || len(files) != 1 || files[0].Path != "/x" || files[0].Mode != 0o100600 {
+			t.Fatalf("%+v, %v", files, err)
+		}
+		return files[0]
+	}
+	want, _, err := hashFile(old)
+	if got := lock(); err != nil || got.Digest != want {
+		t.Errorf("%s, %v; want %s", got.Digest, err, want)
+	}
+	list, err := inputs.Look(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := ore.DigestOf([]byte("remembered"))
+	inputs.MemoOf(s.inputsDir()).Keep(sourceFiles, list, list, []ore.LockedFile{{Path: ".", Mode: 0o100644, Digest: mark}})
+	if got := lock(); got.Digest != mark {
+		t.Errorf("%s was read again", old)
+	}
+}
+
 func TestChooseHypervisor(t *testing.T) {
 	s := &Site{}
 	for _, c := range []struct {
 		hypervisor, kernel string
-		cpus               int
+		cpus, mounts       int
 		want               string
 	}{
-		{"auto", "", 1, "uml"}, {"auto", "", 2, "qemu"}, {"auto", "linux-image-amd64", 1, "qemu"}, {"qemu", "", 1, "qemu"},
-		{"uml", "", 1, "uml"}, {"uml", "", 2, ""}, {"uml", "linux-image-amd64", 1, ""},
+		{"auto", "", 1, 0, "uml"}, {"auto", "", 2, 0, "qemu"}, {"auto", "linux-image-amd64", 1, 0, "qemu"}, {"qemu", "", 1, 0, "qemu"},
+		{"uml", "", 1, 0, "uml"}, {"uml", "", 2, 0, ""}, {"uml", "linux-image-amd64", 1, 0, ""},
+		{"auto", "", 1, 1, "uml"}, {"auto", "", 1, 2, "qemu"}, {"uml", "", 1, 2, "uml"},
 	} {
-		got, err := s.choose(t.Context(), cluster.Reservation{Kernel: c.kernel, Machines: ore.Machines{
+		got, err := s.choose(t.Context(), cluster.Reservation{Kernel: c.kernel, Mounts: c.mounts, Machines: ore.Machines{
 			Hypervisor: c.hypervisor, Resources: ore.Resources{CPUs: c.cpus}}})
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%+v: %q, %v", c, got, err)

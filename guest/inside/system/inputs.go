@@ -48,7 +48,10 @@ func mountInput(device string, in guest.Mount) error {
 		return err
 	}
 	// The file keeps its file system.
-	return unix.Unmount(m.target, unix.MNT_DETACH)
+	if err := unix.Unmount(m.target, unix.MNT_DETACH); err != nil {
+		return err
+	}
+	return os.Remove(m.target)
 }
 
 // makeFile makes an empty file to mount another over, unless one is there.
