@@ -157,6 +157,13 @@ func (c *Cache) Find(ctx context.Context, key ore.Key) (image.Manifest, error) {
 	return m, err
 }
 
+// Signature returns who signed the image of key; the zero Signature if nobody
+// did.
+func (c *Cache) Signature(ctx context.Context, key ore.Key) (image.Signature, error) {
+	_, s, err := c.find(ctx, key)
+	return s, err
+}
+
 func (c *Cache) find(ctx context.Context, key ore.Key) (image.Manifest, image.Signature, error) {
 	var d string
 	var s image.Signature

@@ -9,8 +9,9 @@
 //	tag KEY       an OCI image, as "ore images export --format oci" writes it:
 //	              tar+zstd layers, for podman, docker, skopeo
 //	tag KEY.ore   an artifact (artifactType application/vnd.ore.image.v1+json)
-//	              whose layers are the image's manifest, its signatures and its
-//	              squashfs layers, which machines mount as they are
+//	              whose layers are the image's manifest, its signatures, its bill
+//	              of materials (SPDX) and its squashfs layers, which machines
+//	              mount as they are
 //
 // KEY is the environment's key, 64 hexadecimal digits. The artifact's subject is
 // the OCI image, so that tools list it as a referrer. Its annotations have the

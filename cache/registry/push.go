@@ -17,6 +17,7 @@ import (
 	"ore"
 	"ore/image"
 	"ore/image/export"
+	"ore/image/sbom"
 )
 
 // Push sends the image m, whose layers are in s, in both forms. What the
@@ -48,10 +49,14 @@ func (r *Remote) push(ctx context.Context, s *image.Store, m image.Manifest, sig
 	if err := r.pushBytes(ctx, a.Config, ocispec.DescriptorEmptyJSON.Data); err != nil {
 		return err
 	}
+	materials, err := sbom.SPDX(m)
+	if err != nil {
+		return err
+	}
 	small := []struct {
 		mediaType string
 		bytes     []byte
-	}{{typeManifest, m.Encode()}, {typeSignatures, signatures}}
+	}{{typeManifest, m.Encode()}, {typeSignatures, signatures}, {typeMaterials, materials}}
 	for _, b := range small {
 		if b.bytes == nil {
 			continue

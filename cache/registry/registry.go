@@ -34,6 +34,7 @@ const (
 	typeManifest   = "application/vnd.ore.manifest.v1+json"
 	typeSignatures = "application/vnd.ore.signatures.v1+json"
 	typeLayer      = "application/vnd.ore.layer.v1.squashfs"
+	typeMaterials  = "application/spdx+json"
 )
 
 // Annotations of the artifact.

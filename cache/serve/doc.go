@@ -12,7 +12,6 @@
 //	serve/cert.pem, key.pem       the server's own certificate
 //	serve/uploads/                unfinished uploads; emptied at each start
 //	serve/derived/                chunk lists and patches; may be deleted
-//	.../signatures/DIGEST.json    of each namespace: signatures beside manifests
 //
 // # Isolation
 //

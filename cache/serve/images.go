@@ -83,8 +83,8 @@ func (s *Server) find(r *request) error {
 	h.Set(wire.HeaderManifest, string(ore.DigestOf(text)))
 	h.Set(wire.HeaderNamespace, p.name)
 	h.Set(wire.HeaderSize, strconv.Itoa(len(text)))
-	if sig, err := p.signature(ore.DigestOf(text)); err == nil {
-		h.Set(wire.HeaderSignature, base64.StdEncoding.EncodeToString(sig))
+	if err := p.sign(r.Context(), h, key); err != nil {
+		return err
 	}
 	if err := p.Touch(r.Context(), key); err != nil {
 		return err
@@ -196,9 +196,6 @@ func (s *Server) register(r *request) error {
 		return err
 	}
 	p.listed(m)
-	if err := p.keepSignature(d, reg.Signature); err != nil {
-		return err
-	}
 	_ = s.leases.release(leaseKey{p.name, m.Key}, "") // whoever waits can fetch it
 	s.ahead(p, m, r.client)
 	return r.answer(wire.Registered{Manifest: d})
@@ -255,8 +252,7 @@ func (s *Server) forget(r *request) error {
 	if err != nil {
 		return err
 	}
-	m, err := p.Find(r.Context(), key)
-	if err != nil {
+	if _, err := p.Find(r.Context(), key); err != nil {
 		return err
 	}
 	if _, err := p.Forget(r.Context(), key); errors.Is(err, cache.ErrInUse) {
@@ -264,24 +260,19 @@ func (s *Server) forget(r *request) error {
 	} else if err != nil {
 		return err
 	}
-	_ = os.Remove(p.signaturePath(m.Digest())) // of no use alone, and no harm
 	return r.answer(struct{}{})
 }
 
-func (p *space) signaturePath(d ore.Digest) string {
-	return filepath.Join(p.Dir(), "signatures", d.Hex()+".json")
-}
-
-func (p *space) signature(d ore.Digest) ([]byte, error) { return os.ReadFile(p.signaturePath(d)) }
-
-// keepSignature keeps a signature as it was given.
-func (p *space) keepSignature(d ore.Digest, s image.Signature) error {
-	if s.Key == "" {
-		return nil
+// sign puts the signature of an image into the header of an answer.
+func (p *space) sign(ctx context.Context, h http.Header, key ore.Key) error {
+	sig, err := p.Signature(ctx, key)
+	if err != nil || sig.Key == "" {
+		return err
 	}
-	b, err := json.Marshal(s)
+	b, err := json.Marshal(sig)
 	if err != nil {
 		return err
 	}
-	return writeFile(p.signaturePath(d), b, 0o644)
+	h.Set(wire.HeaderSignature, base64.StdEncoding.EncodeToString(b))
+	return nil
 }

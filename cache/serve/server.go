@@ -244,7 +244,7 @@ func (s *Server) space(ctx context.Context, name string) (*space, error) {
 	if name != wire.Shared {
 		dir = filepath.Join(dir, "namespaces", name)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "signatures"), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open namespace %s: %w", name, err)
 	}
 	c, err := s.Cache.Open(ctx, dir)

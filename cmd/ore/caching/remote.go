@@ -14,11 +14,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/cache/registry"
 	"ore/cache/serve/client"
 	"ore/cache/serve/wire"
 	"ore/image"
 	"ore/job"
 	"ore/site"
+	elsewhere "ore/site/remote"
 )
 
 // Names of environment variables that say which cache is used, and by whom.
@@ -100,19 +102,27 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 		if err != nil {
 			return err
 		}
+		if strings.HasPrefix(r.url, registry.Scheme) || strings.HasPrefix(r.url, registry.SchemePlain) {
+			o, err := elsewhere.Open(elsewhere.Address{URL: r.url}, elsewhere.Local{Store: s.Cache.Store})
+			if err != nil {
+				return a.Usage(err)
+			}
+			return f(ctx, both{site: s, registry: o}, args)
+		}
 		c, err := r.open(a, dirs.Cache)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		return f(ctx, both{s, c}, args)
+		return f(ctx, both{site: s, cache: c}, args)
 	}
 }
 
 // both are the two ends between which images go.
 type both struct {
-	site  *site.Site
-	cache *client.Client
+	site     *site.Site
+	cache    *client.Client   // a served cache, or
+	registry *elsewhere.Cache // an OCI registry
 }
 
 func newCacheList(a *Shell) *cobra.Command {
@@ -169,6 +179,9 @@ func newCachePush(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "push KEY", Short: "Give an image of this host to a cache", Args: cobra.ExactArgs(1), ValidArgsFunction: a.Complete,
+		Long: `Give an image of this host to a cache. An OCI registry (--cache oci://HOST/REPOSITORY)
+gets it twice: as layers of tar, tagged with its key, for podman, docker and
+skopeo, and as ore's own layers, tagged with KEY.ore.`,
 		RunE: a.withBoth(&r, func(ctx context.Context, b both, args []string) error {
 			e, err := b.site.Cache.Match(ctx, args[0])
 			if err != nil {
@@ -178,7 +191,14 @@ func newCachePush(a *Shell) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return b.cache.Push(ctx, b.site.Cache.Store, client.Pushed{Manifest: m, BuildTime: e.BuildTime})
+			sig, err := b.site.Cache.Signature(ctx, e.Key)
+			if err != nil {
+				return err
+			}
+			if b.registry != nil {
+				return b.registry.Give(ctx, elsewhere.Image{Manifest: m, Signature: sig}, e.BuildTime)
+			}
+			return b.cache.Push(ctx, b.site.Cache.Store, client.Pushed{Manifest: m, Signature: sig, BuildTime: e.BuildTime})
 		}),
 	}
 	r.flags(c)
@@ -219,6 +239,9 @@ func (b both) match(ctx context.Context, prefix string) (ore.Key, error) {
 	if key, err := ore.ParseKey(prefix); err == nil {
 		return key, nil
 	}
+	if b.registry != nil {
+		return "", fmt.Errorf("image %q: a registry finds whole keys only: give all 64 digits, which are its tags", prefix)
+	}
 	all, err := b.cache.Images(ctx)
 	if err != nil {
 		return "", err
@@ -237,6 +260,9 @@ func (b both) match(ctx context.Context, prefix string) (ore.Key, error) {
 
 // pull fetches an image and lists it on this host.
 func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
+	if b.registry != nil {
+		return b.pullRegistry(ctx, key)
+	}
 	near, err := b.relatives(ctx, key)
 	if err != nil {
 		return client.Traffic{}, err
@@ -256,6 +282,21 @@ func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
 		return got, err
 	}
 	_, err = b.site.Cache.RegisterSigned(ctx, f.Manifest, f.Signature, time.Since(begun))
+	return got, err
+}
+
+// pullRegistry is pull from a registry.
+func (b both) pullRegistry(ctx context.Context, key ore.Key) (got client.Traffic, err error) {
+	found, err := b.registry.Find(ctx, key, nil)
+	if err != nil {
+		return got, err
+	}
+	begun := time.Now()
+	if got.Received, err = b.registry.Fetch(ctx, found.Manifest, nil); err != nil {
+		return got, err
+	}
+	got.Copied = found.Manifest.Size() - got.Received
+	_, err = b.site.Cache.RegisterSigned(ctx, found.Manifest, found.Signature, time.Since(begun))
 	return got, err
 }
 

@@ -15,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore/cache"
+	"ore/cluster/results"
 	"ore/cmd/ore/view"
 	"ore/image"
 	"ore/image/export"
+	"ore/image/sbom"
 	"ore/install/kept"
 	"ore/job"
 	"ore/site"
@@ -44,7 +46,7 @@ func Command(a *Shell) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newList(a), newShow(a), newRemove(a), newPrune(a), newVerify(a), newExport(a), newPrepare(a), newRefresh(a))
+	c.AddCommand(newList(a), newShow(a), newRemove(a), newPrune(a), newVerify(a), newPin(a), newExport(a), newPrepare(a), newRefresh(a))
 	return c
 }
 
@@ -83,9 +85,9 @@ func newList(a *Shell) *cobra.Command {
 			if *a.JSON {
 				return a.print(all)
 			}
-			t := view.Rows(a.Out, "key", "base", "packages", "size", "own", "used", "uses", "asked for")
+			t := view.Rows(a.Out, "key", "base", "packages", "size", "own", "used", "uses", "state", "asked for")
 			for _, e := range all {
-				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, view.Bytes(e.Bytes), view.Bytes(e.Own), view.Ago(e.Used), e.Uses, view.Cut(strings.Join(e.Wanted, " "), 50)})
+				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, view.Bytes(e.Bytes), view.Bytes(e.Own), view.Ago(e.Used), e.Uses, state(e), view.Cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
 			return nil
@@ -216,7 +218,13 @@ func (a *Shell) tellFates(fates []cache.Fate) error {
 func newVerify(a *Shell) *cobra.Command {
 	return &cobra.Command{
 		Use: "verify [KEY...]", Short: "Read images again and compare them with their digests", ValidArgsFunction: a.Complete,
+		Long: `Read the layers of images again and compare them with their digests, and their
+manifests with their signatures. What does not match is moved away and its images
+are taken off the list, so that the next request builds them anew.`,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			if len(args) == 0 {
+				return a.verifyAll(ctx, s)
+			}
 			all, err := s.Cache.List(ctx)
 			if err != nil {
 				return err
@@ -245,6 +253,75 @@ func newVerify(a *Shell) *cobra.Command {
 	}
 }
 
+// verifyAll verifies all images.
+func (a *Shell) verifyAll(ctx context.Context, s *site.Site) error {
+	r, err := s.Cache.VerifyAll(ctx)
+	if err != nil {
+		return err
+	}
+	if *a.JSON {
+		if err := a.print(r); err != nil {
+			return err
+		}
+	} else {
+		for _, i := range r.Images {
+			if i.Err == nil {
+				a.say("%s ok", i.Entry.Key.Short())
+			}
+		}
+		a.say("%s read", view.Bytes(r.Bytes))
+	}
+	bad := r.Bad()
+	for _, i := range bad {
+		fmt.Fprintf(a.Err, "ore: image %s: %v: build it again\n", i.Entry.Key.Short(), i.Err)
+	}
+	if len(bad) > 0 {
+		return a.Exit(1)
+	}
+	return nil
+}
+
+func newPin(a *Shell) *cobra.Command {
+	off := false
+	c := &cobra.Command{
+		Use: "pin KEY...", Short: "Keep images whatever they are worth", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.Complete,
+		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			var errs []error
+			for _, arg := range args {
+				e, err := s.Cache.Match(ctx, arg)
+				if err == nil {
+					err = s.Cache.Pin(ctx, e.Key, !off)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		}),
+	}
+	c.Flags().BoolVar(&off, "off", false, "let them be removed again")
+	return c
+}
+
+// state says in a word or two what is special about an image.
+func state(e cache.Entry) string {
+	var words []string
+	if e.Pinned {
+		words = append(words, "pinned")
+	}
+	if n := len(e.Outdated); n > 0 {
+		words = append(words, fmt.Sprintf("%d newer", n))
+	}
+	return strings.Join(words, ", ")
+}
+
+// writeMaterials writes an image's bill of materials.
+func writeMaterials(m image.Manifest, path string) error {
+	b, err := sbom.SPDX(m)
+	if err != nil {
+		return err
+	}
+	return results.WriteWhole(path, b)
+}
+
 func selected(e cache.Entry, prefixes []string) bool {
 	for _, p := range prefixes {
 		if strings.HasPrefix(string(e.Key), p) {
@@ -257,17 +334,21 @@ func selected(e cache.Entry, prefixes []string) bool {
 func newExport(a *Shell) *cobra.Command {
 	var format, size string
 	c := &cobra.Command{
-		Use: "export KEY FILE", Short: "Write an image as tar, OCI layout, ext4, qcow2 or vmdk",
+		Use: "export KEY FILE", Short: "Write an image as tar, OCI layout, ext4, qcow2 or vmdk, or its bill of materials",
 		Long: `Write an image for other programs: a tar archive, an OCI image layout (for skopeo,
 podman and registries), or the file system of a disk as ext4, qcow2 or vmdk. A disk
-has no boot loader and no kernel: it is started with a kernel of its host's.`,
+has no boot loader and no kernel: it is started with a kernel of its host's. The
+format spdx (FILE.spdx.json) is not the image but the list of what is in it.`,
 		Example:           "  ore images export 1f0c32 blast.qcow2\n  ore images export 1f0c32 blast-oci --format oci",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.Complete,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
 			to := export.Target{Path: args[1]}
+			materials := format == "spdx" || format == "" && strings.HasSuffix(args[1], ".spdx.json")
 			var err error
-			if to.Format, err = export.ParseFormat(format, args[1]); err != nil {
+			if materials {
+				to.Format = export.Tar // none of it is written
+			} else if to.Format, err = export.ParseFormat(format, args[1]); err != nil {
 				return a.Usage(err)
 			}
 			if size != "" {
@@ -282,10 +363,13 @@ has no boot loader and no kernel: it is started with a kernel of its host's.`,
 			if err != nil {
 				return err
 			}
+			if materials {
+				return writeMaterials(m, args[1])
+			}
 			return s.Export(ctx, m, to)
 		}),
 	}
-	c.Flags().StringVar(&format, "format", "", "tar, oci, ext4, qcow2, vmdk; default: by the file's ending")
+	c.Flags().StringVar(&format, "format", "", "tar, oci, ext4, qcow2, vmdk, spdx; default: by the file's ending")
 	c.Flags().StringVar(&size, "size", "", "`size` of a disk's file system; default: its content and a quarter more")
 	return c
 }
