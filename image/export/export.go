@@ -76,7 +76,9 @@ func Write(ctx context.Context, s *image.Store, m image.Manifest, f Format, path
 }
 
 // Write writes image m, whose layers are in s. The result appears whole: after
-// an error, or when ctx ends, nothing is left. A file that exists is replaced;
+// an error, or when ctx ends, nothing is left. What a killed process leaves, of
+// a layout or where the file system has no files without a name, the next export
+// to the same path removes. A file that exists is replaced;
 // a folder is not, unless it is empty.
 func (t Target) Write(ctx context.Context, s *image.Store, m image.Manifest) error {
 	if err := t.write(ctx, s, m); err != nil {
@@ -85,7 +87,7 @@ func (t Target) Write(ctx context.Context, s *image.Store, m image.Manifest) err
 	return nil
 }
 
-func (t Target) write(ctx context.Context, s *image.Store, m image.Manifest) (err error) {
+func (t Target) write(ctx context.Context, s *image.Store, m image.Manifest) error {
 	if err := t.check(); err != nil {
 		return err
 	}
@@ -100,26 +102,37 @@ func (t Target) write(ctx context.Context, s *image.Store, m image.Manifest) (er
 	}
 	defer stack.close()
 	path := filepath.Clean(t.Path)
-	// The temporary folder stands beside the result, so that a rename is
-	// enough, and what is made in it has the permissions that the user's umask
-	// gives.
-	dir, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".part-")
+	if t.Format == OCI {
+		return t.placeLayout(ctx, path, stack)
+	}
+	return place(path, func(f *os.File) error {
+		var err error
+		if t.Format == Tar {
+			err = writeTar(ctx, f, stack)
+		} else {
+			err = t.writeDisk(ctx, f, stack)
+		}
+		if err != nil {
+			return err
+		}
+		return ctx.Err()
+	})
+}
+
+// placeLayout writes a layout, which is a folder at path as a whole.
+func (t Target) placeLayout(ctx context.Context, path string, s *stack) error {
+	dir, done, err := partFolder(path)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if rerr := os.RemoveAll(dir); err == nil && rerr != nil {
-			err = rerr
-		}
-	}()
 	part := filepath.Join(dir, "part")
-	if err := t.writePart(ctx, part, stack); err != nil {
-		return err
+	if err = writeOCI(ctx, part, s); err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(part, path)
 	}
-	return os.Rename(part, path)
+	return errors.Join(err, done())
 }
 
 // check finds what would fail only after all work was done.
@@ -143,26 +156,6 @@ func (t Target) check() error {
 	list, err := os.ReadDir(t.Path)
 	if err == nil && len(list) > 0 {
 		return errors.New("the folder is not empty: remove it or choose another name")
-	}
-	return err
-}
-
-// writePart writes the whole export to path, which does not exist.
-func (t Target) writePart(ctx context.Context, path string, s *stack) error {
-	if t.Format == OCI {
-		return writeOCI(ctx, path, s)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
-	if err != nil {
-		return err
-	}
-	if t.Format == Tar {
-		err = writeTar(ctx, f, s)
-	} else {
-		err = t.writeDisk(ctx, f, s)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
 	}
 	return err
 }

@@ -126,6 +126,77 @@ func checkLeft(t *testing.T, dir string, old bool) {
 	}
 }
 
+// TestKilled looks at what an export has in the folder while it is written: what
+// a process that is killed then would leave. A file has no name; the folder of a
+// layout is removed by the next export, but not while its maker is at work.
+func TestKilled(t *testing.T) {
+	s, m := built(t)
+	for _, f := range formats() {
+		dir := t.TempDir()
+		most := 0
+		look := looking{context.Background(), func() {
+			list, _ := os.ReadDir(dir)
+			most = max(most, len(list))
+		}}
+		if err := Write(look, s, m, f, filepath.Join(dir, "out")); err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]int{true: 1, false: 0}[f == OCI]; most != want {
+			t.Errorf("%s: %d entries while it is written, want %d", f, most, want)
+		}
+	}
+}
+
+// looking calls look each time somebody asks for the context's end.
+type looking struct {
+	context.Context
+	look func()
+}
+
+func (l looking) Err() error {
+	l.look()
+	return l.Context.Err()
+}
+
+func TestPlace(t *testing.T) {
+	for name, place := range map[string]func(string, func(*os.File) error) error{"without a name": place, "named": placeNamed} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		stale, other := filepath.Join(dir, partName(path)+"1"), filepath.Join(dir, partName(path)+"2")
+		for _, d := range []string{stale, other} {
+			if err := os.MkdirAll(filepath.Join(d, "part"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lock, err := lockFolder(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, content := range []string{"first", "second"} {
+			err := place(path, func(f *os.File) error {
+				_, err := f.WriteString(content)
+				return err
+			})
+			if got, _ := os.ReadFile(path); err != nil || string(got) != content {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		bad := errors.New("bad")
+		if err := place(path, func(*os.File) error { return bad }); !errors.Is(err, bad) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if list, _ := os.ReadDir(dir); len(list) != 2 {
+			t.Errorf("%s: left: %v", name, list)
+		}
+		if _, err := os.Stat(other); err != nil {
+			t.Errorf("%s: what somebody works on: %v", name, err)
+		}
+		if err := lock.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	s, m := built(t)
 	full := t.TempDir()
