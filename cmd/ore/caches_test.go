@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// with returns p with a variable more in the environment of its commands.
+func (p *person) with(variable string) *person {
+	q := *p
+	q.env = append(slices.Clip(p.env), variable)
+	return &q
+}
+
+// served starts a cache of p's and returns its address and the running server.
+func (p *person) served(t *testing.T) (address string, dir string, server *running) {
+	t.Helper()
+	dir = p.results(t)
+	server = p.begin(t, "cache", "serve", "--listen", "127.0.0.1:0", "--dir", dir)
+	server.saw(t, "#sha256:")
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	_, address, _ = strings.Cut(strings.TrimSpace(server.out.String()), " on ")
+	return address, dir, server
+}
+
+// Two users share a cache: what one has built the other fetches, and what is
+// fetched is the same; without the server all goes on.
+func TestCacheOfASite(t *testing.T) {
+	alice, bob := as(t, subIDs), as(t, oneID)
+	address, dir, server := alice.served(t)
+	token := func(name string, more ...string) string {
+		args := append([]string{"cache", "token", "add", name, "--namespace", "lab", "--dir", dir}, more...)
+		return "ORE_CACHE_TOKEN=" + strings.TrimSpace(alice.must(t, args...).out)
+	}
+	writer, reader := alice.with(token("alice", "--write")), bob.with(token("bob"))
+	made := writer.build(t, "-p", "figlet", "--cache", address, "--cache-push")
+	if o := writer.must(t, "cache", "ls", "--cache", address); !strings.Contains(o.out, made.Key.Short()) {
+		t.Fatalf("it is not in the cache: %v", o)
+	}
+	if o := reader.must(t, "plan", "-p", "figlet", "--cache", address); !strings.Contains(o.out, "way          fetched") {
+		t.Errorf("plan: %v", o)
+	}
+	o := reader.must(t, "run", "-p", "figlet", "--cache", address, "--results", bob.results(t), "--", "figlet", "-w", "40", "x")
+	if !strings.Contains(o.err, "pull") || strings.Contains(o.err, "configure") {
+		t.Errorf("it was not fetched: %v", o)
+	}
+	if !strings.Contains(o.out, "_") {
+		t.Errorf("what was fetched does not run: %v", o)
+	}
+	fetched := reader.build(t, "-p", "figlet", "--cache", address)
+	if fetched.Digest() != made.Digest() || fetched.Tree != made.Tree {
+		t.Errorf("fetched %s with tree %s, made %s with tree %s", fetched.Digest(), fetched.Tree, made.Digest(), made.Tree)
+	}
+	reader.refused(t, 125, []string{"may read only"}, "cache", "push", string(made.Key), "--cache", address)
+	stranger := bob.with("ORE_CACHE_TOKEN=ore_0000")
+	stranger.refused(t, 125, nil, "cache", "ls", "--cache", address)
+
+	server.signal(t, syscall.SIGKILL)
+	server.end(t)
+	bob.must(t, "images", "rm", string(made.Key))
+	alone := reader.build(t, "-p", "figlet", "--cache", address)
+	if alone.Tree != made.Tree {
+		t.Errorf("built alone it has tree %s, not %s", alone.Tree, made.Tree)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "serve")); err != nil {
+		t.Error(err)
+	}
+	again := alice.begin(t, "cache", "serve", "--listen", "127.0.0.1:0", "--dir", dir)
+	again.saw(t, "#sha256:")
+	again.signal(t, syscall.SIGTERM)
+	if o := again.end(t); o.code != 0 {
+		t.Errorf("the server after a kill: %v", o)
+	}
+	bob.must(t, "images", "rm", string(made.Key))
+	alice.must(t, "images", "rm", string(made.Key))
+}
