@@ -2,8 +2,10 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +15,7 @@ import (
 	"ore/install/sandbox"
 	"ore/job"
 	"ore/namespace"
+	"ore/site/ledger"
 	"ore/site/supervisor"
 	"ore/vm"
 )
@@ -32,7 +35,7 @@ const probeTime = time.Minute
 // Doctor tries what jobs need and says what works. Its error is only that the
 // trying itself was not possible.
 func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
-	all := []Finding{s.findSpace(), findMemory()}
+	all := []Finding{s.findSpace(), findMemory(), s.findJobs()}
 	archive, ok := s.findArchive(ctx)
 	all = append(all, archive)
 	for i, a := range namespace.Probe(ctx) {
@@ -104,6 +107,42 @@ func findMemory() Finding {
 	if !f.Works {
 		f.Fix = "end other programs: a build and a machine need 512 MiB"
 	}
+	return f
+}
+
+// findJobs looks for what jobs left whose supervisor died: folders, of which
+// opening a site removes all that it may, and records without an end.
+func (s *Site) findJobs() Finding {
+	f := Finding{Name: "jobs", Works: true}
+	records, err := s.Jobs()
+	stale, serr := s.Stale()
+	if err := errors.Join(err, serr); err != nil {
+		f.Works, f.What = false, err.Error()
+		return f
+	}
+	running := 0
+	var lost, todo []string
+	for _, r := range records {
+		switch s.State(r) {
+		case ledger.Running:
+			running++
+		case ledger.Lost:
+			lost = append(lost, r.ID)
+		}
+	}
+	f.What = fmt.Sprintf("%d run", running)
+	if len(s.swept) > 0 {
+		f.What += fmt.Sprintf("; removed what dead supervisors left: %s", strings.Join(s.swept, ", "))
+	}
+	if len(stale) > 0 {
+		f.What += fmt.Sprintf("; left by dead supervisors: %s", strings.Join(stale, ", "))
+		todo = append(todo, "remove the folders as their owner or root: rm -r "+strings.Join(stale, " "))
+	}
+	if len(lost) > 0 {
+		f.What += fmt.Sprintf("; ended without saying how: %s", strings.Join(lost, ", "))
+		todo = append(todo, "forget them with 'ore jobs rm "+strings.Join(lost, " ")+"'")
+	}
+	f.Works, f.Fix = len(todo) == 0, strings.Join(todo, "; ")
 	return f
 }
 

@@ -43,6 +43,7 @@ type Site struct {
 	Cache  *cache.Cache
 	Signer *image.Signer // signs what is built here
 
+	swept     []string   // folders of jobs that Open removed
 	mu        sync.Mutex // guards archives, elsewhere
 	elsewhere []*remote.Cache
 	archives  map[string]*opening
@@ -66,8 +67,9 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	}
 	book := ledger.Book{Records: filepath.Join(c.Dirs.State, "jobs"), Run: c.Dirs.Run}
 	s := &Site{Config: c, Book: book, Cache: images, Signer: signer, archives: map[string]*opening{}}
-	if _, err := s.Sweep(); err != nil {
-		return nil, errors.Join(err, s.Close())
+	if s.swept, err = s.Sweep(); err != nil && c.Log != nil {
+		// It takes room, and nothing else: Doctor says what to do about it.
+		c.Log.Warn("what dead supervisors left stays", "error", err)
 	}
 	return s, nil
 }

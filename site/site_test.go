@@ -15,6 +15,7 @@ import (
 	"ore/node"
 	"ore/plan"
 	"ore/site/inputs"
+	"ore/site/ledger"
 )
 
 func newSite(t *testing.T) *Site {
@@ -175,6 +176,45 @@ func TestReadLock(t *testing.T) {
 		if _, err := ReadLock(write(l)); err == nil || !strings.Contains(err.Error(), word) || !strings.Contains(err.Error(), "make it again with 'ore lock'") {
 			t.Errorf("%s: %v", word, err)
 		}
+	}
+}
+
+// Doctor names what dead supervisors left, and says how to be rid of it.
+func TestFindJobs(t *testing.T) {
+	s := newSite(t)
+	if f := s.findJobs(); !f.Works || f.What != "0 run" || f.Fix != "" {
+		t.Errorf("a new site: %+v", f)
+	}
+	if err := s.Keep(ledger.Record{ID: "job-1", Begun: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.Folder("job-1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := ledger.Claim(s.Folder("job-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := s.findJobs(); !f.Works || f.What != "1 run" {
+		t.Errorf("a job that runs: %+v", f)
+	}
+	if err := lock.Close(); err != nil { // its supervisor dies
+		t.Fatal(err)
+	}
+	f := s.findJobs()
+	if f.Works || f.Needed || !strings.Contains(f.What, s.Folder("job-1")) || !strings.Contains(f.Fix, "rm -r "+s.Folder("job-1")) || !strings.Contains(f.Fix, "'ore jobs rm job-1'") {
+		t.Errorf("a job whose supervisor died: %+v", f)
+	}
+	again, err := Open(t.Context(), Config{Dirs: s.Dirs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = again.findJobs()
+	if f.Works || !strings.Contains(f.What, "removed what dead supervisors left: "+s.Folder("job-1")) || strings.Contains(f.Fix, "rm -r") {
+		t.Errorf("swept: %+v", f)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -232,19 +232,24 @@ func tryLock(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 }
 
-// Sweep removes the folders of jobs whose supervisor is gone, and returns how
-// many there were. A folder that is just being made holds its lock already.
-func (b Book) Sweep() (int, error) {
+// Sweep removes the folders of jobs whose supervisor is gone, all that it can,
+// and returns those that it removed. A folder that is just being made holds its
+// lock already.
+func (b Book) Sweep() ([]string, error) {
 	stale, err := b.Stale()
-	if err != nil {
-		return 0, fmt.Errorf("sweep: %w", err)
-	}
-	for n, folder := range stale {
+	errs := []error{err}
+	var removed []string
+	for _, folder := range stale {
 		if err := os.RemoveAll(folder); err != nil {
-			return n, fmt.Errorf("sweep: %w", err)
+			errs = append(errs, err)
+			continue
 		}
+		removed = append(removed, folder)
 	}
-	return len(stale), nil
+	if err := errors.Join(errs...); err != nil {
+		return removed, fmt.Errorf("sweep: %w", err)
+	}
+	return removed, nil
 }
 
 // Stale returns the folders of jobs whose supervisor is gone.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,9 +72,12 @@ func TestSweepTakesWhatNobodyHolds(t *testing.T) {
 	if b.State(Record{ID: "held"}) != Running || b.State(Record{ID: "dead"}) != Lost {
 		t.Error("states are wrong")
 	}
-	n, err := b.Sweep()
-	if err != nil || n != 2 {
-		t.Errorf("%d, %v: want two swept", n, err)
+	want := []string{b.Folder("dead"), b.Folder("stale")}
+	if stale, err := b.Stale(); err != nil || !slices.Equal(stale, want) {
+		t.Errorf("stale: %v, %v", stale, err)
+	}
+	if swept, err := b.Sweep(); err != nil || !slices.Equal(swept, want) {
+		t.Errorf("swept: %v, %v", swept, err)
 	}
 	for id, want := range map[string]bool{"held": true, "fresh": true, "dead": false, "stale": false} {
 		if _, err := os.Stat(b.Folder(id)); (err == nil) != want {
