@@ -24,8 +24,9 @@ type Images interface {
 	// Make gives the image of env by the plan's way, and keeps it. The files'
 	// sources on the host are those of w.
 	Make(ctx context.Context, m Make, watch ore.Watcher) (image.Manifest, error)
-	// Input gives the blob of an input that is mounted, and keeps it.
-	Input(ctx context.Context, in ore.Input, watch ore.Watcher) (node.Input, error)
+	// Input gives the blob of an input that is mounted, and holds it until
+	// release is called: machines that were started with it hold it themselves.
+	Input(ctx context.Context, in ore.Input, watch ore.Watcher) (blob node.Input, release func(), err error)
 }
 
 // Make asks for an image.
@@ -126,6 +127,7 @@ func (r *run) steps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer r.letGo()
 	if err := r.makeInputs(ctx); err != nil {
 		return err
 	}
@@ -174,15 +176,22 @@ func (r *run) makeInputs(ctx context.Context) error {
 			if in.Mount == "" {
 				continue
 			}
-			made, err := r.Images.Input(ctx, in, r.Watch)
+			made, release, err := r.Images.Input(ctx, in, r.Watch)
 			if err != nil {
 				return struct{}{}, fmt.Errorf("input %s: %w", in.Source, err)
 			}
-			r.inputs = append(r.inputs, made)
+			r.inputs, r.holds = append(r.inputs, made), append(r.holds, release)
 		}
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// letGo lets inputs be removed that no machine has.
+func (r *run) letGo() {
+	for _, release := range r.holds {
+		release()
+	}
 }
 
 // mounts counts the inputs that are mounted.

@@ -122,8 +122,9 @@ func TestMountedInputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := false
-	s := newSite(func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
-		if m.read("/job/in") != "given" || m.read("/job/db") != "" {
+	var s *site
+	s = newSite(func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+		if m.read("/job/in") != "given" || m.read("/job/db") != "" || s.images.held.Load() != 1 {
 			return guest.Exit{Code: 1}, nil
 		}
 		if !lost {
@@ -153,10 +154,15 @@ func TestMountedInputs(t *testing.T) {
 	if err != nil || !slices.Equal(bed.start.Inputs, want) {
 		t.Errorf("a bed mounts %+v, %v", bed, err)
 	}
+	if n := s.images.held.Load(); n != 0 {
+		t.Errorf("%d inputs are held after machines have them", n)
+	}
 	s = newSite(nil)
-	res = s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: "/nowhere/db", Mount: "/d"}} }))
-	if res.Kind != ore.Failed || !strings.Contains(res.Error, "input /nowhere/db: no such file") {
-		t.Errorf("%+v", res)
+	res = s.run(t.Context(), t, job(1, func(j *ore.Job) {
+		j.Run.Inputs = []ore.Input{{Source: "/some/db", Mount: "/e"}, {Source: "/nowhere/db", Mount: "/d"}}
+	}))
+	if n := s.images.held.Load(); n != 0 || res.Kind != ore.Failed || !strings.Contains(res.Error, "input /nowhere/db: no such file") {
+		t.Errorf("%d held, %+v", n, res)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"ore"
 	"ore/guest"
@@ -186,14 +187,17 @@ type fakeImages struct {
 	mu   sync.Mutex // guards what follows
 	kept map[ore.Key]image.Manifest
 	made int
+
+	held atomic.Int32 // inputs
 }
 
-// Input names an input's blob by its path.
-func (f *fakeImages) Input(_ context.Context, in ore.Input, _ ore.Watcher) (node.Input, error) {
+// Input names an input's blob by its path, and counts who holds it.
+func (f *fakeImages) Input(_ context.Context, in ore.Input, _ ore.Watcher) (node.Input, func(), error) {
 	if strings.HasPrefix(in.Source, "/nowhere") {
-		return node.Input{}, errors.New("no such file")
+		return node.Input{}, nil, errors.New("no such file")
 	}
-	return node.Input{Digest: ore.DigestOf([]byte(in.Source)), Path: in.Mount}, nil
+	f.held.Add(1)
+	return node.Input{Digest: ore.DigestOf([]byte(in.Source)), Path: in.Mount}, func() { f.held.Add(-1) }, nil
 }
 
 func (f *fakeImages) Lock(_ context.Context, w ore.Wants, _ ore.Watcher) (ore.Environment, error) {

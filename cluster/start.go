@@ -30,6 +30,7 @@ type run struct {
 	hosts    map[string]Host // by machine, to start one again
 	names    []string        // of all machines, by rank
 	inputs   []node.Input    // what machines mount
+	holds    []func()        // of these
 
 	published []ore.Port
 

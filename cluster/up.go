@@ -35,6 +35,7 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.letGo()
 	if err := r.makeInputs(ctx); err != nil {
 		return nil, err
 	}

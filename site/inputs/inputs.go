@@ -47,19 +47,19 @@ func MemoOf(dir string) Memo { return Memo{Dir: filepath.Join(dir, "memo")} }
 const kind = "blob"
 
 // Input returns the image of a host file or folder, and makes it if there is
-// none. Of all who ask for one source at once, one makes it and the others wait.
-func (k *Keeper) Input(ctx context.Context, source string, watch ore.Watcher) (image.Manifest, error) {
+// none. It is held until release is called. Of all who ask for one source at
+// once, one makes it and the others wait.
+func (k *Keeper) Input(ctx context.Context, source string, watch ore.Watcher) (m image.Manifest, release func(), err error) {
 	l, err := look(source, k.now())
 	if err != nil {
-		return image.Manifest{}, err
+		return m, nil, err
 	}
-	var m image.Manifest
 	ready := func(ctx context.Context) (bool, error) {
 		var key ore.Key
 		if !k.memo.Recall(kind, l, &key) {
 			return false, nil
 		}
-		m, err = k.cache.Find(ctx, key)
+		m, release, err = k.cache.Acquire(ctx, key)
 		if errors.Is(err, image.ErrMissing) {
 			return false, nil
 		}
@@ -69,16 +69,18 @@ func (k *Keeper) Input(ctx context.Context, source string, watch ore.Watcher) (i
 	made := false
 	err = k.works.Do(ctx, hex.EncodeToString(sum[:16]), watch, ready, func(ctx context.Context, tell ore.Watcher) (err error) {
 		made = true
-		m, err = k.make(ctx, l, tell)
+		if m, err = k.make(ctx, l, tell); err == nil {
+			release, err = k.cache.Hold(ctx, m)
+		}
 		return err
 	})
-	if err != nil {
-		return m, err
+	if err == nil && !made {
+		err = k.cache.Touch(ctx, m.Key)
 	}
-	if made {
-		return m, nil
+	if err != nil && release != nil {
+		release()
 	}
-	return m, k.cache.Touch(ctx, m.Key)
+	return m, release, err
 }
 
 // make reads the source and registers what it has.

@@ -51,10 +51,14 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) input(t *testing.T, source string) image.Manifest {
 	t.Helper()
-	m, err := b.Input(t.Context(), source, nil)
+	m, release, err := b.Input(t.Context(), source, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if held, err := b.cache.Held(m.Layers[0].Digest); err != nil || !held {
+		t.Errorf("it is not held: %v", err)
+	}
+	release()
 	return m
 }
 
@@ -214,7 +218,7 @@ func TestInputThatChangesMeanwhile(t *testing.T) {
 		dir := t.TempDir()
 		file(t, dir, "f", "abc")
 		b.Keeper.writes = func(string) { file(t, dir, "f", change) }
-		_, err := b.Input(t.Context(), dir, nil)
+		_, _, err := b.Input(t.Context(), dir, nil)
 		if !errors.Is(err, ErrChanged) {
 			t.Errorf("%s: %v", summary, err)
 		}
@@ -231,10 +235,10 @@ func TestInputsThatCannotBe(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Input(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "only files, folders and links can be given") {
+	if _, _, err := b.Input(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "only files, folders and links can be given") {
 		t.Errorf("a pipe: %v", err)
 	}
-	if _, err := b.Input(t.Context(), filepath.Join(dir, "no"), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := b.Input(t.Context(), filepath.Join(dir, "no"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("nothing: %v", err)
 	}
 }
@@ -247,9 +251,12 @@ func TestInputAskedForAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if _, err := b.Input(context.Background(), dir, nil); err != nil {
+			_, release, err := b.Input(context.Background(), dir, nil)
+			if err != nil {
 				t.Error(err)
+				return
 			}
+			release()
 		})
 	}
 	all.Wait()
