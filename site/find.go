@@ -229,7 +229,6 @@ func (m *images) take(ctx context.Context, o plan.Option, mk cluster.Make, watch
 		img, err := m.site.Cache.Find(ctx, o.From)
 		if err == nil {
 			watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("cached, with %d packages more", len(o.Remove))})
-			err = m.site.Cache.Touch(ctx, o.From)
 		}
 		return img, err
 	}

@@ -77,7 +77,7 @@ func (m *images) give(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 	switch c := mk.Plan.Chosen(); c.Way {
 	case plan.Exact:
 		watch.Tell(ore.Event{Stage: "image", Text: "cached"})
-		return *mk.Have.Exact, m.site.Cache.Touch(ctx, mk.Have.Exact.Key)
+		return *mk.Have.Exact, nil
 	case plan.Superset:
 		img, err := m.take(ctx, c, mk, watch)
 		if err == nil || ctx.Err() != nil {
@@ -94,6 +94,11 @@ func (m *images) give(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 // what is built.
 func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
 	return m.shared(ctx, mk.Environment.Key(), watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
+		space, err := m.reserve(ctx, mk)
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		defer space.Release()
 		begun := time.Now()
 		img, err := m.build(ctx, mk, tell)
 		if err != nil {
@@ -106,6 +111,24 @@ func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watche
 		m.push(ctx, img, took, tell)
 		return img, nil
 	})
+}
+
+// guessedShare is how many bytes a layer has for each byte of .debs, until this
+// site has seen it: both are compressed, one for size and one for speed.
+const guessedShare = 1.6
+
+// reserve makes sure that the layers of a build will find room, before anything
+// is fetched for them.
+func (m *images) reserve(ctx context.Context, mk cluster.Make) (*cache.Reservation, error) {
+	var debs int64
+	for _, p := range mk.Plan.Chosen().Install {
+		debs += p.Size
+	}
+	share := m.site.Rates().Layer
+	if share <= 0 {
+		share = guessedShare
+	}
+	return m.site.Cache.Reserve(ctx, int64(share*float64(debs)), "the image of "+mk.Environment.Key().Short())
 }
 
 // build fetches what is missing and installs. The base's image is registered
