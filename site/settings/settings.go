@@ -13,7 +13,7 @@
 //	trusted_keys: /etc/ore/keys                 # only images that these signed are fetched
 //	superset: true                              # an image with more than was asked will do
 //	hedge: false                                # never start two ways at once
-//	quota: 50G                                  # of the image cache; default: a share of the disk
+//	quota: 50G                                  # of the image cache; default: what the disk has
 //
 // Paths may begin with ~/, the user's home. Relative ones are relative to the
 // file. Sizes are a number with K, M, G or T, powers of 1024.
