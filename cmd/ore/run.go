@@ -29,6 +29,12 @@ The exit code is the job's own (the largest of the ranks); 124 if its time limit
 was reached, 125 if ore could not do it, 130 if it was cancelled. Results are in
 ore-results/JOB/RANK, and result.json there says which of these it was.
 
+Each machine gets a copy of every --input in the job's folder. What is large is
+better given by --mount ./db:/data/db: all machines, and later jobs, then share one
+read-only copy of it, which ore makes once and makes anew only if something in it
+has changed. 'ore images ls' lists such copies, and 'ore images rm' and 'ore images
+prune' remove those that no job uses.
+
 What ore's standard input was redirected to (a pipe, a file) is the standard
 input of the job, if one machine runs the command (one machine, or --mode first);
 otherwise, and with a terminal, the job's is empty. Ore reads it only as fast as
@@ -38,6 +44,8 @@ tried again (--retries) needs it as a file, which can be read again.`,
 		Example: `  ore run -- uname -a
   ore run -n 4 -p ncbi-blast+ -i db.fa -i query.fa -o hits.tsv -- \
     sh -c 'makeblastdb -in db.fa -dbtype prot && blastp -db db.fa -query query.fa -outfmt 6 >hits.tsv'
+  ore run -n 4 -p ncbi-blast+ --mount ./db:/data/db -i query.fa -- \
+    blastp -db /data/db/swissprot -query query.fa
   ore run -p jq -- jq .name <data.json
   ore run -f job.yaml -n 8`,
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -320,11 +321,26 @@ func TestChoose(t *testing.T) {
 
 func TestMemoIsBounded(t *testing.T) {
 	m := Memo{Dir: t.TempDir()}
-	for i := range maxMemos + 5 {
-		l := Listing{Top: string(rune(0x4e00 + i)), Stamp: ore.DigestOf([]byte{byte(i), byte(i >> 8)}), settled: true}
-		m.Keep("k", l, l, i)
+	for i := range maxMemos {
+		if err := os.WriteFile(filepath.Join(m.Dir, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if list, err := os.ReadDir(m.Dir); err != nil || len(list) != maxMemos {
+	old := time.Unix(1, 0)
+	if err := os.Chtimes(filepath.Join(m.Dir, "7"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	l := Listing{Top: "/x", Stamp: ore.DigestOf(nil), settled: true}
+	m.Keep("k", l, l, 1)
+	list, err := os.ReadDir(m.Dir)
+	if err != nil || len(list) != maxMemos {
 		t.Errorf("%d files, %v", len(list), err)
+	}
+	if _, err := os.Stat(filepath.Join(m.Dir, "7")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the one that was not used for longest is there: %v", err)
+	}
+	var n int
+	if !m.Recall("k", l, &n) || n != 1 || m.Recall("other", l, &n) {
+		t.Errorf("recalled %d", n)
 	}
 }
