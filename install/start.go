@@ -31,6 +31,7 @@ type candidate struct {
 	Packages     []ore.Package
 	Layers       []lower // over the base's
 	Capabilities []image.Capability
+	Tree         ore.Digest // what the layers make
 	Seen         exact.Memory
 	Try          bool // although it is not known whether its packages are exact
 }
@@ -67,7 +68,7 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) 
 	if !base {
 		return nil, &refusal{"its base was not made here"}
 	}
-	c := &candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Seen: r.Seen, Try: r.Try}
+	c := &candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Tree: r.From.Tree, Seen: r.Seen, Try: r.Try}
 	for _, l := range r.From.Layers[1:] {
 		name, err := b.Store.Path(l.Digest)
 		if errors.Is(err, image.ErrMissing) {
@@ -122,7 +123,11 @@ func (w *worker) start(ctx context.Context, s *stack) error {
 			n.Capability = c.Value
 		}
 	}
-	return nil
+	out, err := s.tree.Outcome()
+	if err == nil && out.Tree != w.From.Tree {
+		err = &refusal{"its layers do not make the tree " + w.From.Tree.Short() + ", but " + out.Tree.Short()}
+	}
+	return err
 }
 
 // lower returns the tree of a layer, which is kept for the next build.

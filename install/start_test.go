@@ -149,6 +149,12 @@ func TestRefusal(t *testing.T) {
 	if why, err := b.Usable(t.Context(), m, want, relied.Broken()); err != nil || !strings.Contains(why, "traces") {
 		t.Errorf("what was seen to be broken is used: %q, %v", why, err)
 	}
+	broken := m
+	broken.Tree = m.Layers[0].Digest // any other
+	var no *refusal
+	if _, err := b.Build(t.Context(), Request{Environment: want, From: &broken, Try: true}); !errors.As(err, &no) || !strings.Contains(no.why, "do not make the tree") {
+		t.Errorf("an image whose layers make another tree: %v", err)
+	}
 	want.Files = []ore.LockedFile{{Path: "/opt", Mode: 0o040755}}
 	if why, err := b.Usable(t.Context(), m, want, nil); err != nil || why != "" {
 		t.Errorf("with files: %q, %v", why, err)

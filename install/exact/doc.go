@@ -13,7 +13,8 @@
 //     write ("# Automatically added by dh_..."), see [sections],
 //   - if what it has beside them is made of tests of $1 and of calls of
 //     update-alternatives,
-//   - if a [Memory] says that the package was seen to be exact.
+//   - if a [Memory] says that the package was seen to be exact: the one that
+//     comes with this package ([Known]), and what a site has seen itself.
 //
 // Packages that both images have may have any scripts as long as those mention
 // nothing that comes or goes: neither a name of a package, nor a program, nor a
@@ -22,6 +23,10 @@
 //
 // Everything else is refused. A refusal costs time, a wrong tree costs trust.
 //
-// All of this is pure. What only the finished tree can tell is checked there:
-// see [Left], [Lacking] and [Ties].
+// What only the finished tree can tell is checked there: that nothing is left of
+// what went and nothing lacks of what is to be there, that no capability was
+// lost, and that no alternative is taken only because it came first ([Finished]).
+//
+// What a package is known to leave (an account that its scripts made, a file) is
+// taken away after it, if no other package's scripts mention it.
 package exact

@@ -6,6 +6,60 @@ import (
 	"testing"
 )
 
+// What has no order is sorted; what is sorted already is not written.
+func TestOrder(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/shells": "# shells\n/bin/sh\n/bin/ash\n", "var/lib/dpkg/triggers/File": "/b x\n/a y\n",
+		"var/lib/dpkg/statoverride": "", "etc/passwd": "b\na\n",
+	} {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Normalise(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"etc/shells": "# shells\n/bin/ash\n/bin/sh\n", "var/lib/dpkg/triggers/File": "/a y\n/b x\n", "etc/passwd": "b\na\n",
+	} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, statoverride)); err == nil {
+		t.Error("an empty list of overrides is there")
+	}
+}
+
+func TestRemove(t *testing.T) {
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "x")
+	for _, name := range []string{outside, filepath.Join(dir, "x")} {
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Dir(outside), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(dir, []string{"/x", "/none"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "x")); err == nil {
+		t.Error("the file is there")
+	}
+	if err := Remove(dir, []string{"/link/x"}); err == nil {
+		t.Error("a link out of the tree was followed")
+	}
+	if _, err := os.Lstat(outside); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNormalise(t *testing.T) {
 	dir := t.TempDir()
 	kept := []string{"etc/passwd", "run/lock/x", "var/log/keep", "etc/ssl/certs/11111111.0", "var/lib/dpkg/status", "var/cache/man/CACHEDIR.TAG"}
