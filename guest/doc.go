@@ -14,6 +14,7 @@
 // # What a process finds in a machine
 //
 //   - Its work folder is /job unless said otherwise.
+//   - What the job mounts ([Mount]) is at its path, read-only and root's.
 //   - PATH, HOME, USER, LOGNAME, SHELL and LANG=C.UTF-8 are set.
 //   - Each secret is a file in memory that only the process's user can read:
 //     /run/ore/secrets/NAME. The variables NAME and NAME_FILE hold its path.

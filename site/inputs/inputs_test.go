@@ -199,6 +199,34 @@ func TestInputIsWrittenOnce(t *testing.T) {
 	}
 }
 
+// A blob whose bytes are not those of its digest any more is not given.
+func TestRottenInputIsMadeAgain(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	file(t, dir, "f", strings.Repeat("text ", 1000))
+	m := b.input(t, dir)
+	p, err := b.cache.Path(m.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("rot"), 200); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := b.input(t, dir); b.writes != 2 || again.Digest() != m.Digest() {
+		t.Errorf("written %d times", b.writes)
+	}
+	if got := content(t, b, m)["f"]; got != "-rw-r--r-- "+strings.Repeat("text ", 1000) {
+		t.Errorf("got %.60q", got)
+	}
+}
+
 // What changed within a tick of being looked at may change again with the same
 // times, and so is not relied on.
 func TestWhatMayStillChangeIsReadAgain(t *testing.T) {
