@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Times of the receiving side.
@@ -291,6 +293,8 @@ func (f *flow) well() {
 type incoming struct {
 	link    *link
 	silence time.Duration
+	quick   bool // the last chunk came fast
+	wake    int  // how many bytes wake us; zero is one
 }
 
 // errGone is what a source says that cannot go on.
@@ -317,7 +321,12 @@ func (in *incoming) next() (head, error) {
 
 // full fills b. Each byte that comes gives the source time for the next.
 func (in *incoming) full(b []byte) error {
+	begun, size := time.Now(), len(b)
+	defer in.wakeAt(1)
 	for len(b) > 0 {
+		if in.quick && size > wakeLeast {
+			in.wakeAt(min(len(b), wakeMost))
+		}
 		if err := in.link.SetReadDeadline(time.Now().Add(in.silence)); err != nil {
 			return err
 		}
@@ -334,5 +343,35 @@ func (in *incoming) full(b []byte) error {
 			return err
 		}
 	}
+	if size > wakeLeast {
+		in.quick = time.Since(begun) < in.silence/quickPart
+	}
 	return nil
+}
+
+// A chunk of a fast source is waited for as a whole: being woken for each packet
+// of it would cost more than all the rest. Of a slow one each byte counts as a
+// sign of life.
+const (
+	wakeLeast = 4 << 10   // below, it is not worth two system calls
+	wakeMost  = 128 << 10 // more than that might not fit into the socket
+	quickPart = 8         // of the time of silence is what a chunk of a fast source takes
+)
+
+// wakeAt has the kernel wake us when n bytes are there (SO_RCVLOWAT, socket(7)).
+func (in *incoming) wakeAt(n int) {
+	tcp, ok := in.link.Conn.(*net.TCPConn)
+	if !ok || n == max(in.wake, 1) {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	// If it cannot be set we are woken more often, and no more than that.
+	_ = raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) == nil {
+			in.wake = n
+		}
+	})
 }
