@@ -36,7 +36,7 @@ cluster:   ore image plan node guest
 site:      ore job deb squashfs image plan install cache boot vm namespace node cluster
 cmd/ore:   ore job deb image plan install cache guest node cluster site
 cmd/ore-init: guest
-bench:     ore image plan squashfs cache
+bench:     ore image plan squashfs cache chain
 `
 
 // inner holds arrows that are forbidden within a room: drivers do not know each
