@@ -40,6 +40,7 @@ func TestJudge(t *testing.T) {
 		{"faster, missed", row{kind: faster, peer: "p", atLeast: 3, towards: 4}, []float64{10}, []float64{15}, 1.5, false, false},
 		{"share, reached", row{kind: share, peer: "p", atLeast: 0.4, towards: 0.25}, []float64{1}, []float64{4}, 0.25, true, true},
 		{"share, missed", row{kind: share, peer: "p", atLeast: 0.4, towards: 0.25}, []float64{2}, []float64{4}, 0.5, false, false},
+		{"floor, met", row{kind: floor, atLeast: 1.4, towards: 1.6, statistic: median}, []float64{1.5, 1.3, 1.9}, nil, 1.5, true, false},
 		{"limit, of the statistic", row{kind: limit, atLeast: 50, towards: 20, statistic: p95}, []float64{10, 40, 30}, nil, 40, true, false},
 	} {
 		v, err := c.row.judge(c.ours, c.peer)
@@ -68,6 +69,13 @@ func TestRowsHaveContestants(t *testing.T) {
 func TestBuildStages(t *testing.T) {
 	got := buildStages("fetch        0.44 s  0 of 126 packages\nseal         1.25 s  layer 1\nseal         0.25 s  layer 2\nore: 3 s lost\n")
 	if len(got) != 2 || got["fetch"] != 0.44 || got["seal"] != 1.5 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestBenchMetrics(t *testing.T) {
+	got := benchMetrics("goos: linux\nBenchmarkCandidates/cold-2 \t 300\t 1200 ns/op\t 90.5 cpu-p99-us\t 1400 p99-us\nPASS\n")
+	if len(got) != 3 || got["p99-us"] != 1400 || got["cpu-p99-us"] != 90.5 {
 		t.Errorf("%v", got)
 	}
 }

@@ -16,10 +16,13 @@ import (
 	"strings"
 
 	"ore"
+	"ore/bench/mirror"
 )
 
-// wanted is what is built, and beside what it was seen before.
+// suite is the release that everything is made of; wanted is what is built, and
+// beside what it was seen before.
 const (
+	suite  = mirror.Suite
 	wanted = "ncbi-blast+"
 	beside = "hmmer"
 )
@@ -31,7 +34,7 @@ func (b *bench) home(name string) string { return filepath.Join(b.dir, "home-"+n
 func (b *bench) oreCommand(home string, args ...string) *command {
 	return &command{
 		args: append([]string{b.ore}, args...), dir: b.dir,
-		env: []string{"ORE_HOME=" + home, "ORE_MIRROR=" + b.mirror.url},
+		env: []string{"ORE_HOME=" + home, "ORE_MIRROR=" + b.mirror.URL},
 	}
 }
 
@@ -140,7 +143,7 @@ func (b *bench) mmdebstrapCommands() (tree, squash *command) {
 	}
 	tree = &command{root: true, dir: b.dir, env: []string{"TMPDIR=" + b.dir}, args: []string{
 		"mmdebstrap", "--quiet", mode, "--variant=minbase", "--include=" + wanted, "--dpkgopt=force-unsafe-io",
-		suite, file, "deb " + b.mirror.url + " " + suite + " main",
+		suite, file, "deb " + b.mirror.URL + " " + suite + " main",
 	}}
 	squash = &command{root: true, dir: b.dir, args: []string{
 		"sh", "-c", "exec mksquashfs - peer.squashfs -tar -quiet -no-progress -comp zstd -Xcompression-level 1 -b 256K <peer.tar",

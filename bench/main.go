@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ore/bench/mirror"
 )
 
 // defaultRounds is how often each contestant runs: the least from which a
@@ -96,7 +99,7 @@ func chooseRows(only string) ([]row, error) {
 type bench struct {
 	settings
 	account account
-	mirror  *mirror
+	mirror  *mirror.Mirror
 	record  *record
 	keys    map[string]string // of images, by the name that bench gave them
 }
@@ -118,10 +121,14 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := b.install(); err != nil {
 		return err
 	}
-	if b.mirror, err = startMirror(ctx, s.pool); err != nil {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.mirror.close()) }()
+	if b.mirror, err = mirror.Start(ctx, s.pool, l); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.mirror.Close()) }()
 	if b.record, err = newRecord(s.results, b.facts(ctx)); err != nil {
 		return err
 	}
@@ -175,7 +182,7 @@ func (b *bench) measure(ctx context.Context) error {
 		}
 		fmt.Fprintf(os.Stderr, "prepared %-22s %6.1f s\n", c.name, time.Since(begun).Seconds())
 	}
-	fetched := b.mirror.fetched()
+	fetched := b.mirror.Fetched()
 	for round := range b.rounds {
 		for i := range all {
 			c := all[(round+i)%len(all)]
@@ -184,7 +191,7 @@ func (b *bench) measure(ctx context.Context) error {
 			}
 		}
 	}
-	if n := b.mirror.fetched() - fetched; n > 0 {
+	if n := b.mirror.Fetched() - fetched; n > 0 {
 		return fmt.Errorf("the mirror was not warm: %d files were fetched while something was timed", n)
 	}
 	return b.record.summarize(os.Stdout, b.rows)

@@ -59,9 +59,9 @@ func (r *record) line(row row) (string, error) {
 	case v.met:
 		said = "met"
 	}
-	if row.kind == limit {
-		return fmt.Sprintf("| %s | %.1f %s | - | %.1f %s | <= %g %s | %g %s | %s |\n",
-			row.title, v.ours, row.unit, v.value, row.unit, row.atLeast, row.unit, row.towards, row.unit, said), nil
+	if sign := map[kind]string{limit: "<=", floor: ">="}[row.kind]; sign != "" {
+		return fmt.Sprintf("| %s | %.2f %s | - | %.2f %s | %s %g %s | %g %s | %s |\n",
+			row.title, v.ours, row.unit, v.value, row.unit, sign, row.atLeast, row.unit, row.towards, row.unit, said), nil
 	}
 	bound := fmt.Sprintf("%g x faster", row.atLeast)
 	if row.kind == share {

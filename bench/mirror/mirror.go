@@ -1,4 +1,6 @@
-package main
+// Package mirror serves a Debian archive to benchmarks from a folder, so that the
+// network decides nothing that is timed.
+package mirror
 
 import (
 	"bytes"
@@ -16,18 +18,18 @@ import (
 	"time"
 )
 
-// suite is the release that everything is made of.
-const suite = "bookworm"
+// Suite is the release that everything is made of.
+const Suite = "bookworm"
 
-// mirror serves a Debian archive on the loopback interface from a folder. What
-// the folder does not have yet it fetches once, with apt's own downloader and
+// Mirror serves a Debian archive from a folder. What the folder does not have yet it fetches once, with apt's own downloader and
 // so by the host's configuration; signatures and hashes are for those who read
 // from it to check.
-type mirror struct {
+type Mirror struct {
+	URL string // where it is
+
 	from   string // the archive that is mirrored, ending in a slash
 	pool   string
 	server *http.Server
-	url    string
 	ended  chan error
 
 	misses atomic.Int64
@@ -35,9 +37,9 @@ type mirror struct {
 	absent map[string]bool
 }
 
-// startMirror starts a mirror. Indexes that an earlier run left are fetched
-// anew: they may have become older than the packages.
-func startMirror(ctx context.Context, pool string) (*mirror, error) {
+// Start serves the folder pool to whom l accepts; Close ends that. Indexes that an
+// earlier run left are fetched anew: they may have become older than the packages.
+func Start(ctx context.Context, pool string, l net.Listener) (*Mirror, error) {
 	from, err := archiveOfHost(ctx)
 	if err != nil {
 		return nil, err
@@ -45,11 +47,7 @@ func startMirror(ctx context.Context, pool string) (*mirror, error) {
 	if err := errors.Join(os.RemoveAll(filepath.Join(pool, "dists")), os.MkdirAll(pool, 0o755)); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	m := &mirror{from: from, pool: pool, url: "http://" + l.Addr().String(), ended: make(chan error, 1), absent: map[string]bool{}}
+	m := &Mirror{from: from, pool: pool, URL: "http://" + l.Addr().String(), ended: make(chan error, 1), absent: map[string]bool{}}
 	m.server = &http.Server{Handler: m, ReadHeaderTimeout: time.Minute}
 	go func() { m.ended <- m.server.Serve(l) }()
 	return m, nil
@@ -65,15 +63,15 @@ func archiveOfHost(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask apt for its mirror: %w", err)
 	}
 	for line := range strings.Lines(string(out)) {
-		if w := strings.Fields(line); len(w) == 3 && w[0] == suite && w[1] == "main" {
+		if w := strings.Fields(line); len(w) == 3 && w[0] == Suite && w[1] == "main" {
 			return strings.TrimRight(w[2], "/") + "/", nil
 		}
 	}
-	return "", fmt.Errorf("the host's apt configuration has no suite %s: set ORE_MIRROR", suite)
+	return "", fmt.Errorf("the host's apt configuration has no suite %s: set ORE_MIRROR", Suite)
 }
 
-// close ends the server.
-func (m *mirror) close() error {
+// Close ends the server.
+func (m *Mirror) Close() error {
 	err := m.server.Close()
 	if e := <-m.ended; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
@@ -81,11 +79,11 @@ func (m *mirror) close() error {
 	return err
 }
 
-// fetched is how many files have been asked of the host's mirror.
-func (m *mirror) fetched() int64 { return m.misses.Load() }
+// Fetched is how many files have been asked of the host's mirror.
+func (m *Mirror) Fetched() int64 { return m.misses.Load() }
 
 // ServeHTTP serves a file of the pool.
-func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	if !filepath.IsLocal(name) {
 		http.NotFound(w, r)
@@ -103,7 +101,7 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // have makes sure that the pool has the file.
-func (m *mirror) have(ctx context.Context, name, file string) error {
+func (m *Mirror) have(ctx context.Context, name, file string) error {
 	if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 		return nil
 	}
@@ -128,5 +126,5 @@ func (m *mirror) have(ctx context.Context, name, file string) error {
 		m.absent[name] = true
 		return os.ErrNotExist
 	}
-	return fmt.Errorf("fetch %s: %w: %s", name, err, tail(string(out)))
+	return fmt.Errorf("fetch %s: %w: %s", name, err, bytes.TrimSpace(out))
 }

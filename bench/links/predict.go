@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"ore/plan"
+)
+
+// ask returns the plan of a host for a set, with the cache behind link k.
+func (l *lab) ask(ctx context.Context, host, k int, set []string) (plan.Plan, error) {
+	d, err := l.do(ctx, host, append([]string{"plan", "--json", "--cache", l.cacheURL(k)}, wants(set)...)...)
+	var p plan.Plan
+	if err == nil {
+		err = json.Unmarshal(d.out, &p)
+	}
+	return p, err
+}
+
+// option returns the best option of a plan that takes the image from the cache,
+// or the best that does not.
+func option(p plan.Plan, fetched bool) (plan.Option, error) {
+	for _, o := range p.Options {
+		if o.Possible && (o.Way == plan.Fetched) == fetched {
+			return o, nil
+		}
+	}
+	return plan.Option{}, fmt.Errorf("the plan has no such way, fetched: %v", fetched)
+}
+
+// shared returns what an option becomes when n hosts do the same at once: here
+// they have one computer's cores and one link to the cache between them.
+// Starting machines is no part of it.
+func shared(o plan.Option, n int) plan.Option {
+	o.Stages = slices.DeleteFunc(slices.Clone(o.Stages), func(e plan.Estimate) bool { return e.Stage == plan.Start })
+	load := othersLoad()
+	for i := range o.Stages {
+		e := &o.Stages[i]
+		e.Draws = n
+		e.Branches = slices.Clone(e.Branches)
+		for b := range e.Branches {
+			e.Branches[b] = slices.Clone(e.Branches[b])
+			for t := range e.Branches[b] {
+				term := &e.Branches[b][t]
+				if term.Threads > 0 {
+					term.Copies = n
+					term.Share = term.ShareUnder(load)
+				} else if strings.HasPrefix(term.Law, "fetch@") {
+					term.Amounts = slices.Clone(term.Amounts)
+					term.Amounts[len(term.Amounts)-1] *= float64(n)
+				}
+			}
+		}
+	}
+	return o
+}
+
+// seconds predicts what n hosts take that all go an option's way at once.
+func seconds(o plan.Option, n int, r plan.Rates) float64 {
+	s, _ := shared(o, n).Again(r)
+	return s
+}
+
+// othersLoad returns how many threads want a core: of the mean of the last
+// minute and of what runs at this instant the less (proc(5), loadavg).
+func othersLoad() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	var mean, five, fifteen, running float64
+	if _, err := fmt.Sscanf(string(text), "%f %f %f %f/", &mean, &five, &fifteen, &running); err != nil {
+		return 0
+	}
+	return max(0, min(mean, running-1))
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// small are packages as small as the link is slow, so that a layer of them comes
+// in a second or two.
+func small() []string { return []string{"tree", "bc"} }
+
+// slowJob is what the slow link is asked for: these packages, and a step that
+// works for some seconds and leaves little, as most steps that compile do.
+const slowJob = `name: slow
+environment:
+  base: debian/bookworm
+  packages: [%s]
+  steps:
+    - {name: work, run: "i=0; while [ $i -lt %d ]; do i=$((i+1)); done; echo $i >/opt/work"}
+`
+
+// stepTurns is how often the step goes round: some five seconds of one core.
+const stepTurns = 15_000_000
+
+func (l *lab) slowFile() string { return filepath.Join(l.dir, "slow.yaml") }
+
+// other is what the link is tried with before.
+func other() []string { return []string{"jq"} }
+
+// arm is one way to come to the image.
+type arm struct {
+	name  string
+	base  bool // the base image is on the host
+	cache bool
+}
+
+func arms() []arm {
+	return []arm{
+		{"nothing here, no cache", false, false},
+		{"nothing here, cache", false, true},
+		{"base here, no cache", true, false},
+		{"base here, cache", true, true},
+	}
+}
+
+// slowRow is one arm measured once.
+type slowRow struct {
+	Arm     string
+	Round   int
+	At      time.Time
+	Seconds float64
+	CPU     float64
+	Load    float64
+	Way     string
+}
+
+// The homes of slow: hosts are copied from these.
+const (
+	bareHome = 2 // knows rates and the archive's indexes, has no image
+	baseHome = 3 // has the base image, too
+	slowHost = 1
+)
+
+// slow measures a cache behind a slow link against none.
+func slow(ctx context.Context, s settings) (err error) {
+	s.hosts = 1
+	l, err := open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	if err := l.prepareSlow(ctx, s.rate); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	out, err := newRows(s, "slow")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
+	all := map[string][]float64{}
+	for round := range s.rounds {
+		for i := range arms() {
+			a := arms()[(i+round)%len(arms())]
+			r, err := l.slowArm(ctx, a)
+			if err != nil {
+				return fmt.Errorf("%s: %w", a.name, err)
+			}
+			r.Round = round + 1
+			all[a.name] = append(all[a.name], r.Seconds)
+			if err := out.add(r); err != nil {
+				return err
+			}
+		}
+	}
+	tellSlow(all)
+	return nil
+}
+
+// prepareSlow builds in the cache, serves it, and lets a host learn: two builds
+// from nothing, some over the base, and the link.
+func (l *lab) prepareSlow(ctx context.Context, rate float64) error {
+	text := fmt.Appendf(nil, slowJob, strings.Join(small(), ", "), stepTurns)
+	if err := os.WriteFile(l.slowFile(), text, 0o644); err != nil {
+		return err
+	}
+	for _, set := range [][]string{nil, {l.slowFile()}, other()} {
+		if _, _, err := l.build(ctx, 0, set); err != nil {
+			return err
+		}
+	}
+	tried, _, err := l.build(ctx, 0, other())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.serve(ctx), shape(ctx, rate)); err != nil {
+		return err
+	}
+	first, _, err := l.build(ctx, slowHost, other())
+	if err != nil {
+		return err
+	}
+	for _, set := range [][]string{{"less"}, {l.slowFile()}} {
+		m, _, err := l.build(ctx, slowHost, set)
+		if err == nil {
+			err = l.forget(ctx, slowHost, m.Key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := l.forget(ctx, slowHost, first.Key); err != nil {
+		return err
+	}
+	base, _, err := l.build(ctx, slowHost, nil)
+	if err != nil {
+		return err
+	}
+	if err := l.teach(ctx, slowHost, 0, tried); err != nil {
+		return err
+	}
+	// The base image is kept, its packages' files are not: they are the mirror's.
+	if err := l.clone(ctx, slowHost, baseHome); err != nil {
+		return err
+	}
+	if err := l.forget(ctx, slowHost, base.Key); err != nil {
+		return err
+	}
+	return l.bare(ctx)
+}
+
+// bare makes a home that has what was learned and nothing else.
+func (l *lab) bare(ctx context.Context) error {
+	if err := os.MkdirAll(l.home(bareHome), 0o755); err != nil {
+		return err
+	}
+	return run(ctx, fmt.Sprintf("cp -a %s/state %s/", l.home(slowHost), l.home(bareHome)))
+}
+
+func (l *lab) slowArm(ctx context.Context, a arm) (slowRow, error) {
+	from := bareHome
+	if a.base {
+		from = baseHome
+	}
+	if err := l.clone(ctx, from, slowHost); err != nil {
+		return slowRow{}, err
+	}
+	if err := run(ctx, fmt.Sprintf("chown %d:%d %s", l.user.Uid, l.user.Gid, l.home(slowHost))); err != nil {
+		return slowRow{}, err
+	}
+	var more []string
+	if a.cache {
+		more = []string{"--cache", l.cacheURL(0)}
+	}
+	load := othersLoad()
+	_, d, err := l.build(ctx, slowHost, []string{l.slowFile()}, more...)
+	way := "installed"
+	if regexp.MustCompile(`(?m)^pull `).MatchString(d.said) {
+		way = "fetched"
+	}
+	return slowRow{Arm: a.name, At: time.Now(), Seconds: d.took, CPU: d.cpu, Load: load, Way: way}, err
+}
+
+func tellSlow(all map[string][]float64) {
+	m := func(i int) float64 { return median(all[arms()[i].name]) }
+	for _, a := range arms() {
+		fmt.Printf("%-24s median %6.2f s of %d\n", a.name, median(all[a.name]), len(all[a.name]))
+	}
+	fmt.Printf("\n| what | measured | at least |\n| --- | --- | --- |\n")
+	fmt.Printf("| nothing here: with the cache against without | %.3f x | <= 1.02 x |\n", m(1)/m(0))
+	fmt.Printf("| base here: with the cache against without | %.3f x | <= 1.02 x |\n", m(3)/m(2))
+	fmt.Printf("| base here and the delta fetched, against no cache | %.2f x faster | 3 x faster |\n", m(0)/m(3))
+	fmt.Printf("| the same against installing over the base | %.2f x faster | |\n", m(2)/m(3))
+}
