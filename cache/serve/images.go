@@ -6,12 +6,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ore"
 	"ore/cache"
@@ -33,11 +35,18 @@ func (s *Server) list(r *request) error {
 			return err
 		}
 		for _, e := range entries {
-			all = append(all, wire.Listed{Namespace: p.name, Entry: e})
+			if !strings.HasPrefix(e.Suite, private+"/") {
+				all = append(all, wire.Listed{Namespace: p.name, Entry: e})
+			}
 		}
 	}
 	return r.answer(all)
 }
+
+// private is the distribution of images that are inputs of jobs (package
+// site/inputs): where the folder that is served is somebody's own, they are
+// nobody else's.
+const private = "input"
 
 // lookup finds the image of a key among those that the client sees.
 func (s *Server) lookup(ctx context.Context, i Identity, key ore.Key) (image.Manifest, *space, error) {
@@ -48,6 +57,9 @@ func (s *Server) lookup(ctx context.Context, i Identity, key ore.Key) (image.Man
 	var m image.Manifest
 	for _, p := range spaces {
 		m, err = p.Find(ctx, key)
+		if err == nil && m.Environment.Base.Distribution == private {
+			err = fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing)
+		}
 		if err == nil {
 			return m, p, nil
 		}

@@ -515,6 +515,29 @@ func TestServedFolderIsAnOrdinaryCache(t *testing.T) {
 	}
 }
 
+// Inputs of jobs lie in the folder of somebody's images, too.
+func TestInputsAreNotServed(t *testing.T) {
+	w := start(t, serve.Config{})
+	c, err := cache.Open(t.Context(), w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	env := environment(1)
+	env.Base = ore.Base{Distribution: "input", Suite: "folder"}
+	m := manifest(env, put(t, c.Store, 1000, 1))
+	if _, err := c.Register(t.Context(), m, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	reader := w.client("reader", wire.Shared, false)
+	if _, err := reader.Find(t.Context(), m.Key, nil); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("found an input: %v", err)
+	}
+	if all, err := reader.Images(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("an input is listed: %v, %v", all, err)
+	}
+}
+
 func TestOnlySignedImagesWhereTrustIsAsked(t *testing.T) {
 	signer, err := image.GenerateSigner()
 	if err != nil {
