@@ -81,6 +81,10 @@ type rows struct{ file *os.File }
 func newRows(s settings, what string) (*rows, error) {
 	if s.resume != "" {
 		f, err := os.OpenFile(s.resume, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return nil, err
+		}
+		_, err = f.WriteString("\n") // the last line may be cut short
 		return &rows{f}, err
 	}
 	if err := os.MkdirAll(s.results, 0o755); err != nil {

@@ -128,9 +128,13 @@ func earlier(name string) (map[int][]measuredRow, error) {
 	defer f.Close()
 	for in := bufio.NewScanner(f); in.Scan(); {
 		var r measuredRow
-		if json.Unmarshal(in.Bytes(), &r) == nil {
-			known[r.Number] = append(known[r.Number], r)
+		if json.Unmarshal(in.Bytes(), &r) != nil {
+			continue // cut short
 		}
+		if r.Try == 1 {
+			known[r.Number] = nil
+		}
+		known[r.Number] = append(known[r.Number], r)
 	}
 	return known, nil
 }

@@ -25,8 +25,8 @@ environment:
     - {name: work, run: "i=0; while [ $i -lt %d ]; do i=$((i+1)); done; echo $i >/opt/work"}
 `
 
-// stepTurns is how often the step goes round: some five seconds of one core.
-const stepTurns = 15_000_000
+// stepTurns is how often the step goes round: some four seconds of one core.
+const stepTurns = 2_000_000
 
 func (l *lab) slowFile() string { return filepath.Join(l.dir, "slow.yaml") }
 
