@@ -13,7 +13,8 @@
 //   - A hop takes in much less than its source has: it becomes a leaf. If that
 //     happens to two receivers of one source, the source does.
 //   - The first hop of a chain cannot be compared with anybody. Unless its rate
-//     was declared it changes places once, early in a long transfer.
+//     was declared the second fetches a few chunks from the source itself, early
+//     in a long transfer: if they come much faster, the first becomes a leaf.
 //   - The source is lost: whoever holds its chunks takes its place, several
 //     together if no one holds them all.
 //   - A peer becomes ready late, or a second request names more receivers of the

@@ -28,6 +28,7 @@ type member struct {
 // pace is how the chunks of a stripe come in.
 type pace struct {
 	samples []sample
+	begun   time.Time // of the first report
 }
 
 type sample struct {
@@ -39,8 +40,19 @@ type sample struct {
 // or less does not matter, short enough that a slow hop costs little.
 const window = 300 * time.Millisecond
 
-// add notes how many chunks are held, and forgets what is older than needed.
+// patience is how long a hop that begins anew may take until something comes.
+const patience = time.Second
+
+// add notes how many chunks are held, and forgets what is older than needed. A
+// measurement begins when something comes: a new connection has to wait for what
+// is queued before it.
 func (p *pace) add(at time.Time, held int) {
+	if p.begun.IsZero() {
+		p.begun = at
+	}
+	if len(p.samples) == 1 && p.samples[0].held == held && at.Sub(p.begun) < patience {
+		p.samples = p.samples[:0]
+	}
 	p.samples = append(p.samples, sample{at, held})
 	for len(p.samples) > 2 && at.Sub(p.samples[1].at) >= window {
 		p.samples = p.samples[1:]

@@ -28,6 +28,14 @@ const (
 	// probeWorth is how long a transfer must go on for the first hop to be
 	// compared with others.
 	probeWorth = 3 * time.Second
+	// probeChunks is how many chunks tell a rate: fewer are over before the
+	// connection is up to speed, more would delay the rest.
+	probeChunks = 6
+	// probePart of what the probe's rate is must be the first hop's for it to
+	// stay: a few chunks say little, so the difference must be plain.
+	probePart = 0.25
+	// maxProbes bounds what may be spent on that.
+	maxProbes = 3
 	// inventoryTimeout bounds the wait for what receivers hold when the source
 	// is lost.
 	inventoryTimeout = 500 * time.Millisecond
@@ -77,7 +85,11 @@ func (r *run) learn(m *member, report chain.Report) {
 		r.reroot(now)
 	}
 	for _, f := range report.Flows {
-		r.complaint(m, f)
+		if f.Stripe == probeStripe {
+			r.judge(m, f)
+		} else {
+			r.complaint(m, f)
+		}
 	}
 }
 
@@ -178,7 +190,7 @@ func (r *run) watch(now time.Time) {
 		r.demote(m, "slow")
 		return
 	}
-	r.probe()
+	r.probe(now)
 }
 
 // slowest finds the hop that takes in much less than its source has, and that
@@ -229,40 +241,79 @@ func (r *run) best(stripe int) float64 {
 	return best
 }
 
-// probe judges the first hop of a chain, whom nobody is ahead of. It must not be
-// much slower than first hops were before. If there was none before, and its
-// rate was not declared, it changes its place once: if it is slow, all go faster
-// from then on; if not, nothing is lost but a round trip.
-func (r *run) probe() {
-	if len(r.stripes) != 1 {
+// probe judges the first hop of a chain, whom nobody is ahead of, once its rate
+// is known: the hop behind it fetches a few chunks from the source itself. If
+// the source's link is busy they come no faster than the rest, and cost their
+// own time; if they come much faster, the first hop is slow. Nobody asks while
+// the first hop is as fast as it was declared to be.
+func (r *run) probe(now time.Time) {
+	if len(r.stripes) != 1 || r.probing != nil || r.probes == maxProbes {
 		return
 	}
-	head := slices.IndexFunc(r.placed, func(m *member) bool {
-		return m.active() && m.whole.IsZero() && m.pace != nil && len(m.parents) == 1 && m.parents[0] == r.roots[0]
-	})
-	if head < 0 || r.shape.Leaf(head) {
+	head := r.head()
+	if head == nil {
 		return
 	}
-	m := r.placed[head]
-	rate, ok := m.pace[0].rate()
-	left := float64(r.stripes[0].Count() - m.pace[0].held())
+	rate, ok := head.pace[0].rate()
+	left := float64(r.stripes[0].Count() - head.pace[0].held())
 	if !ok || left < rate*probeWorth.Seconds() {
 		return
 	}
-	if rate < slowPart*r.peak {
-		r.peak = 0 // if the next one is no faster, it is the source that is slow
-		r.demote(m, "slow")
-		return
-	}
+	r.probed = r.probed && rate >= slowPart*r.peak
 	r.peak = max(r.peak, rate)
-	declared := m.host.Down * float64(r.blob.Chunks) / float64(max(r.blob.Size, 1))
+	declared := head.host.Down * float64(r.blob.Chunks) / float64(max(r.blob.Size, 1))
 	if r.probed || declared > 0 && rate >= slowPart*declared {
 		return
 	}
 	r.probed = true
-	r.shape.Move(head)
-	r.repaired(m, "moved to the tail: its rate is not known")
-	r.dispatch()
+	next := slices.IndexFunc(r.placed, func(m *member) bool {
+		return m.active() && m.whole.IsZero() && len(m.parents) == 1 && m.parents[0] == head
+	})
+	if next < 0 {
+		return
+	}
+	r.probes++
+	r.probing, r.probeRate, r.probeBegun = r.placed[next], rate, now
+	r.order(r.probing, false)
+}
+
+// head is the first hop of a chain, if others wait for it.
+func (r *run) head() *member {
+	i := slices.IndexFunc(r.placed, func(m *member) bool {
+		return m.active() && m.whole.IsZero() && m.pace != nil && len(m.parents) == 1 && m.parents[0] == r.roots[0]
+	})
+	if i < 0 || r.shape.Leaf(i) {
+		return nil
+	}
+	return r.placed[i]
+}
+
+// sample is the few chunks near the end that a probe fetches: they are missing
+// everywhere, and needed. Each probe has its own, since those of earlier ones
+// have gone from host to host meanwhile.
+func (r *run) sample() chain.Set {
+	s := chain.NewSet(r.blob.Chunks)
+	seq := r.blob.Sequence()
+	end := max(0, len(seq)-(r.probes-1)*probeChunks)
+	for _, i := range seq[max(0, end-probeChunks):end] {
+		s.Add(i)
+	}
+	return s
+}
+
+// judge ends a probe whose chunks have come.
+func (r *run) judge(m *member, f chain.Flow) {
+	if m != r.probing || f.Held < f.Of {
+		return
+	}
+	r.probing = nil
+	head := r.head()
+	took := time.Since(r.probeBegun).Seconds()
+	if head == nil || len(m.parents) != 1 || m.parents[0] != head || float64(f.Of)*probePart < r.probeRate*took {
+		return
+	}
+	r.peak, r.probed = 0, false // the next one is judged too
+	r.demote(head, "slow")
 }
 
 // ask asks all receivers what they hold, since a root is lost.
@@ -336,7 +387,7 @@ func (r *run) follow(roots []*member, stripes []chain.Set) {
 	seconds := r.shape.Seconds
 	r.shape = shape.Rooted(gone, order, indexes)
 	r.shape.Seconds = seconds
-	r.stripes, r.roots, r.probed = stripes, roots, true
+	r.stripes, r.roots, r.probing = stripes, roots, nil
 	for _, m := range r.placed {
 		m.parents = nil
 	}

@@ -24,6 +24,8 @@ const (
 	reportEvery = 50 * time.Millisecond
 	manyHosts   = 32
 	maxReport   = time.Second
+	// probeStripe marks the chunks of a probe among the stripes.
+	probeStripe = -1
 	// releaseTimeout bounds how long peers may take to hang up at the end.
 	releaseTimeout = 2 * time.Second
 	// stallTimeout is after how long without a single chunk anywhere a transfer
@@ -44,24 +46,28 @@ type run struct {
 	events    chan event
 	ended     chan struct{}
 
-	source   *member
-	members  []*member // all receivers
-	placed   []*member // by their index in the shape
-	waiters  []*waiter
-	shape    shape.Shape
-	stripes  []chain.Set
-	roots    []*member // who feeds each stripe
-	begun    time.Time
-	started  time.Time // zero until the first orders
-	halfDone time.Time // when half the receivers were ready
-	advanced time.Time // when a chunk came somewhere the last time
-	changed  time.Time // when the shape changed the last time
-	probed   bool      // the first hop changed its place
-	peak     float64   // the best rate of a first hop, chunks a second
-	asked    time.Time // when holders were asked what they have; zero if not
-	repairs  []Repair
-	err      error
-	serving  sync.WaitGroup
+	source     *member
+	members    []*member // all receivers
+	placed     []*member // by their index in the shape
+	waiters    []*waiter
+	shape      shape.Shape
+	stripes    []chain.Set
+	roots      []*member // who feeds each stripe
+	begun      time.Time
+	started    time.Time // zero until the first orders
+	halfDone   time.Time // when half the receivers were ready
+	advanced   time.Time // when a chunk came somewhere the last time
+	changed    time.Time // when the shape changed the last time
+	probed     bool      // the first hop was judged
+	probing    *member   // fetches from the root what tells whether the first hop is slow
+	probes     int
+	probeRate  float64 // of the first hop then, chunks a second
+	probeBegun time.Time
+	peak       float64   // the best rate of a first hop, chunks a second
+	asked      time.Time // when holders were asked what they have; zero if not
+	repairs    []Repair
+	err        error
+	serving    sync.WaitGroup
 }
 
 func newRun(c *Conductor, t Transfer) *run {
@@ -327,6 +333,10 @@ func (r *run) order(m *member, inventory bool) {
 			o.Wants = append(o.Wants, chain.Want{Stripe: k, Source: p.host.Name, Address: p.host.Address, Chunks: r.stripes[k]})
 		}
 	}
+	if m == r.probing {
+		root := r.roots[0].host
+		o.Wants = append(o.Wants, chain.Want{Stripe: probeStripe, Source: root.Name, Address: root.Address, Chunks: r.sample()})
+	}
 	if err := m.session.Order(o); err != nil {
 		// Its connection is closed, which its goroutine hears too.
 		r.conductor.cfg.Log.Debug("order was not taken", "host", m.host.Name, "cause", err)
@@ -338,6 +348,7 @@ func (r *run) repaired(m *member, what string) {
 	r.changed = time.Now()
 	r.repairs = append(r.repairs, Repair{After: r.changed.Sub(r.begun), Host: m.host.Name, What: what})
 	r.conductor.cfg.Log.Info("repair", "blob", r.blob.Digest, "host", m.host.Name, "what", what)
+	r.probing = nil
 	for _, m := range r.placed {
 		m.pace = nil
 	}

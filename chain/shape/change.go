@@ -27,17 +27,6 @@ func (s *Shape) Demote(host int) {
 	}
 }
 
-// Move takes a host out of its place and puts it where there is most room: the
-// tail of a chain.
-func (s *Shape) Move(host int) {
-	slots := s.slots[host]
-	s.Remove(host)
-	s.slots[host] = slots
-	for k := range s.Trees {
-		s.attach(k, host)
-	}
-}
-
 // Join adds a receiver at the tail and returns its index.
 func (s *Shape) Join() int {
 	host := len(s.slots)
