@@ -16,8 +16,10 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/fold"
 	"ore/site/ahead"
 	"ore/site/learn"
+	"ore/squashfs"
 )
 
 func (s *Site) preparedPath() string { return filepath.Join(s.Dirs.State, "prepared.jsonl") }
@@ -69,6 +71,44 @@ func (s *Site) Prepared(ctx context.Context) (ahead.Saving, error) {
 	}
 	requests, err := s.Cache.Requests(ctx)
 	return ahead.Gain(all, requests), err
+}
+
+// Fold merges the layers of images that have as many as an image may, so that
+// others can be built upon them; each is switched at once, and jobs that have the old layers go on
+// with them. It returns how many images were folded.
+func (s *Site) Fold(ctx context.Context) (int, error) {
+	all, err := s.Cache.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, e := range all {
+		img, release, err := s.Cache.Acquire(ctx, e.Key)
+		if errors.Is(err, image.ErrMissing) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if len(img.Layers) >= image.MaxLayers {
+			if err := s.fold(ctx, img, e.BuildTime); err != nil {
+				release()
+				return n, err
+			}
+			n++
+		}
+		release()
+	}
+	return n, nil
+}
+
+func (s *Site) fold(ctx context.Context, img image.Manifest, took time.Duration) error {
+	folded, err := fold.Fold(ctx, s.Cache.Store, img, squashfs.Options{})
+	if err != nil {
+		return fmt.Errorf("fold image %s: %w", img.Key.Short(), err)
+	}
+	_, err = s.Cache.Register(ctx, folded, took)
+	return err
 }
 
 // seconds returns f seconds.

@@ -33,7 +33,11 @@ calls have gained.`,
 			if busy {
 				m.Idle = func() bool { return true }
 			}
-			r, err := m.Prepare(ctx, budget)
+			_, err := s.Fold(ctx)
+			var r ahead.Report
+			if err == nil {
+				r, err = m.Prepare(ctx, budget)
+			}
 			v.Close()
 			if err != nil {
 				return err
