@@ -74,6 +74,12 @@ func run(ctx context.Context, args []string, io stdio) int {
 	return report(io.err, err, ctx.Err() != nil)
 }
 
+// outliveReaders makes writing to a pipe that nobody reads any more an error like
+// others from here to the end of the process, instead of its end by SIGPIPE
+// (signal(7), os/signal): a job is not to be lost because its output went to
+// head(1). Nobody reads the channel, since the write says it all.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
 // report tells the error and gives the exit code for it.
 func report(w io.Writer, err error, cancelled bool) int {
 	var code exitCode

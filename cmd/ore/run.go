@@ -27,7 +27,9 @@ run the command on them, bring output and files home, remove every trace.
 
 The exit code is the job's own (the largest of the ranks); 124 if its time limit
 was reached, 125 if ore could not do it, 130 if it was cancelled. Results are in
-ore-results/JOB/RANK, and result.json there says which of these it was.
+ore-results/JOB/RANK, and result.json there says which of these it was. They
+come home even if what ore's output is piped to (head, say) ends before the job,
+which goes on: end it with an interrupt or --timeout.
 
 Each machine gets a copy of every --input in the job's folder. What is large is
 better given by --mount ./db:/data/db: all machines, and later jobs, then share one
@@ -80,6 +82,7 @@ type toRun struct {
 
 // run runs j and tells how it went.
 func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
+	outliveReaders()
 	id, err := ledger.NewID(j.Name)
 	if err != nil {
 		return err

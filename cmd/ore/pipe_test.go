@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"ore"
+)
+
+// TestReaderThatEndsDoesNotEndTheJob reads the first line of a job's output and
+// no more, as head(1) does: the job goes on, and its results come home.
+func TestReaderThatEndsDoesNotEndTheJob(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		p := someone(t)
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		results := p.results(t)
+		// The job waits for a line of its input, so that it ends after its reader did.
+		cmd := p.command(ctx, "run", "--results", results, "-o", "r.txt", "--", "sh", "-c",
+			"echo first; read line; for i in 1 2 3 4 5 6; do echo $i; echo $i >&2; done; echo end >r.txt")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = write, &said
+		if both {
+			cmd.Stderr = write
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		write.Close()
+		readUntil(t, out, "first\n")
+		out.Close()
+		if _, err := io.WriteString(in, "go on\n"); err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("with both streams %v: %v: %s", both, err, said.String())
+		}
+		cancel()
+		if r := result(t, results); r.Kind != ore.Finished || r.ExitCode != 0 {
+			t.Errorf("with both streams %v: result %+v", both, r)
+		}
+		if got := read(t, only(t, results), "0", "r.txt"); got != "end\n" {
+			t.Errorf("with both streams %v: r.txt is %q", both, got)
+		}
+	}
+}
+
+// readUntil reads from r until what it gave ends with want.
+func readUntil(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	var got strings.Builder
+	b := make([]byte, 1)
+	for !strings.HasSuffix(got.String(), want) {
+		if _, err := r.Read(b); err != nil {
+			t.Fatalf("read %q, then %v, before %q", got.String(), err, want)
+		}
+		got.Write(b)
+	}
+}
