@@ -64,7 +64,9 @@ type File struct {
 }
 
 // Step is a node of the graph of commands that complete an environment. A step
-// runs as root in the tree once all steps that it needs are done.
+// runs as root in the tree once all steps that it needs are done. It may rely on
+// what those did and on nothing of any other: what a step made is kept by its
+// text and theirs, and used again whatever other steps there are.
 type Step struct {
 	Name    string
 	Needs   []string

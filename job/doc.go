@@ -14,6 +14,7 @@
 //	  kernel: linux-image-amd64
 //	  files: {/etc/motd: {content: hello}, /opt/db: {source: ./db, mode: 0755}}
 //	  steps:
+//	    # a step sees what the steps that it needs have made, and nothing of others
 //	    - {name: db, needs: [], run: "makeblastdb ...", network: false}
 //	machines: {count: 4, cpus: 1, memory: 256M, disk: 20G, hypervisor: auto}
 //	network: nat                     # or isolated
