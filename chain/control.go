@@ -47,9 +47,10 @@ type Flow struct {
 	Source string
 	Held   int // chunks of this want that are here
 	Of     int
-	Lost   int    `json:",omitempty"` // how often the source was lost
-	Cause  string `json:",omitempty"` // why, as long as nothing came since
-	Wrong  bool   `json:",omitempty"` // its bytes did not match their sums
+	Lost   int           `json:",omitempty"` // how often the source was lost
+	Cause  string        `json:",omitempty"` // why, as long as nothing came since
+	Within time.Duration // between its first chunk and its last until now
+	Wrong  bool          `json:",omitempty"` // its bytes did not match their sums
 }
 
 // Report is what a peer says of one blob.
@@ -280,7 +281,7 @@ func (p *partial) report(inventory bool) Report {
 	defer p.flows.mu.Unlock()
 	for f := range p.flows.running {
 		f.mu.Lock()
-		r.Flows = append(r.Flows, Flow{Stripe: f.want.Stripe, Source: f.want.Source, Held: f.want.Chunks.Shared(have), Of: f.want.Chunks.Count(), Lost: f.lost, Cause: f.cause, Wrong: f.wrong})
+		r.Flows = append(r.Flows, Flow{Stripe: f.want.Stripe, Source: f.want.Source, Held: f.want.Chunks.Shared(have), Of: f.want.Chunks.Count(), Lost: f.lost, Cause: f.cause, Wrong: f.wrong, Within: f.last.Sub(f.first)})
 		f.mu.Unlock()
 	}
 	return r

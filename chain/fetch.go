@@ -79,6 +79,8 @@ type flow struct {
 	cause string     // why the source was lost the last time; empty while all is well
 	lost  int        // how often
 	wrong bool       // it sent bytes that do not match
+	first time.Time  // when its first chunk was here
+	last  time.Time  // and its last until now
 }
 
 // flows are those of one blob.
@@ -286,7 +288,10 @@ func (f *flow) chunks(in *incoming, missing Set) error {
 func (f *flow) well() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cause = ""
+	f.cause, f.last = "", time.Now()
+	if f.first.IsZero() {
+		f.first = f.last
+	}
 }
 
 // incoming reads frames, and gives up on a source that is silent.

@@ -33,7 +33,7 @@ const (
 	probeChunks = 6
 	// probePart of what the probe's rate is must be the first hop's for it to
 	// stay: a few chunks say little, so the difference must be plain.
-	probePart = 0.25
+	probePart = 0.4
 	// maxProbes bounds what may be spent on that.
 	maxProbes = 3
 	// inventoryTimeout bounds the wait for what receivers hold when the source
@@ -190,7 +190,7 @@ func (r *run) watch(now time.Time) {
 		r.demote(m, "slow")
 		return
 	}
-	r.probe(now)
+	r.probe()
 }
 
 // slowest finds the hop that takes in much less than its source has, and that
@@ -246,7 +246,7 @@ func (r *run) best(stripe int) float64 {
 // the source's link is busy they come no faster than the rest, and cost their
 // own time; if they come much faster, the first hop is slow. Nobody asks while
 // the first hop is as fast as it was declared to be.
-func (r *run) probe(now time.Time) {
+func (r *run) probe() {
 	if len(r.stripes) != 1 || r.probing != nil || r.probes == maxProbes {
 		return
 	}
@@ -273,7 +273,7 @@ func (r *run) probe(now time.Time) {
 		return
 	}
 	r.probes++
-	r.probing, r.probeRate, r.probeBegun = r.placed[next], rate, now
+	r.probing, r.probeRate = r.placed[next], rate
 	r.order(r.probing, false)
 }
 
@@ -308,8 +308,7 @@ func (r *run) judge(m *member, f chain.Flow) {
 	}
 	r.probing = nil
 	head := r.head()
-	took := time.Since(r.probeBegun).Seconds()
-	if head == nil || len(m.parents) != 1 || m.parents[0] != head || float64(f.Of)*probePart < r.probeRate*took {
+	if head == nil || len(m.parents) != 1 || m.parents[0] != head || float64(f.Of-1)*probePart < r.probeRate*f.Within.Seconds() {
 		return
 	}
 	r.peak, r.probed = 0, false // the next one is judged too

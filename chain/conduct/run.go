@@ -46,28 +46,27 @@ type run struct {
 	events    chan event
 	ended     chan struct{}
 
-	source     *member
-	members    []*member // all receivers
-	placed     []*member // by their index in the shape
-	waiters    []*waiter
-	shape      shape.Shape
-	stripes    []chain.Set
-	roots      []*member // who feeds each stripe
-	begun      time.Time
-	started    time.Time // zero until the first orders
-	halfDone   time.Time // when half the receivers were ready
-	advanced   time.Time // when a chunk came somewhere the last time
-	changed    time.Time // when the shape changed the last time
-	probed     bool      // the first hop was judged
-	probing    *member   // fetches from the root what tells whether the first hop is slow
-	probes     int
-	probeRate  float64 // of the first hop then, chunks a second
-	probeBegun time.Time
-	peak       float64   // the best rate of a first hop, chunks a second
-	asked      time.Time // when holders were asked what they have; zero if not
-	repairs    []Repair
-	err        error
-	serving    sync.WaitGroup
+	source    *member
+	members   []*member // all receivers
+	placed    []*member // by their index in the shape
+	waiters   []*waiter
+	shape     shape.Shape
+	stripes   []chain.Set
+	roots     []*member // who feeds each stripe
+	begun     time.Time
+	started   time.Time // zero until the first orders
+	halfDone  time.Time // when half the receivers were ready
+	advanced  time.Time // when a chunk came somewhere the last time
+	changed   time.Time // when the shape changed the last time
+	probed    bool      // the first hop was judged
+	probing   *member   // fetches from the root what tells whether the first hop is slow
+	probes    int
+	probeRate float64   // of the first hop then, chunks a second
+	peak      float64   // the best rate of a first hop, chunks a second
+	asked     time.Time // when holders were asked what they have; zero if not
+	repairs   []Repair
+	err       error
+	serving   sync.WaitGroup
 }
 
 func newRun(c *Conductor, t Transfer) *run {
