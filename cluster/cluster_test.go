@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -246,6 +247,21 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%+v", res)
 			}
 		})
+	}
+}
+
+// What a command ended with is told though its outputs could not be brought home.
+func TestRefusedOutputKeepsTheExitCode(t *testing.T) {
+	s := newSite(func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+		m.write(path.Join(JobDir, "evil.tsv"), linkTo+"/etc/shadow")
+		return guest.Exit{Code: 3}, nil
+	})
+	res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Outputs = []string{"*.tsv"} }))
+	if res.Kind != ore.Failed || res.ExitCode != ore.ExitFailed {
+		t.Errorf("the job: %s, exit code %d", res.Kind, res.ExitCode)
+	}
+	if p := res.Ranks[0]; p.Kind != ore.Failed || p.ExitCode != 3 || !strings.Contains(p.Error, "evil.tsv") {
+		t.Errorf("its rank: %s, exit code %d, %q", p.Kind, p.ExitCode, p.Error)
 	}
 }
 

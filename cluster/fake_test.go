@@ -117,6 +117,9 @@ func (n *fakeNode) Put(_ context.Context, name, dir string, r io.Reader) error {
 	}
 }
 
+// linkTo is before the target of a symbolic link where a file has its content.
+const linkTo = "-> "
+
 func (n *fakeNode) Get(_ context.Context, name, dir string, patterns []string, w io.Writer) error {
 	m, err := n.machine(name)
 	if err != nil {
@@ -129,6 +132,12 @@ func (n *fakeNode) Get(_ context.Context, name, dir string, patterns []string, w
 		rel := strings.TrimPrefix(file, dir+"/")
 		for _, p := range patterns {
 			if ok, err := path.Match(p, rel); err != nil || !ok {
+				continue
+			}
+			if to, ok := strings.CutPrefix(content, linkTo); ok {
+				if err := t.WriteHeader(&tar.Header{Name: rel, Typeflag: tar.TypeSymlink, Linkname: to}); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := t.WriteHeader(&tar.Header{Name: rel, Typeflag: tar.TypeReg, Size: int64(len(content)), Mode: 0o644}); err != nil {

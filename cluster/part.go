@@ -51,7 +51,9 @@ func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) 
 	if len(r.job.Run.Outputs) > 0 {
 		res.Outputs, err = r.bring(ctx, p, n)
 		if err != nil {
-			return fail(res, err)
+			// The command did its part: its own exit code stands beside the error.
+			res.Kind, res.Error = ore.Failed, err.Error()
+			return res, err
 		}
 	}
 	return res, nil
