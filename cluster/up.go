@@ -53,6 +53,18 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 // Encode returns what Grow needs to add machines of the same kind.
 func (b *Bed) Encode() (json.RawMessage, error) { return json.Marshal(b.start) }
 
+// HandOver has the machines outlive this process, on all hosts where that has
+// to be said.
+func (b *Bed) HandOver() error {
+	var errs []error
+	for _, h := range b.hosts {
+		if k, ok := h.Node.(interface{ HandOver() error }); ok {
+			errs = append(errs, k.HandOver())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Release ends the machines.
 func (b *Bed) Release(ctx context.Context) error {
 	var errs []error
@@ -66,6 +78,9 @@ func (b *Bed) Release(ctx context.Context) error {
 // the bed's Encode gave. Machines that are there stay as they are.
 func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count int, watch ore.Watcher) ([]node.Started, error) {
 	var s node.Start
+	if len(encoded) == 0 {
+		return nil, errors.New("grow: the first machines are not up yet: wait for 'ore up', or end them with 'ore down'")
+	}
 	if err := json.Unmarshal(encoded, &s); err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
 	}

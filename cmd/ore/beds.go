@@ -70,6 +70,9 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if r.Start, err = bed.Encode(); err == nil {
 		err = s.Keep(r)
 	}
+	if err == nil {
+		err = bed.HandOver()
+	}
 	if err != nil {
 		return errors.Join(err, bed.Release(context.WithoutCancel(ctx)))
 	}

@@ -94,10 +94,7 @@ func WriteWhole(path string, b []byte) error {
 // Jobs lists the records of all jobs, the newest first.
 func (b Book) Jobs() ([]Record, error) {
 	list, err := os.ReadDir(b.Records)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	var all []Record
@@ -110,8 +107,37 @@ func (b Book) Jobs() ([]Record, error) {
 			all = append(all, r)
 		}
 	}
+	all = append(all, b.unrecorded(all)...)
 	slices.SortFunc(all, func(x, y Record) int { return y.Begun.Compare(x.Begun) })
 	return all, nil
+}
+
+// unrecorded returns records of kept machines that run and have none: their
+// record is written when all of them are up, and whoever starts them may hang.
+func (b Book) unrecorded(known []Record) []Record {
+	list, err := os.ReadDir(b.Run)
+	if err != nil {
+		return nil // nothing runs
+	}
+	var all []Record
+	for _, e := range list {
+		if slices.ContainsFunc(known, func(r Record) bool { return r.ID == e.Name() && r.Ended.IsZero() }) {
+			continue
+		}
+		if r, ok := b.starting(e.Name()); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// starting returns what is known of kept machines without a record.
+func (b Book) starting(id string) (Record, bool) {
+	info, err := os.Stat(filepath.Join(b.Folder(id), keptName))
+	if err != nil || !b.alive(id) {
+		return Record{}, false
+	}
+	return Record{ID: id, Name: id, Command: []string{"(machines that are being started)"}, Begun: info.ModTime(), Kept: true}, true
 }
 
 func (b Book) readRecord(id string) (Record, error) {
@@ -150,6 +176,12 @@ func (b Book) Job(name string) (Record, error) {
 // are not found here: nobody ends them by a name that they happen to share.
 func (b Book) Bed(name string) (Record, error) {
 	r, err := b.readRecord(name)
+	if err == nil && r.Kept && b.State(r) == Running {
+		return r, nil
+	}
+	if s, ok := b.starting(name); ok {
+		return s, nil
+	}
 	if err != nil || !r.Kept {
 		return Record{}, fmt.Errorf("machines %q: there are none kept under this name: see 'ore jobs ls'", name)
 	}
@@ -173,7 +205,7 @@ func (b Book) Forget(r Record) error {
 	if b.State(r) == Running {
 		return fmt.Errorf("remove job %s: it runs: end it first ('ore down %s', or Ctrl-C where it was started)", r.ID, r.ID)
 	}
-	if err := os.Remove(b.recordPath(r.ID)); err != nil {
+	if err := os.Remove(b.recordPath(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove job %s: %w", r.ID, err)
 	}
 	return nil
@@ -193,6 +225,12 @@ func Claim(folder string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// MarkKept says of a job's folder that its machines are kept: they are ended by
+// their name even before they have a record.
+func MarkKept(folder string) error {
+	return os.WriteFile(filepath.Join(folder, keptName), nil, 0o600)
 }
 
 // Gone waits until the supervisor of a job has let go of its lock.
@@ -227,6 +265,9 @@ func (b Book) alive(id string) bool {
 
 // lockName is the file in a job's folder that its supervisor holds locked.
 const lockName = "lock"
+
+// keptName is the file in a job's folder that is there if its machines are kept.
+const keptName = "kept"
 
 func tryLock(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -54,6 +54,32 @@ func lockJob(t *testing.T, b Book, id string) *os.File {
 	return f
 }
 
+// Machines that are kept can be ended by name before their record is written.
+func TestKeptMachinesWithoutARecord(t *testing.T) {
+	b := newBook(t)
+	held := lockJob(t, b, "bed")
+	if r, err := b.Bed("bed"); err == nil {
+		t.Errorf("a job that is run is ended by its name: %+v", r)
+	}
+	if err := MarkKept(b.Folder("bed")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.Bed("bed")
+	if err != nil || !r.Kept || b.State(r) != Running {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if all, err := b.Jobs(); err != nil || len(all) != 1 || all[0].ID != "bed" {
+		t.Errorf("jobs: %+v, %v", all, err)
+	}
+	held.Close()
+	if err := b.Forget(r); err != nil {
+		t.Error(err)
+	}
+	if r, err := b.Bed("bed"); err == nil {
+		t.Errorf("dead machines without a record: %+v", r)
+	}
+}
+
 func TestSweepTakesWhatNobodyHolds(t *testing.T) {
 	b := newBook(t)
 	held := lockJob(t, b, "held")

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -48,7 +49,8 @@ type Process struct {
 	dir  string
 	wait func() error // returns when the supervisor has ended
 	kill func() error
-	care *janitor // nil for a keeper, which has its own
+	care *janitor       // nil for a keeper, which has its own
+	hand io.WriteCloser // a keeper's lifeline, until HandOver
 }
 
 // Release ends the machines and then the supervisor, and removes the job's
@@ -73,6 +75,19 @@ func (s *Process) Release(ctx context.Context) error {
 		<-done
 	}
 	return errors.Join(err, os.RemoveAll(s.dir), s.dismiss())
+}
+
+// HandOver lets machines that are kept live on when this process ends. Until
+// then they die with it, however it ends: nobody knows of them yet.
+func (s *Process) HandOver() error {
+	if s.hand == nil {
+		return nil
+	}
+	_, err := io.WriteString(s.hand, handedOver)
+	if err = errors.Join(err, s.hand.Close()); err != nil {
+		return fmt.Errorf("keep machines: %w: their supervisor has ended: start them again", err)
+	}
+	return nil
 }
 
 func (s *Process) dismiss() error {
@@ -114,6 +129,9 @@ func (j Job) spawn(ctx context.Context) (*Process, error) {
 	sup := &Process{Client: node.NewClient(Socket(dir)), dir: dir}
 	args := []string{Command, j.Images, dir}
 	if j.Keep {
+		if err := ledger.MarkKept(dir); err != nil {
+			return nil, err
+		}
 		return sup, keep(sup, args, []*os.File{listener, lock}, log)
 	}
 	if sup.care, err = watchOver(dir); err != nil {
@@ -152,14 +170,23 @@ func keep(sup *Process, args []string, files []*os.File, log *os.File) error {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	hand, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	sup.hand = hand
 	sup.wait, sup.kill = cmd.Wait, cmd.Process.Kill
 	return nil
 }
 
-// Keep is what a keeper does: it hands its descriptors on to a supervisor.
+// handedOver is what a keeper reads once its machines are kept for good.
+const handedOver = "over\n"
+
+// Keep is what a keeper does: it hands its descriptors on to a supervisor, and
+// ends that if its standard input ends before the machines were handed over.
 func Keep(ctx context.Context, images, dir string) error {
 	files := []*os.File{os.NewFile(listenerFD, "listener"), os.NewFile(lockFD, "lock")}
 	for _, f := range files {
@@ -176,6 +203,11 @@ func Keep(ctx context.Context, images, dir string) error {
 	for _, f := range files {
 		f.Close()
 	}
+	go func() { // ends with the process at the latest
+		if said, _ := io.ReadAll(os.Stdin); string(said) != handedOver {
+			_ = p.Kill() // an error says that it has ended
+		}
+	}()
 	return errors.Join(p.Wait(), os.RemoveAll(dir), care.dismiss())
 }
 

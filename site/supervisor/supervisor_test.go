@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ore/namespace"
+	"ore/node"
+	"ore/site/ledger"
+)
+
+// TestMain lets the test binary be a supervisor, a keeper, and who starts them.
+func TestMain(m *testing.M) {
+	if err := namespace.Enter(); err != nil {
+		os.Exit(1)
+	}
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) == 4 && args[0] == Command:
+		err = Keep(context.Background(), args[2], args[3])
+	case len(args) == 3 && args[0] == Command:
+		err = Serve(context.Background(), args[1], args[2])
+	case len(args) == 4 && args[0] == "up":
+		err = up(args[1], args[2], args[3] == "handed over")
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// up starts a supervisor to be kept, says so, and waits to be killed.
+func up(images, run string, handOver bool) error {
+	p, err := Start(context.Background(), Job{ID: "bed", Folder: filepath.Join(run, "bed"), Images: images, Keep: true})
+	if err != nil {
+		return err
+	}
+	if _, err := p.Machines(context.Background()); err != nil {
+		return err
+	}
+	if handOver {
+		if err := p.HandOver(); err != nil {
+			return err
+		}
+	}
+	fmt.Println("ready")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// Who starts kept machines and is killed on the way takes them along; after
+// they were handed over they stay.
+func TestKilledWhileItStarts(t *testing.T) {
+	for _, how := range []string{"killed before", "handed over"} {
+		b := ledger.Book{Records: t.TempDir(), Run: t.TempDir()}
+		cmd := exec.Command("/proc/self/exe", "up", t.TempDir(), b.Run, how)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("it was not killed")
+		}
+		in.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if how == "handed over" {
+			n := node.NewClient(Socket(b.Folder("bed")))
+			if _, err := n.Machines(ctx); err != nil {
+				t.Errorf("%s: %v", how, err)
+			}
+			if r, err := b.Bed("bed"); err != nil || b.State(r) != ledger.Running {
+				t.Errorf("%s: %+v, %v", how, r, err)
+			}
+			if err := n.Release(ctx); err != nil {
+				t.Error(err)
+			}
+			n.Close()
+		}
+		if err := b.Gone(ctx, "bed"); err != nil { // waits for the end
+			t.Errorf("%s: %v", how, err)
+		}
+	}
+}
