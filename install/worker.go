@@ -68,7 +68,7 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 		return say.say(message{Refused: no.why})
 	}
 	if err != nil {
-		return errors.Join(say.say(message{Error: err.Error()}))
+		return errors.Join(say.say(message{Error: orFull(err).Error()}))
 	}
 	return say.say(message{Done: done})
 }

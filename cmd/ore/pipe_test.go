@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -68,4 +71,53 @@ func readUntil(t *testing.T, r io.Reader, want string) {
 		}
 		got.Write(b)
 	}
+}
+
+// TestResultIsToldThoughItCannotBeKept has the folder of results go while the
+// job runs: what the job ended with is told all the same.
+func TestResultIsToldThoughItCannotBeKept(t *testing.T) {
+	p := someone(t)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	results := p.results(t)
+	cmd := p.command(ctx, "run", "--json", "--results", results, "--", "sh", "-c", "echo begun; read line; exit 7")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := blockResult(ctx, results); err != nil {
+		t.Error(err)
+	}
+	in.Close()
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("%v, not the job's exit code: %s", err, said.String())
+	}
+	var r ore.Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Kind != ore.Finished || r.ExitCode != 7 {
+		t.Errorf("told %q: %v", out.String(), err)
+	}
+	if want := "is not whole: free some space"; !strings.Contains(said.String(), want) {
+		t.Errorf("does not say %q: %s", want, said.String())
+	}
+}
+
+// blockResult waits for the folder of the one job and puts a folder in the
+// place of its result.json.
+func blockResult(ctx context.Context, results string) error {
+	for ctx.Err() == nil {
+		list, err := os.ReadDir(results)
+		if err != nil {
+			return err
+		}
+		if len(list) == 1 {
+			return os.MkdirAll(filepath.Join(results, list[0].Name(), "result.json", "in the way"), 0o755)
+		}
+		runtime.Gosched()
+	}
+	return ctx.Err()
 }

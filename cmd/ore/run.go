@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -114,14 +116,14 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	}
 	res := cluster.Run(ctx, config, j)
 	v.Close()
-	if err := out.Finish(res); err != nil {
-		return err
-	}
 	record.Ended, record.Result = time.Now(), &res
-	if err := s.Keep(record); err != nil {
-		return err
+	// What came of the job is told, whatever became of writing it down.
+	concluded := a.conclude(res, out.Dir())
+	if err := errors.Join(out.Finish(res), s.Keep(record)); err != nil {
+		fmt.Fprintf(a.io.err, "ore: keep the result of %s: %v: what is in %s is not whole: free some space and run the job again\n", res.Job, err, out.Dir())
+		return cmp.Or(concluded, error(exitCode(ore.ExitFailed)))
 	}
-	return a.conclude(res, out.Dir())
+	return concluded
 }
 
 func commandOf(r ore.Run) []string {
