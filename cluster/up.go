@@ -84,27 +84,21 @@ func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count in
 	if err := json.Unmarshal(encoded, &s); err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
 	}
-	there, err := n.Machines(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("grow: %w", err)
-	}
-	have := map[int]bool{}
-	for _, m := range there {
-		have[m.Rank] = true
-	}
-	s.Size, s.Hosts, s.Machines = count, nil, nil
+	s.Size, s.Hosts, s.Machines, s.Grow = count, nil, nil, true
 	for i := range count {
 		s.Hosts = append(s.Hosts, MachineName(i))
-		if !have[i] {
-			s.Machines = append(s.Machines, node.Machine{Name: MachineName(i), Rank: i})
-		}
-	}
-	if len(s.Machines) == 0 {
-		return nil, fmt.Errorf("grow: there are %d machines already: say a larger number", len(there))
+		s.Machines = append(s.Machines, node.Machine{Name: MachineName(i), Rank: i})
 	}
 	started, err := n.Start(ctx, s, watch)
 	if err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
+	}
+	if len(started) == 0 {
+		there, err := n.Machines(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("grow: %w", err)
+		}
+		return nil, fmt.Errorf("grow: there are %d machines already: say a larger number", len(there))
 	}
 	return started, nil
 }

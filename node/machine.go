@@ -46,13 +46,19 @@ type place struct {
 	net     *os.File
 }
 
-// Start starts machines, all or none.
+// Start starts machines, all or none. One that runs is replaced, unless the
+// start is to grow what is there: then it stays, and is not in the answer.
 func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
 	n.starting.Lock()
 	defer n.starting.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, BootDeadline)
 	defer cancel()
 	defer context.AfterFunc(n.ctx, cancel)()
+	if s.Grow {
+		if s = n.missing(s); len(s.Machines) == 0 {
+			return nil, nil
+		}
+	}
 	hv, err := n.config.Hypervisor(s.Boot)
 	if err != nil {
 		return nil, err
@@ -73,6 +79,25 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		return nil, err
 	}
 	return n.adopt(s, machines, hold), nil
+}
+
+// missing returns of a start that is to grow what is there only that part which
+// is not there. It is asked under the lock of starts: of two at once, the second
+// finds the first one's machines. The job never becomes smaller by it.
+func (n *Node) missing(s Start) Start {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var wanted []Machine
+	for _, m := range s.Machines {
+		if n.machines[m.Name] == nil {
+			wanted = append(wanted, m)
+		}
+	}
+	s.Machines = wanted
+	if n.last.Size > s.Size {
+		s.Size, s.Hosts = n.last.Size, n.last.Hosts
+	}
+	return s
 }
 
 // blobs are all that machines mount, as layers to be held.

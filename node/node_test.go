@@ -212,6 +212,44 @@ func TestLifeOfAJob(t *testing.T) {
 	}
 }
 
+// Two who add machines at once do not take each other's away, and the job has as
+// many as the larger number says.
+func TestGrowAtOnce(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.Start(t.Context(), b.ask("m0"), nil); err != nil {
+		t.Fatal(err)
+	}
+	pid := b.pid(t, "m0")
+	var mu sync.Mutex
+	booted := map[string]int{}
+	var both sync.WaitGroup
+	for _, names := range [][]string{{"m0", "m1", "m2", "m3"}, {"m0", "m1", "m2"}} {
+		s := b.ask(names...)
+		s.Grow = true
+		both.Go(func() {
+			started, err := b.Start(t.Context(), s, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range started {
+				booted[m.Name]++
+			}
+		})
+	}
+	both.Wait()
+	if len(booted) != 3 || booted["m1"] != 1 || booted["m2"] != 1 || booted["m3"] != 1 {
+		t.Errorf("booted: %v", booted)
+	}
+	if b.pid(t, "m0") != pid {
+		t.Error("a machine that ran was replaced")
+	}
+	if out, _, err := b.shell(t, "m0", "echo $ORE_SIZE $ORE_HOSTS"); err != nil || out != "4 m0,m1,m2,m3\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // only keeps of the machines asked for the one called name.
 func (s Start) only(name string) Start {
 	for _, m := range s.Machines {

@@ -51,6 +51,7 @@ type Start struct {
 	Hosts     []string     // names of all machines of the job, by rank
 	Own       []guest.File // what each machine is given beside the image
 	Inputs    []Input      // what all machines mount
+	Grow      bool         // of Machines, those that run stay as they are and are not started
 }
 
 // Input is a blob of the store that machines mount, read-only.

@@ -246,7 +246,11 @@ func newGrow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b.record.Machines = count
+			all, err := b.Machines(ctx)
+			if err != nil {
+				return err
+			}
+			b.record.Machines = len(all) // of two who grow at once, the second to end knows of both
 			if err := s.Keep(b.record); err != nil {
 				return err
 			}
