@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -170,7 +171,8 @@ func (p *process) killAt(ctx context.Context, name string, size int64) {
 			return
 		case <-t.C:
 		}
-		if st, err := os.Stat(name); err == nil && st.Size() >= size {
+		var st syscall.Stat_t // a probe writes near the end early: blocks count, not the size
+		if err := syscall.Stat(name, &st); err == nil && st.Blocks*512 >= size {
 			t.Stop()
 			p.cmd.Process.Kill()
 			return
