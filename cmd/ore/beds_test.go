@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -57,6 +58,12 @@ func TestBed(t *testing.T) {
 	}
 	p.refused(t, ore.ExitFailed, []string{"/srv/nosuch: there is no such file"}, "cp", "bed:/srv/nosuch", "back")
 
+	p.must(t, "exec", "bed", "--", "sh", "-c", "echo wrong >/srv/a1.txt; echo right >'/srv/a[1].txt'")
+	p.must(t, "cp", "bed:/srv/a[1].txt", "literal")
+	if got := read(t, p.dir, "literal", "a[1].txt"); got != "right\n" {
+		t.Errorf("cp of a name that is a pattern: %q", got)
+	}
+
 	p.must(t, "grow", "-q", "bed", "-n", "4")
 	if got, want := sorted(p.must(t, "exec", "bed", "--", "hostname").out), []string{"0: m0", "1: m1", "2: m2", "3: m3"}; !slices.Equal(got, want) {
 		t.Errorf("after grow: %q, want %q", got, want)
@@ -99,6 +106,20 @@ func published(t *testing.T, p *person, address string) {
 	}
 	if o := server.end(t); o.code != 0 {
 		t.Errorf("the server in the machine: %v", o)
+	}
+}
+
+// What ore cp asks for is a name, whatever letters it has.
+func TestLiteralNames(t *testing.T) {
+	for _, name := range []string{"a[1].txt", `b\c`, "*", "?x", "plain", "[", "]"} {
+		if ok, err := path.Match(literal(name), name); !ok || err != nil {
+			t.Errorf("%q does not match itself: %v", name, err)
+		}
+	}
+	for name, other := range map[string]string{"a[1].txt": "a1.txt", "*": "x", "?": "x"} {
+		if ok, err := path.Match(literal(name), other); ok || err != nil {
+			t.Errorf("%q matches %q: %v", name, other, err)
+		}
 	}
 }
 

@@ -119,6 +119,12 @@ func (a *app) copyOut(ctx context.Context, s *site.Site, name, file string, set 
 	return nil
 }
 
+// literal is the pattern that matches name and nothing else: machines are asked
+// for files by the patterns of path.Match.
+func literal(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+}
+
 // fetchFiles brings one file or folder of a machine into the folder to.
 func fetchFiles(ctx context.Context, b bed, machine, file, to string) error {
 	if err := os.MkdirAll(to, 0o777); err != nil {
@@ -130,7 +136,7 @@ func fetchFiles(ctx context.Context, b bed, machine, file, to string) error {
 	}
 	defer root.Close()
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(b.Get(ctx, machine, path.Dir(file), []string{path.Base(file)}, pw)) }()
+	go func() { pw.CloseWithError(b.Get(ctx, machine, path.Dir(file), []string{literal(path.Base(file))}, pw)) }()
 	got, err := guest.Extract(root, pr, guest.Limits{})
 	pr.CloseWithError(err)
 	if err == nil && len(got) == 0 {
