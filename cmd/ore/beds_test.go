@@ -47,6 +47,12 @@ func TestBed(t *testing.T) {
 	p.refused(t, ore.ExitFailed, []string{"not all of rank 5 are there"}, "exec", "bed", "--rank", "5", "--", "true")
 	p.refused(t, ore.ExitFailed, []string{"run already: end them with 'ore down bed'"}, "up", "-q", "--name", "bed")
 
+	p.refused(t, 255, []string{"only root may name another user"},
+		"exec", "bed", "--rank", "0", "-u", "nobody", "--dir", "/", "--", "ore-rsh", "root@m1", "id")
+	if o := p.must(t, "exec", "bed", "--rank", "0", "-u", "nobody", "--dir", "/", "--", "ore-rsh", "m1", "id -un"); o.out != "nobody\n" {
+		t.Errorf("a user on another machine: %v", o)
+	}
+
 	published(t, p, port[1])
 
 	p.file(t, "data/x", "payload")

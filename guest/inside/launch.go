@@ -133,9 +133,13 @@ func (s *server) serveLauncher(ctx context.Context, c *os.File) {
 }
 
 func (s *server) launch(ctx context.Context, c *os.File, q launchRequest, files []*os.File) (wire.Exit, error) {
-	user := q.User
-	if user == "" {
-		user = peer(c)
+	uid, err := peer(c)
+	if err != nil {
+		return wire.Exit{}, err
+	}
+	user, err := launchUser(q.User, uid)
+	if err != nil {
+		return wire.Exit{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -176,17 +180,38 @@ func (s *server) machineNamed(name string) string {
 	return name
 }
 
-// peer names the user on the other side of a local socket.
-func peer(c *os.File) string {
-	user := "root"
-	control(c, func(fd int) error {
+// launchUser is who a launched command runs as, where uid asks for it. Only root
+// becomes somebody else: machines of a job have the same users, and whoever is
+// nobody on one of them is nobody on all.
+func launchUser(asked string, uid uint32) (string, error) {
+	own := strconv.FormatUint(uint64(uid), 10)
+	if asked == "" || asked == own {
+		return own, nil
+	}
+	if uid == 0 {
+		return asked, nil
+	}
+	if who, err := lookup(asked); err == nil && who.uid == uid {
+		return own, nil
+	}
+	return "", fmt.Errorf("launch as user %s: only root may name another user: leave the name out, or ask as root", asked)
+}
+
+// peer is the user on the other side of a local socket, by the kernel's word
+// (SO_PEERCRED, unix(7)).
+func peer(c *os.File) (uint32, error) {
+	var uid uint32
+	err := control(c, func(fd int) error {
 		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err == nil {
-			user = strconv.FormatUint(uint64(cred.Uid), 10)
+			uid = cred.Uid
 		}
 		return err
 	})
-	return user
+	if err != nil {
+		return 0, fmt.Errorf("launch: who asks: %w", err)
+	}
+	return uid, nil
 }
 
 // receiveLaunch reads the one message of a launcher: the request and its

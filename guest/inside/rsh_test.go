@@ -11,6 +11,31 @@ import (
 	"ore/guest/wire"
 )
 
+// On other machines a user is who it is on its own; root may be anybody.
+func TestLaunchUser(t *testing.T) {
+	const nobody = 65534
+	for _, c := range []struct {
+		asked string
+		uid   uint32
+		want  string // "" for a refusal
+	}{
+		{"", nobody, "65534"},
+		{"65534", nobody, "65534"},
+		{"nobody", nobody, "65534"},
+		{"root", nobody, ""},
+		{"0", nobody, ""},
+		{"daemon", nobody, ""},
+		{"no-such-user", nobody, ""},
+		{"", 0, "0"},
+		{"nobody", 0, "nobody"},
+	} {
+		got, err := launchUser(c.asked, c.uid)
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%d asks for %q: %q, %v", c.uid, c.asked, got, err)
+		}
+	}
+}
+
 func TestParseRsh(t *testing.T) {
 	shell := func(words string) []string { return []string{"/bin/sh", "-c", words} }
 	for _, c := range []struct {
