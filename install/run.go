@@ -68,7 +68,9 @@ func (r *run) do(ctx context.Context) error {
 		from.Close() // a worker that goes on talking is not waited for
 		return err
 	})
-	if err := g.Wait(); err != nil {
+	if err := g.Wait(); ctx.Err() != nil {
+		return ctx.Err() // that the worker was killed is only how it ended
+	} else if err != nil {
 		return err
 	}
 	if r.done == nil {
