@@ -73,8 +73,8 @@ func crossover(ctx context.Context, s settings) (err error) {
 	return c.byHosts(ctx, s)
 }
 
-// prepare builds the image in the cache, and lets host 1 learn what installing it
-// takes; the others are like it.
+// prepare builds the image in the cache, and lets a host learn what installing it
+// takes; all are like it.
 func (c *crossing) prepare(ctx context.Context, wait float64) error {
 	set := append(small(), other()...)
 	if err := os.WriteFile(c.file, fmt.Appendf(nil, jobText, strings.Join(set, ", "), wait), 0o644); err != nil {
@@ -88,21 +88,11 @@ func (c *crossing) prepare(ctx context.Context, wait float64) error {
 	if err := c.serve(ctx); err != nil {
 		return err
 	}
-	for range 3 {
-		m, _, err := c.build(ctx, 1, []string{c.file})
-		if err == nil {
-			err = c.forget(ctx, 1, m.Key)
-		}
-		if err != nil {
-			return err
-		}
+	if _, _, err := c.build(ctx, master, nil); err != nil {
+		return err
 	}
-	for host := 2; host <= c.hosts; host++ {
-		if err := c.clone(ctx, 1, host); err != nil {
-			return err
-		}
-	}
-	return nil
+	job := []string{c.file}
+	return c.practise(ctx, job, job, job)
 }
 
 // fetchAll has n hosts fetch the image at once, and returns when the last has it.
@@ -121,9 +111,14 @@ func (c *crossing) installAll(ctx context.Context, n int) (float64, error) {
 	})
 }
 
-// all does something at hosts 1 to n at once, times it, and has them forget the
-// image.
+// all does something at hosts 1 to n at once, which begin as the master is, and
+// times it.
 func (c *crossing) all(ctx context.Context, n int, do func(context.Context, int) error) (float64, error) {
+	for host := 1; host <= n; host++ {
+		if err := c.clone(ctx, master, host); err != nil {
+			return 0, err
+		}
+	}
 	g, within := errgroup.WithContext(ctx)
 	begun := time.Now()
 	for host := 1; host <= n; host++ {
@@ -132,16 +127,10 @@ func (c *crossing) all(ctx context.Context, n int, do func(context.Context, int)
 	if err := g.Wait(); err != nil {
 		return 0, err
 	}
-	took := time.Since(begun).Seconds()
-	for host := 1; host <= n; host++ {
-		if err := c.forget(ctx, host, c.image.Key); err != nil {
-			return 0, err
-		}
-	}
-	return took, nil
+	return time.Since(begun).Seconds(), nil
 }
 
-// link takes a new link with a rate, and lets host 1 try it.
+// link takes a new link with a rate, and lets the master try it.
 func (c *crossing) link(ctx context.Context, rate float64) error {
 	if c.links++; c.links >= mostLinks {
 		return fmt.Errorf("more than %d rates", mostLinks)
@@ -149,12 +138,12 @@ func (c *crossing) link(ctx context.Context, rate float64) error {
 	if err := shape(ctx, rate); err != nil {
 		return err
 	}
-	return c.teach(ctx, 1, c.links, c.image)
+	return c.teach(ctx, master, c.links, c.image)
 }
 
 // sides predicts both ways for n hosts.
 func (c *crossing) sides(p plan.Plan, n int) (fetch, install float64, err error) {
-	r, err := c.rates(1)
+	r, err := c.rates(master)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -170,7 +159,7 @@ func (c *crossing) sides(p plan.Plan, n int) (fetch, install float64, err error)
 func (c *crossing) point(ctx context.Context, row crossRow, rounds int) (fetch, install float64, err error) {
 	var fs, is []float64
 	for round := range rounds {
-		p, err := c.ask(ctx, 1, c.links, []string{c.file})
+		p, err := c.ask(ctx, master, c.links, []string{c.file})
 		if err != nil {
 			return 0, 0, err
 		}
@@ -208,7 +197,7 @@ func (c *crossing) byRate(ctx context.Context, s settings) error {
 	if err := c.link(ctx, first); err != nil {
 		return err
 	}
-	p, err := c.ask(ctx, 1, c.links, []string{c.file})
+	p, err := c.ask(ctx, master, c.links, []string{c.file})
 	if err != nil {
 		return err
 	}
@@ -235,7 +224,7 @@ func (c *crossing) byRate(ctx context.Context, s settings) error {
 // is six times as fast as the one at which one host's ways are equal, and
 // measures at about half, two thirds, one and a half and twice as many.
 func (c *crossing) byHosts(ctx context.Context, s settings) error {
-	p, err := c.ask(ctx, 1, c.links, []string{c.file})
+	p, err := c.ask(ctx, master, c.links, []string{c.file})
 	if err != nil {
 		return err
 	}
@@ -247,7 +236,7 @@ func (c *crossing) byHosts(ctx context.Context, s settings) error {
 	if err := c.link(ctx, rate); err != nil {
 		return err
 	}
-	if p, err = c.ask(ctx, 1, c.links, []string{c.file}); err != nil {
+	if p, err = c.ask(ctx, master, c.links, []string{c.file}); err != nil {
 		return err
 	}
 	at := 0

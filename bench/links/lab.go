@@ -147,11 +147,50 @@ func (l *lab) command(ctx context.Context, host int, args ...string) *exec.Cmd {
 	return c
 }
 
+// Homes that no host of the network has by itself: hosts are copied from them.
+// What is done there is done in host 1's namespace. A host that has built an image
+// and forgotten it still has its tree, and would build it in no time once more.
+const (
+	master = 100 // has what all begin with, and learns from what the hosts do
+	drawn  = 101 // a copy of it for one point
+)
+
+// space names the namespace that a host, or a home to copy from, is in.
 func space(host int) string {
-	if host == 0 {
+	switch {
+	case host == 0:
 		return cacher
+	case host >= master:
+		return hostSpace(1)
 	}
 	return hostSpace(host)
+}
+
+// learn lets one home have what another has learned.
+func (l *lab) learn(ctx context.Context, from, to int) error {
+	if err := os.MkdirAll(l.home(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.Chown(l.home(to), int(l.user.Uid), int(l.user.Gid)); err != nil {
+		return err
+	}
+	return run(ctx, fmt.Sprintf("cp -a %s/state %s/", l.home(from), l.home(to)))
+}
+
+// practise has a copy of the master build sets, from which the master learns.
+func (l *lab) practise(ctx context.Context, sets ...[]string) error {
+	for _, set := range sets {
+		if err := l.clone(ctx, master, 1); err != nil {
+			return err
+		}
+		if _, _, err := l.build(ctx, 1, set); err != nil {
+			return err
+		}
+		if err := l.learn(ctx, 1, master); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // do runs ore at a host and returns what it printed and how long it took.

@@ -142,7 +142,7 @@ func earlier(name string) (map[int][]measuredRow, error) {
 // prepareMeasured has host 1 see all packages and learn, makes the images in the
 // cache, and tries each link.
 func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
-	for _, host := range []int{1, 0} {
+	for _, host := range []int{master, 0} {
 		m, _, err := l.build(ctx, host, packagesToDraw())
 		if err == nil {
 			err = l.forget(ctx, host, m.Key)
@@ -152,14 +152,9 @@ func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
 		}
 	}
 	var tried []image.Manifest
-	for _, set := range [][]string{{"tree"}, {"less", "bc"}, {"jq"}, {"openssl", "wget"}, {"rsync", "gawk"}} {
-		m, _, err := l.build(ctx, 1, set)
-		if err == nil {
-			err = l.forget(ctx, 1, m.Key)
-		}
-		if err == nil {
-			m, _, err = l.build(ctx, 0, set)
-		}
+	sets := [][]string{{"tree"}, {"less", "bc"}, {"jq"}, {"openssl", "wget"}, {"rsync", "gawk"}}
+	for _, set := range sets {
+		m, _, err := l.build(ctx, 0, set)
 		if err != nil {
 			return err
 		}
@@ -170,7 +165,10 @@ func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
 			return err
 		}
 	}
-	if _, _, err := l.build(ctx, 1, nil); err != nil { // the base image stays
+	if _, _, err := l.build(ctx, master, nil); err != nil { // the base image stays
+		return err
+	}
+	if err := l.practise(ctx, sets...); err != nil {
 		return err
 	}
 	if err := l.serve(ctx); err != nil {
@@ -184,12 +182,7 @@ func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
 		if rate > 5 { // larger images say more about a fast link
 			try = tried
 		}
-		if err := l.teach(ctx, 1, k, try...); err != nil {
-			return err
-		}
-	}
-	for host := 2; host <= l.hosts; host++ {
-		if err := l.clone(ctx, 1, host); err != nil {
+		if err := l.teach(ctx, master, k, try...); err != nil {
 			return err
 		}
 	}
@@ -201,14 +194,12 @@ func (l *lab) measurePoint(ctx context.Context, p point) ([]measuredRow, error) 
 	if err := shape(ctx, p.Rate); err != nil {
 		return nil, err
 	}
-	var near []image.Manifest
+	if err := l.clone(ctx, master, drawn); err != nil {
+		return nil, err
+	}
 	if p.Near != nil {
-		for host := 1; host <= p.Hosts; host++ {
-			m, _, err := l.build(ctx, host, p.Near)
-			if err != nil {
-				return nil, err
-			}
-			near = append(near, m)
+		if _, _, err := l.build(ctx, drawn, p.Near); err != nil {
+			return nil, err
 		}
 	}
 	var rows []measuredRow
@@ -220,16 +211,19 @@ func (l *lab) measurePoint(ctx context.Context, p point) ([]measuredRow, error) 
 		r.Try = try + 1
 		rows = append(rows, r)
 	}
-	for i, m := range near {
-		if err := l.forget(ctx, i+1, m.Key); err != nil {
-			return nil, err
-		}
+	if err := l.learn(ctx, 1, master); err != nil {
+		return nil, err
 	}
 	return rows, nil
 }
 
 // tryPoint asks the plan, then has all hosts build at once.
 func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
+	for host := 1; host <= p.Hosts; host++ {
+		if err := l.clone(ctx, drawn, host); err != nil {
+			return measuredRow{}, err
+		}
+	}
 	row := measuredRow{point: p, At: time.Now(), Load: othersLoad()}
 	asked, err := l.ask(ctx, 1, p.Link, p.Set)
 	if err != nil {
@@ -245,12 +239,11 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 			said[o.Way] = seconds(o, p.Hosts, rates)
 		}
 	}
-	made := make([]image.Manifest, p.Hosts)
 	g, within := errgroup.WithContext(ctx)
 	begun := time.Now()
-	for i := range made {
-		g.Go(func() (err error) {
-			made[i], _, err = l.build(within, i+1, p.Set, "--cache", l.cacheURL(p.Link))
+	for host := 1; host <= p.Hosts; host++ {
+		g.Go(func() error {
+			_, _, err := l.build(within, host, p.Set, "--cache", l.cacheURL(p.Link))
 			return err
 		})
 	}
@@ -258,16 +251,13 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 		return row, err
 	}
 	row.Wall = time.Since(begun).Seconds()
-	for i, m := range made {
-		r, err := l.lastRun(i + 1)
+	for host := 1; host <= p.Hosts; host++ {
+		r, err := l.lastRun(host)
 		if err != nil {
 			return row, err
 		}
 		if r.Whole > row.Actual {
 			row.Actual, row.Way = r.Whole, r.Options[0].Way
-		}
-		if err := l.forget(ctx, i+1, m.Key); err != nil {
-			return row, err
 		}
 	}
 	// Hosts that start at the same time all decide as the first was asked to,

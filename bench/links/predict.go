@@ -46,10 +46,13 @@ func shared(o plan.Option, n int) plan.Option {
 			e.Branches[b] = slices.Clone(e.Branches[b])
 			for t := range e.Branches[b] {
 				term := &e.Branches[b][t]
-				if term.Threads > 0 {
+				switch {
+				case e.Stage == plan.Steps: // they sleep here, which needs no core
+					term.Threads, term.Share = 0, 0
+				case term.Threads > 0:
 					term.Copies = n
 					term.Share = term.ShareUnder(load)
-				} else if strings.HasPrefix(term.Law, "fetch@") {
+				case strings.HasPrefix(term.Law, "fetch@"):
 					term.Amounts = slices.Clone(term.Amounts)
 					term.Amounts[len(term.Amounts)-1] *= float64(n)
 				}

@@ -60,12 +60,8 @@ type slowRow struct {
 	Way     string
 }
 
-// The homes of slow: hosts are copied from these.
-const (
-	bareHome = 2 // knows rates and the archive's indexes, has no image
-	baseHome = 3 // has the base image, too
-	slowHost = 1
-)
+// slowHost is the host that asks.
+const slowHost = 1
 
 // slow measures a cache behind a slow link against none.
 func slow(ctx context.Context, s settings) (err error) {
@@ -102,8 +98,8 @@ func slow(ctx context.Context, s settings) (err error) {
 	return nil
 }
 
-// prepareSlow builds in the cache, serves it, and lets a host learn: two builds
-// from nothing, some over the base, and the link.
+// prepareSlow builds in the cache, serves it, and has a host with the base image
+// learn what building over it takes, and the link.
 func (l *lab) prepareSlow(ctx context.Context, rate float64) error {
 	text := fmt.Appendf(nil, slowJob, strings.Join(small(), ", "), stepTurns)
 	if err := os.WriteFile(l.slowFile(), text, 0o644); err != nil {
@@ -121,56 +117,25 @@ func (l *lab) prepareSlow(ctx context.Context, rate float64) error {
 	if err := errors.Join(l.serve(ctx), shape(ctx, rate)); err != nil {
 		return err
 	}
-	first, _, err := l.build(ctx, slowHost, other())
-	if err != nil {
+	if _, _, err := l.build(ctx, master, nil); err != nil {
 		return err
 	}
-	for _, set := range [][]string{{"less"}, {l.slowFile()}} {
-		m, _, err := l.build(ctx, slowHost, set)
-		if err == nil {
-			err = l.forget(ctx, slowHost, m.Key)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := l.forget(ctx, slowHost, first.Key); err != nil {
+	job := []string{l.slowFile()}
+	if err := l.practise(ctx, other(), job, job); err != nil {
 		return err
 	}
-	base, _, err := l.build(ctx, slowHost, nil)
-	if err != nil {
+	if err := l.teach(ctx, master, 0, tried); err != nil {
 		return err
 	}
-	if err := l.teach(ctx, slowHost, 0, tried); err != nil {
-		return err
-	}
-	// The base image is kept, its packages' files are not: they are the mirror's.
-	if err := l.clone(ctx, slowHost, baseHome); err != nil {
-		return err
-	}
-	if err := l.forget(ctx, slowHost, base.Key); err != nil {
-		return err
-	}
-	return l.bare(ctx)
-}
-
-// bare makes a home that has what was learned and nothing else.
-func (l *lab) bare(ctx context.Context) error {
-	if err := os.MkdirAll(l.home(bareHome), 0o755); err != nil {
-		return err
-	}
-	return run(ctx, fmt.Sprintf("cp -a %s/state %s/", l.home(slowHost), l.home(bareHome)))
+	return l.learn(ctx, master, drawn)
 }
 
 func (l *lab) slowArm(ctx context.Context, a arm) (slowRow, error) {
-	from := bareHome
+	from := drawn // what was learned alone
 	if a.base {
-		from = baseHome
+		from = master
 	}
 	if err := l.clone(ctx, from, slowHost); err != nil {
-		return slowRow{}, err
-	}
-	if err := run(ctx, fmt.Sprintf("chown %d:%d %s", l.user.Uid, l.user.Gid, l.home(slowHost))); err != nil {
 		return slowRow{}, err
 	}
 	var more []string
