@@ -143,7 +143,7 @@ func TestOverAnotherPhase(t *testing.T) {
 		infoDir + "/b.list":   "/.\n/usr\n/usr/b\n",
 		infoDir + "/a.list":   "/.\n/usr\n/usr/both\n/usr/sh\n/usr/share\n/usr/share/shells\n/usr/share/shells/a\n/usr/share/other\n",
 		pendingFile:           "/usr/share/shells -\n",
-		apt.States:            "",
+		apt.States:            "Package: b\nArchitecture: amd64\nAuto-Installed: 1\n\n",
 		dpkg.Dir + "/nothing": "",
 	} {
 		if got := content(t, p, name); got != want {
