@@ -18,7 +18,7 @@ type LostError struct {
 
 // Error gives the machine, the cause, and what to do.
 func (e *LostError) Error() string {
-	return fmt.Sprintf("machine %s is lost: %v: --retries has the work of lost machines done again on new ones", e.Machine, e.Cause)
+	return fmt.Sprintf("machine %s is lost: %v: 'ore run --retries' has the work of lost machines done again on new ones, 'ore grow' starts a lost one of a test bed again", e.Machine, e.Cause)
 }
 
 // Unwrap returns the cause.
@@ -26,6 +26,25 @@ func (e *LostError) Unwrap() error { return e.Cause }
 
 // errPoweredOff is the cause when a machine ended in order, but not by us.
 var errPoweredOff = errors.New("it was powered off or rebooted from inside")
+
+// watch notices the machine's end, and ends with it: at the latest by end.
+func (m *machine) watch() {
+	m.ended = make(chan struct{})
+	go func() {
+		defer close(m.ended)
+		m.cause = m.vm.Wait()
+	}()
+}
+
+// lost says whether a machine of the node has ended by itself.
+func (m *machine) lost() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
 
 // lostTime is how long after home has broken a machine may take to end. A
 // kernel that panics goes on for a moment to say why.
@@ -38,13 +57,11 @@ func (m *machine) exec(ctx context.Context, c guest.Command) (guest.Exit, error)
 	if err == nil || ctx.Err() != nil {
 		return exit, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- m.vm.Wait() }() // ends with the machine, at the latest at its release
 	select {
 	case <-time.After(lostTime):
 		return exit, err
-	case cause := <-ended:
-		return exit, &LostError{Machine: m.started.Name, Cause: why(cause)}
+	case <-m.ended:
+		return exit, &LostError{Machine: m.started.Name, Cause: why(m.cause)}
 	}
 }
 

@@ -37,6 +37,8 @@ type machine struct {
 	dir     string
 	console *console
 	detach  func()
+	ended   chan struct{} // closed when it has ended; nil until it is the node's
+	cause   error         // how, once ended is closed
 }
 
 // place is where a machine will be: its address in the job's network.
@@ -89,7 +91,7 @@ func (n *Node) missing(s Start) Start {
 	defer n.mu.Unlock()
 	var wanted []Machine
 	for _, m := range s.Machines {
-		if n.machines[m.Name] == nil {
+		if there := n.machines[m.Name]; there == nil || there.lost() {
 			wanted = append(wanted, m)
 		}
 	}
@@ -119,6 +121,7 @@ func (n *Node) adopt(s Start, machines []*machine, hold func()) []Started {
 	for _, m := range machines {
 		n.machines[m.started.Name] = m
 		m.conn.OnLaunch(n.launch)
+		m.watch()
 		all = append(all, m.started)
 	}
 	sortStarted(all)
@@ -389,6 +392,9 @@ func (m *machine) end() error {
 		errs = append(errs, m.conn.Close())
 	}
 	m.detach()
+	if m.ended != nil {
+		<-m.ended
+	}
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
 }
 

@@ -92,7 +92,11 @@ func (n *Node) Machines() []Started {
 	defer n.mu.Unlock()
 	var all []Started
 	for _, m := range n.machines {
-		all = append(all, m.started)
+		s := m.started
+		if m.lost() {
+			s.Lost = why(m.cause).Error()
+		}
+		all = append(all, s)
 	}
 	sortStarted(all)
 	return all

@@ -344,14 +344,23 @@ func TestLostMachineIsNamed(t *testing.T) {
 	if err := syscall.Kill(b.pid(t, "m1"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "machine m1 is lost: signal: killed: --retries") {
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "machine m1 is lost: signal: killed: 'ore run --retries'") {
 		t.Errorf("%v", err)
 	}
 	if _, exit, err := b.shell(t, "m0", "exit 5"); err != nil || exit.Code != 5 {
 		t.Errorf("the other machine: %+v, %v", exit, err)
 	}
-	if _, err := b.Start(t.Context(), b.ask("m0", "m1").only("m1"), nil); err != nil {
-		t.Errorf("started again: %v", err)
+	all, err := b.Machines(t.Context())
+	if err != nil || len(all) != 2 || all[0].Lost != "" || all[1].Lost != "signal: killed" {
+		t.Errorf("machines: %+v, %v: want the second one lost", all, err)
+	}
+	grow := b.ask("m0", "m1")
+	grow.Grow = true
+	if again, err := b.Start(t.Context(), grow, nil); err != nil || len(again) != 1 || again[0].Name != "m1" {
+		t.Errorf("grown: %+v, %v: want the lost one again", again, err)
+	}
+	if all, err := b.Machines(t.Context()); err != nil || len(all) != 2 || all[1].Lost != "" {
+		t.Errorf("machines: %+v, %v: want none lost", all, err)
 	}
 	if _, exit, err := b.shell(t, "m1", "exit 6"); err != nil || exit.Code != 6 {
 		t.Errorf("the machine in its place: %+v, %v", exit, err)

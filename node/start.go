@@ -51,7 +51,7 @@ type Start struct {
 	Hosts     []string     // names of all machines of the job, by rank
 	Own       []guest.File // what each machine is given beside the image
 	Inputs    []Input      // what all machines mount
-	Grow      bool         // of Machines, those that run stay as they are and are not started
+	Grow      bool         // of Machines, those that run stay as they are and are not started; lost ones are
 }
 
 // Input is a blob of the store that machines mount, read-only.
@@ -70,7 +70,7 @@ type Machine struct {
 	Rank int
 }
 
-// Started is one machine that runs.
+// Started is one machine that was started.
 type Started struct {
 	Machine
 	IP      string
@@ -78,6 +78,7 @@ type Started struct {
 	Boot    time.Duration // from the start of its process to its call home
 	Timings []Timing      // the stages of that, as its init measured them
 	Begun   time.Time
+	Lost    string `json:",omitempty"` // how it ended, if it does not run any more
 }
 
 // Timing is one stage of a machine's boot.

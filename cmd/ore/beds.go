@@ -235,7 +235,7 @@ func parseRanks(s string) ([]int, error) {
 func newGrow(a *app) *cobra.Command {
 	var count int
 	c := &cobra.Command{
-		Use: "grow NAME -n NUMBER", Short: "Add machines to kept ones, up to a number", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
+		Use: "grow NAME -n NUMBER", Short: "Add machines to kept ones, up to a number, and start lost ones again", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
 		RunE: a.onBed(func(ctx context.Context, s *site.Site, b bed, _ []string) error {
 			if count < 1 || count > job.MaxMachines {
 				return usageError{fmt.Errorf("-n %d: use 1 to %d", count, job.MaxMachines)}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ore"
@@ -78,6 +79,18 @@ func TestBed(t *testing.T) {
 		t.Errorf("an old machine does not know a new one: %v", o)
 	}
 	p.refused(t, ore.ExitFailed, []string{"there are 4 machines already: say a larger number"}, "grow", "bed", "-n", "2")
+	for _, pid := range p.machinePids(t, "m1") {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+			t.Fatal(err)
+		}
+	}
+	p.await(t, "the loss of m1", func() bool {
+		return strings.Contains(p.must(t, "jobs", "show", "bed").out, "lost: signal: killed: 'ore grow bed -n 4' starts it again")
+	})
+	p.must(t, "grow", "-q", "bed", "-n", "4")
+	if o := p.must(t, "exec", "bed", "--rank", "1", "--", "hostname"); o.out != "m1\n" {
+		t.Errorf("a machine in the place of a lost one: %v", o)
+	}
 	if o := p.must(t, "jobs", "show", "bed"); strings.Count(o.out, "machine  m") != 4 {
 		t.Errorf("jobs show: %v", o)
 	}

@@ -125,6 +125,10 @@ func (a *app) showMachines(ctx context.Context, s *site.Site, r ledger.Record) e
 		return err
 	}
 	for _, m := range all {
+		if m.Lost != "" {
+			a.say("machine  %-4s %-12s lost: %s: 'ore grow %s -n %d' starts it again", m.Name, m.IP, m.Lost, r.ID, len(all))
+			continue
+		}
 		a.say("machine  %-4s %-12s kernel %s, booted in %s", m.Name, m.IP, m.Kernel, m.Boot.Round(time.Millisecond))
 	}
 	return nil

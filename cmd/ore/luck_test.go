@@ -91,7 +91,7 @@ func TestKernelPanic(t *testing.T) {
 	if o.code != ore.ExitFailed || o.out != "before\n" {
 		t.Errorf("%v", o)
 	}
-	for _, w := range []string{"machine m0 is lost: kernel panic: --retries", "the end of its console"} {
+	for _, w := range []string{"machine m0 is lost: kernel panic: 'ore run --retries'", "the end of its console"} {
 		if !strings.Contains(o.err, w) {
 			t.Errorf("does not say %q: %v", w, o)
 		}
