@@ -48,7 +48,7 @@ environment:
   base: debian/bookworm
   packages: [%s]
   steps:
-    - {name: wait, run: "sleep %g"}
+    - {name: wait, run: "echo begun; sleep %g; echo done"}
 `
 
 // crossover predicts the two points at which installing overtakes fetching, and

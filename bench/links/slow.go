@@ -15,6 +15,9 @@ import (
 // in a second or two.
 func small() []string { return []string{"tree", "bc"} }
 
+// The steps here print something at their beginning and end, since a step that
+// prints nothing is not seen by what learns how long it took.
+
 // slowJob is what the slow link is asked for: these packages, and a step that
 // works for some seconds and leaves little, as most steps that compile do.
 const slowJob = `name: slow
@@ -22,7 +25,7 @@ environment:
   base: debian/bookworm
   packages: [%s]
   steps:
-    - {name: work, run: "i=0; while [ $i -lt %d ]; do i=$((i+1)); done; echo $i >/opt/work"}
+    - {name: work, run: "echo begun; i=0; while [ $i -lt %d ]; do i=$((i+1)); done; echo $i >/opt/work; echo done"}
 `
 
 // stepTurns is how often the step goes round: some four seconds of one core.
