@@ -41,6 +41,10 @@
 // Nobody is kept out of anything by this: all runs with the rights of the one
 // user, and a program that cheats only cheats itself.
 //
+// In every tier a program lacks the capabilities that reach beyond its tree, finds
+// what tells the kernel something in /proc read-only, and cannot open a device
+// that it made: a step of real root's is not the host's administrator.
+//
 // In every tier the calls of the fsync family do nothing and succeed, since a
 // tree whose building is interrupted is thrown away.
 //

@@ -103,7 +103,13 @@ func workRun(s *Sandbox, dir string) error {
 		ls / | tr '\n' ' '; echo
 		grep -c : /proc/net/dev
 		sync; echo hello > /greeting; cat /greeting > /dev/null
-		cut -d' ' -f2,3 /proc/mounts | grep -v /dev/ | tr '\n' ';'`)
+		cut -d' ' -f2,3 /proc/mounts | grep -v /dev/ | grep -v ^/proc/ | tr '\n' ';'; echo
+		grep CapBnd /proc/self/status
+		pattern=$(cat /proc/sys/kernel/core_pattern); (echo "$pattern" > /proc/sys/kernel/core_pattern) 2>/dev/null && echo told the kernel
+		for d in /made /dev/made; do
+			mknod $d c 1 5 2>/dev/null && perl -e 'open F, $ARGV[0] and read F, $b, 1 and print "a device of its own\n"' $d
+			rm -f $d
+		done; true`)
 	fmt.Print(out)
 	if err != nil {
 		return err
@@ -165,9 +171,15 @@ func TestRun(t *testing.T) {
 				"uid=0 groups=0 host=localhost umask=0022\n",
 				"fd full null ptmx pts random shm stderr stdin stdout tty urandom zero \n",
 				"bin dev lib lib64 proc sbin \n1\n", "/ overlay;/proc proc;/dev tmpfs;",
+				"CapBnd:\t00000000a80425fb\n", // those of the function kept
 			} {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in output:\n%s", want, out)
+				}
+			}
+			for _, forbidden := range []string{"told the kernel", "a device of its own"} {
+				if strings.Contains(out, forbidden) {
+					t.Errorf("%q in output:\n%s", forbidden, out)
 				}
 			}
 		})

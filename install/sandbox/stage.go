@@ -101,6 +101,9 @@ func (o order) launch(program string) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := dropCapabilities(); err != nil {
+		return nil, err
+	}
 	p, err := os.StartProcess(program, o.Args, &os.ProcAttr{
 		Env:   append([]string{}, o.Env...),
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
@@ -132,7 +135,13 @@ func (o order) enterTree() error {
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", root, err)
 	}
+	if err := restrict(root, unix.MS_NODEV); err != nil {
+		return err
+	}
 	if err := namespace.MountProc(filepath.Join(root, "proc")); err != nil {
+		return err
+	}
+	if err := protectProc(filepath.Join(root, "proc")); err != nil {
 		return err
 	}
 	if err := fillDev(filepath.Join(root, "dev")); err != nil {
@@ -191,18 +200,23 @@ func fillDev(dev string) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
-	return nil
+	return restrict(dev, unix.MS_NODEV)
 }
 
 // copyDevice makes another node for a device of the host or, for an ordinary
 // user, who can make none, binds the host's, which such a user can not change.
+// Either is a mount of its own, and stays a device when those that programs make
+// beside it are none.
 func copyDevice(host, path string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(host, &st); err != nil {
 		return err
 	}
 	if unix.Mknod(path, unix.S_IFCHR|0o666, int(st.Rdev)) == nil {
-		return unix.Chmod(path, 0o666)
+		if err := unix.Chmod(path, 0o666); err != nil {
+			return err
+		}
+		return unix.Mount(path, path, "", unix.MS_BIND, "")
 	}
 	if err := os.WriteFile(path, nil, 0o666); err != nil {
 		return err
