@@ -152,8 +152,8 @@ func TestMountedInputs(t *testing.T) {
 	}
 	s = newSite(nil)
 	bed, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(1, inputs))
-	if err != nil || !slices.Equal(bed.start.Inputs, want) {
-		t.Errorf("a bed mounts %+v, %v", bed, err)
+	if err != nil || !slices.Equal(bed.more.Inputs, want) || !slices.Equal(bed.more.Copies, []string{in}) {
+		t.Errorf("a bed gives its machines %+v, %v", bed, err)
 	}
 	if n := s.images.held.Load(); n != 0 {
 		t.Errorf("%d inputs are held after machines have them", n)

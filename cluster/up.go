@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"ore"
@@ -16,7 +17,13 @@ type Bed struct {
 	Machines  []node.Started
 	Published []ore.Port
 	hosts     []Host
-	start     node.Start
+	more      more
+}
+
+// more is what machines are added with.
+type more struct {
+	node.Start
+	Copies []string `json:",omitempty"` // host paths of the inputs that each gets a copy of
 }
 
 // Up starts the machines of j and leaves them running.
@@ -46,12 +53,12 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if _, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) }); err != nil {
 		return nil, err
 	}
-	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, start: r.startOf(hosts[0], nil)}
+	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, more: more{r.startOf(hosts[0], nil), r.copies()}}
 	return bed, nil
 }
 
 // Encode returns what Grow needs to add machines of the same kind.
-func (b *Bed) Encode() (json.RawMessage, error) { return json.Marshal(b.start) }
+func (b *Bed) Encode() (json.RawMessage, error) { return json.Marshal(b.more) }
 
 // HandOver has the machines outlive this process, on all hosts where that has
 // to be said.
@@ -77,19 +84,24 @@ func (b *Bed) Release(ctx context.Context) error {
 // Grow adds machines to those of a bed until there are count. encoded is what
 // the bed's Encode gave. Machines that are there stay as they are.
 func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count int, watch ore.Watcher) ([]node.Started, error) {
-	var s node.Start
+	var s more
 	if len(encoded) == 0 {
 		return nil, errors.New("grow: the first machines are not up yet: wait for 'ore up', or end them with 'ore down'")
 	}
 	if err := json.Unmarshal(encoded, &s); err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
 	}
+	for _, file := range s.Copies {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("grow: input of the first machines: %w: put it back there, or start machines anew", err)
+		}
+	}
 	s.Size, s.Hosts, s.Machines, s.Grow = count, nil, nil, true
 	for i := range count {
 		s.Hosts = append(s.Hosts, MachineName(i))
 		s.Machines = append(s.Machines, node.Machine{Name: MachineName(i), Rank: i})
 	}
-	started, err := n.Start(ctx, s, watch)
+	started, err := n.Start(ctx, s.Start, watch)
 	if err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
 	}
@@ -99,6 +111,11 @@ func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count in
 			return nil, fmt.Errorf("grow: %w", err)
 		}
 		return nil, fmt.Errorf("grow: there are %d machines already: say a larger number", len(there))
+	}
+	for _, m := range started {
+		if err := PutFiles(ctx, n, m.Name, JobDir, s.Copies); err != nil {
+			return nil, fmt.Errorf("grow: %w", err)
+		}
 	}
 	return started, nil
 }

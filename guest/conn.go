@@ -143,6 +143,21 @@ func (c *Conn) Get(ctx context.Context, dir string, patterns []string, w io.Writ
 	return nil
 }
 
+// Meet tells the machine that these are all machines of its job now, in the
+// order of their ranks, where it was started with others.
+func (c *Conn) Meet(ctx context.Context, all []Host) error {
+	err := c.converse(ctx, wire.Request{Op: wire.Meet, Hosts: all}, func(st *wire.Stream) error {
+		if err := st.CloseWrite(); err != nil {
+			return err
+		}
+		return verdict(st)
+	})
+	if err != nil {
+		return fmt.Errorf("tell %s of the job's machines: %w", c.hello.Name, err)
+	}
+	return nil
+}
+
 // Condition asks for the machine's state.
 func (c *Conn) Condition(ctx context.Context) (Condition, error) {
 	var is Condition

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"ore/guest/wire"
 )
 
 // IdentityPath is where ore-init finds its identity in the initramfs.
@@ -52,7 +54,7 @@ type File struct {
 }
 
 // Host is a machine's name and address.
-type Host struct{ Name, IP string }
+type Host = wire.Host
 
 // Network is a machine's place in the job's network.
 type Network struct {

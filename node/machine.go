@@ -80,7 +80,39 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		hold()
 		return nil, err
 	}
-	return n.adopt(s, machines, hold), nil
+	started := n.adopt(s, machines, hold)
+	n.introduce(ctx, started)
+	return started, nil
+}
+
+// introduce tells the machines that were there before of those that came. One
+// that does not listen keeps its old lists, which is no reason to end the new ones.
+func (n *Node) introduce(ctx context.Context, came []Started) {
+	ctx, cancel := context.WithTimeout(ctx, meetTime)
+	defer cancel()
+	var hosts []guest.Host
+	var old []*machine
+	n.mu.Lock()
+	for _, name := range n.last.Hosts {
+		m := n.machines[name]
+		if m == nil {
+			continue
+		}
+		hosts = append(hosts, guest.Host{Name: name, IP: m.started.IP})
+		if !m.lost() && !slices.ContainsFunc(came, func(s Started) bool { return s.Name == name }) {
+			old = append(old, m)
+		}
+	}
+	n.mu.Unlock()
+	var telling sync.WaitGroup
+	for _, m := range old {
+		telling.Go(func() {
+			if err := m.conn.Meet(ctx, hosts); err != nil {
+				n.log.Warn("a machine does not know the new ones", "error", err)
+			}
+		})
+	}
+	telling.Wait()
 }
 
 // missing returns of a start that is to grow what is there only that part which

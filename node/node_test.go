@@ -245,6 +245,19 @@ func TestGrowAtOnce(t *testing.T) {
 	if b.pid(t, "m0") != pid {
 		t.Error("a machine that ran was replaced")
 	}
+	all, err := b.Machines(t.Context())
+	if err != nil || len(all) != 4 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	run := filepath.Join(b.dir, machineFolder+"m0", "fake", "run")
+	for file, want := range map[string]string{
+		"hosts": "m0\nm1\nm2\nm3\n", "hosts.mpich": "m0:1\nm1:1\nm2:1\nm3:1\n",
+		"hosts.openmpi": "m0 slots=1\nm1 slots=1\nm2 slots=1\nm3 slots=1\n",
+	} {
+		if got, err := os.ReadFile(filepath.Join(run, file)); err != nil || string(got) != want {
+			t.Errorf("%s of the first machine: %q, %v", file, got, err)
+		}
+	}
 	if out, _, err := b.shell(t, "m0", "echo $ORE_SIZE $ORE_HOSTS"); err != nil || out != "4 m0,m1,m2,m3\n" {
 		t.Errorf("%q, %v", out, err)
 	}

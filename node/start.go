@@ -20,6 +20,9 @@ const (
 	consoleTail = 64 << 10
 	// consoleLines is how many lines of a console an error shows.
 	consoleLines = 12
+	// meetTime is how long a machine may take to note who else is there: it is
+	// a few small files, and one that was stopped must not keep others waiting.
+	meetTime = 5 * time.Second
 	// startsAtOnce bounds machines that boot at the same time: more than this
 	// only compete for the cores and the page cache.
 	startsAtOnce = 4

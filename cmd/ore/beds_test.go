@@ -75,8 +75,9 @@ func TestBed(t *testing.T) {
 	if got, want := sorted(p.must(t, "exec", "bed", "--", "hostname").out), []string{"0: m0", "1: m1", "2: m2", "3: m3"}; !slices.Equal(got, want) {
 		t.Errorf("after grow: %q, want %q", got, want)
 	}
-	if o := p.must(t, "exec", "bed", "--rank", "0", "--", "sh", "-c", "getent hosts m3"); !strings.Contains(o.out, "m3") {
-		t.Errorf("an old machine does not know a new one: %v", o)
+	if o := p.must(t, "exec", "bed", "--", "sh", "-c", "grep -c 'm[0-3]$' /etc/hosts; cat /run/ore/hosts | wc -l; cat greeting"); o.out == "" ||
+		strings.Count(o.out, ": 4\n") != 8 || strings.Count(o.out, "hello bed") != 4 {
+		t.Errorf("hosts and inputs of old and new machines: %v", o)
 	}
 	p.refused(t, ore.ExitFailed, []string{"there are 4 machines already: say a larger number"}, "grow", "bed", "-n", "2")
 	for _, pid := range p.machinePids(t, "m1") {

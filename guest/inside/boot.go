@@ -25,7 +25,7 @@ func machine() {
 	m := system.Begin(launcherNames()...)
 	s := &server{
 		layout: machineLayout(), reaper: newReaper(), cgroups: &cgroups{},
-		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff,
+		exposed: exposeToKiller, powerOff: switchOff, lost: switchOff, meet: m.Meet,
 	}
 	failed, err := m.Boot()
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore/guest"
 	"ore/guest/wire"
 )
 
@@ -168,7 +169,10 @@ const launchGraceMS = 1000
 
 // machineNamed lets a machine be called by its address or its full name too.
 func (s *server) machineNamed(name string) string {
-	for _, h := range s.identity.Hosts {
+	s.mu.Lock()
+	hosts := s.identity.Hosts
+	s.mu.Unlock()
+	for _, h := range hosts {
 		if h.IP == name {
 			return h.Name
 		}
@@ -268,6 +272,14 @@ func passedFiles(oob []byte) ([]*os.File, error) {
 	return files, nil
 }
 
+// meetHosts takes hosts for all machines of the job from now on.
+func (s *server) meetHosts(hosts []guest.Host) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.identity.Hosts = hosts
+	return errors.Join(s.writeHosts(), s.meet(hosts))
+}
+
 // writeHosts writes the lists of the job's machines: plain, and as the two
 // families of MPI want them (mpirun(1) of Open MPI; Hydra's host file).
 func (s *server) writeHosts() error {
@@ -284,7 +296,12 @@ func (s *server) writeHosts() error {
 	for name, text := range map[string]string{
 		"hosts": plain.String(), "hosts.openmpi": openmpi.String(), "hosts.mpich": mpich.String(),
 	} {
-		if err := os.WriteFile(filepath.Join(s.layout.Run, name), []byte(text), 0o644); err != nil {
+		// Whole: an mpirun may be reading what is replaced.
+		file := filepath.Join(s.layout.Run, name)
+		if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(file+".new", file); err != nil {
 			return err
 		}
 	}

@@ -55,15 +55,17 @@ func (l Layout) makeJob() error {
 
 // server answers the host.
 type server struct {
-	identity guest.Identity
+	mu       sync.Mutex     // guards identity.Hosts and their lists
+	identity guest.Identity // but for the hosts, it stays as it is
 	layout   Layout
 	reaper   *reaper
 	cgroups  *cgroups
 	session  *wire.Session
 	inputs   wire.Inputs
-	exposed  func() func() // makes children normal prey of the killer for want of memory
-	powerOff func()        // the host wants the end; does not return in a machine
-	lost     func()        // home has ended; does not return in a machine
+	exposed  func() func()            // makes children normal prey of the killer for want of memory
+	powerOff func()                   // the host wants the end; does not return in a machine
+	lost     func()                   // home has ended; does not return in a machine
+	meet     func([]guest.Host) error // the machine's own list of hosts, hosts(5)
 
 	background sync.WaitGroup // all goroutines that outlive a call
 }
@@ -76,6 +78,7 @@ func Serve(ctx context.Context, home io.ReadWriteCloser, id guest.Identity, layo
 	s := &server{
 		identity: id, layout: layout, cgroups: &cgroups{}, reaper: newReaper(),
 		exposed: func() func() { return func() {} }, powerOff: func() {}, lost: func() {},
+		meet: func([]guest.Host) error { return nil },
 	}
 	// Orphans of commands then come to this process and not to init.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -199,6 +202,13 @@ func (s *server) answer(st *wire.Stream) {
 		s.get(st, q)
 	case wire.State:
 		wire.SendAnswer(st, s.condition())
+		st.Finish()
+	case wire.Meet:
+		var a wire.Answer
+		if err := s.meetHosts(q.Hosts); err != nil {
+			a.Error = err.Error()
+		}
+		wire.SendAnswer(st, a)
 		st.Finish()
 	case wire.PowerOff:
 		wire.SendAnswer(st, wire.Answer{})

@@ -96,6 +96,9 @@ const (
 	Get Operation = "get"
 	// State: the machine answers with one [Condition].
 	State Operation = "state"
+	// Meet: the machine takes Hosts for all machines of the job, and answers
+	// with one [Answer].
+	Meet Operation = "meet"
 	// PowerOff: the machine sends an empty [Answer] and switches itself off.
 	PowerOff Operation = "poweroff"
 )
@@ -121,7 +124,13 @@ type Request struct {
 	// Exec, Put and Get
 	Dir      string   `json:",omitempty"`
 	Patterns []string `json:",omitempty"`
+
+	// Meet
+	Hosts []Host `json:",omitempty"`
 }
+
+// Host is a machine's name and address.
+type Host struct{ Name, IP string }
 
 // Size is a terminal's.
 type Size struct{ Rows, Cols uint16 }

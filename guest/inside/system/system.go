@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ore/guest"
 )
 
 // setUpSystem makes what Debian's programs expect of a running system, as far
@@ -106,6 +109,26 @@ func (b *Machine) hosts() string {
 		t.WriteString("127.0.1.1\t" + b.Identity.Name + "\n")
 	}
 	return t.String()
+}
+
+// Meet puts all machines of the job into hosts(5). What the job has added there
+// stays; where the job has a list of its own, that is left alone.
+func (b *Machine) Meet(all []guest.Host) error {
+	const file = "/etc/hosts"
+	now, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	before := b.hosts()
+	b.Identity.Hosts = all
+	rest, ours := strings.CutPrefix(string(now), before)
+	if !ours {
+		return nil
+	}
+	if err := os.WriteFile(file+".new", []byte(b.hosts()+rest), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // resolver is resolv.conf(5).
