@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
 
 	"ore"
 	"ore/cluster"
@@ -307,6 +308,5 @@ func isTerminal(f any) (*os.File, bool) {
 	if !ok {
 		return nil, false
 	}
-	info, err := file.Stat()
-	return file, err == nil && info.Mode()&os.ModeCharDevice != 0
+	return file, term.IsTerminal(int(file.Fd())) // /dev/null is a character device too
 }

@@ -143,6 +143,23 @@ func TestLiteralNames(t *testing.T) {
 	}
 }
 
+// A shell whose input is /dev/null, as under cron, does not take it for a person.
+func TestIsTerminal(t *testing.T) {
+	for path, want := range map[string]bool{os.DevNull: false, "/dev/ptmx": true, ".": false} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := isTerminal(f); got != want {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+		f.Close()
+	}
+	if _, got := isTerminal(strings.NewReader("")); got {
+		t.Error("a reader is taken for a terminal")
+	}
+}
+
 func TestUpThatFailsLeavesNothing(t *testing.T) {
 	p := someone(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
