@@ -171,7 +171,7 @@ func TestRun(t *testing.T) {
 				"uid=0 groups=0 host=localhost umask=0022\n",
 				"fd full null ptmx pts random shm stderr stdin stdout tty urandom zero \n",
 				"bin dev lib lib64 proc sbin \n1\n", "/ overlay;/proc proc;/dev tmpfs;",
-				"CapBnd:\t00000000a80425fb\n", // those of the function kept
+				"CapBnd:\t00000000a80425fb\n", // those that confine keeps
 			} {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in output:\n%s", want, out)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ore/install/sandbox/confine"
 	"ore/namespace"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +102,7 @@ func (o order) launch(program string) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := dropCapabilities(); err != nil {
+	if err := confine.DropCapabilities(); err != nil {
 		return nil, err
 	}
 	p, err := os.StartProcess(program, o.Args, &os.ProcAttr{
@@ -135,13 +136,13 @@ func (o order) enterTree() error {
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", root, err)
 	}
-	if err := restrict(root, unix.MS_NODEV); err != nil {
+	if err := confine.Restrict(root, unix.MS_NODEV); err != nil {
 		return err
 	}
 	if err := namespace.MountProc(filepath.Join(root, "proc")); err != nil {
 		return err
 	}
-	if err := protectProc(filepath.Join(root, "proc")); err != nil {
+	if err := confine.ProtectProc(filepath.Join(root, "proc")); err != nil {
 		return err
 	}
 	if err := fillDev(filepath.Join(root, "dev")); err != nil {
@@ -200,7 +201,7 @@ func fillDev(dev string) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
-	return restrict(dev, unix.MS_NODEV)
+	return confine.Restrict(dev, unix.MS_NODEV)
 }
 
 // copyDevice makes another node for a device of the host or, for an ordinary

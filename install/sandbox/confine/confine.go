@@ -1,4 +1,12 @@
-package sandbox
+// Package confine takes from the programs of a sandbox what reaches beyond their
+// tree.
+//
+// A program in a tree of tier Root is the host's root by its number. What makes
+// it more than an owner of files is taken from it: capabilities that reach beyond
+// the tree, what the kernel can be told under /proc, and devices that it makes.
+// In the other tiers the kernel would refuse most of it; there the same is done,
+// so that a script finds the same in all tiers.
+package confine
 
 import (
 	"errors"
@@ -8,12 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// A program in a tree of tier Root is the host's root by its number. What makes
-// it more than an owner of files is taken from it: capabilities that reach beyond
-// the tree, what the kernel can be told under /proc, and devices that it makes.
-// In the other tiers the kernel would refuse most of it; there the same is done,
-// so that a script finds the same in all tiers.
 
 // kept are the capabilities (capabilities(7)) with which packages are installed
 // and steps work on a tree: on files whoever owns them, on users, and on programs
@@ -30,9 +32,9 @@ func kept() []int {
 // mostCapabilities is more than a kernel can know: they are bits of 64.
 const mostCapabilities = 64
 
-// dropCapabilities takes the others out of the calling thread's bounding set,
+// DropCapabilities takes all others out of the calling thread's bounding set,
 // so that no program that it starts has them, not even as root.
-func dropCapabilities() error {
+func DropCapabilities() error {
 	keep := kept()
 	for n := range mostCapabilities {
 		if slices.Contains(keep, n) {
@@ -49,8 +51,8 @@ func dropCapabilities() error {
 	return nil
 }
 
-// protectProc makes what can be told to the kernel in /proc unchangeable.
-func protectProc(proc string) error {
+// ProtectProc makes what can be told to the kernel in /proc unchangeable.
+func ProtectProc(proc string) error {
 	for _, name := range []string{"bus", "fs", "irq", "sys", "sysrq-trigger"} {
 		p := filepath.Join(proc, name)
 		if err := unix.Mount(p, p, "", unix.MS_BIND|unix.MS_REC, ""); errors.Is(err, unix.ENOENT) {
@@ -58,15 +60,15 @@ func protectProc(proc string) error {
 		} else if err != nil {
 			return fmt.Errorf("protect %s: %w", p, err)
 		}
-		if err := restrict(p, unix.MS_RDONLY); err != nil {
+		if err := Restrict(p, unix.MS_RDONLY); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// restrict adds flags to those of the mount at path.
-func restrict(path string, flags uintptr) error {
+// Restrict adds flags to those of the mount at path.
+func Restrict(path string, flags uintptr) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return fmt.Errorf("restrict %s: %w", path, err)
