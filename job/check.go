@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,6 +152,9 @@ func checkNames(j ore.Job) error {
 	for _, o := range j.Run.Outputs {
 		if !relativePattern(o) {
 			return fmt.Errorf("output %q: not relative to the job's folder: use a pattern such as *.tsv", o)
+		}
+		if _, err := path.Match(o, ""); err != nil {
+			return fmt.Errorf("output %q: not a pattern, a bracket is open or an escape ends it: use one such as *.tsv, or \\[ for the bracket itself", o)
 		}
 	}
 	return nil

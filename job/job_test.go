@@ -1,11 +1,14 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,6 +176,10 @@ func TestCheck(t *testing.T) {
 	if err := os.WriteFile(in, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	piped := filepath.Join(dir, "piped")
+	if err := errors.Join(os.Mkdir(piped, 0o700), syscall.Mkfifo(filepath.Join(piped, "pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	good := Default("")
 	good.Run.Command = []string{"true"}
 	good.Run.Inputs = []ore.Input{{Source: in}}
@@ -189,6 +196,8 @@ func TestCheck(t *testing.T) {
 		{"both", func(j *ore.Job) { j.Run.Script = "x" }, "command and script"},
 		{"uml has one cpu", func(j *ore.Job) { j.Machines.Hypervisor = "uml"; j.Machines.CPUs = 4 }, "User Mode Linux has one"},
 		{"input missing", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in + "x"}} }, "no such file"},
+		{"an output with an open bracket", func(j *ore.Job) { j.Run.Outputs = []string{"["} }, "output \"[\": not a pattern"},
+		{"an input with a pipe in it", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: piped}} }, "pipe is a named pipe: only files, folders and links can be sent: move it out"},
 		{"inputs of one name", func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: in}, {Source: in}} }, "both would be in"},
 		{"array without tasks", func(j *ore.Job) { j.Run.Mode = ore.Array }, "without tasks"},
 		{"tasks without array", func(j *ore.Job) { j.Run.Tasks.From = in }, "use mode array"},
@@ -220,6 +229,31 @@ func TestCheck(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+}
+
+// An input that whoever runs the job may not read is found before any work.
+func TestCheckReadsInputs(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	// The folder above is the test's too, and for nobody else to enter.
+	if err := errors.Join(os.WriteFile(in, nil, 0), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	j := Default("")
+	j.Run.Inputs = []ore.Input{{Source: in}}
+	said := make(chan error)
+	go func() {
+		// Root reads everything, so this thread opens files as somebody else. It
+		// ends with the goroutine.
+		runtime.LockOSThread()
+		if os.Getuid() == 0 {
+			syscall.RawSyscall(syscall.SYS_SETFSUID, 65534, 0, 0)
+		}
+		said <- Check(j, false)
+	}()
+	if err := <-said; err == nil || !strings.Contains(err.Error(), "permission denied: make it readable for you") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

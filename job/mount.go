@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,9 @@ func checkInputs(j ore.Job) error {
 		if in.Mount != "" {
 			continue
 		}
+		if err := sendable(in.Source); err != nil {
+			return err
+		}
 		b := filepath.Base(in.Source)
 		if other, twice := bases[b]; twice {
 			return fmt.Errorf("inputs %s and %s: both would be %s in the job's folder: rename one", other, in.Source, b)
@@ -125,6 +129,40 @@ func checkInputs(j ore.Job) error {
 		bases[b] = in.Source
 	}
 	return nil
+}
+
+// sendable looks whether all of an input can be read and sent, since machines that
+// have started by then would have done so for nothing.
+func sendable(source string) error {
+	top, err := filepath.EvalSymlinks(source)
+	if err != nil {
+		return notThere("input", source, err)
+	}
+	return filepath.WalkDir(top, func(file string, d fs.DirEntry, err error) error {
+		if d == nil { // the top is gone
+			return notThere("input", source, err)
+		}
+		switch t := d.Type(); {
+		case t == fs.ModeSymlink:
+			return nil // is sent as a link
+		case t != 0 && t != fs.ModeDir:
+			return fmt.Errorf("input %s: %s is a %s: only files, folders and links can be sent: move it out of the folder", source, file, typeName(t))
+		case err == nil:
+			err = readable(file)
+		}
+		if err != nil {
+			return fmt.Errorf("input %s: read %s: %w: make it readable for you, or leave it out", source, file, cause(err))
+		}
+		return nil
+	})
+}
+
+func readable(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // checkMounts looks whether all that is mounted can be, beside each other and

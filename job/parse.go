@@ -59,7 +59,7 @@ func Read(from io.Reader, o Origin, base ore.Job) (ore.Job, error) {
 // typeName says what is no file, in a word.
 func typeName(m fs.FileMode) string {
 	for bit, name := range map[fs.FileMode]string{
-		fs.ModeDir: "folder", fs.ModeSymlink: "link", fs.ModeSocket: "socket", fs.ModeNamedPipe: "pipe", fs.ModeDevice: "device",
+		fs.ModeDir: "folder", fs.ModeSymlink: "link", fs.ModeSocket: "socket", fs.ModeNamedPipe: "named pipe", fs.ModeDevice: "device",
 	} {
 		if m&bit != 0 {
 			return name
