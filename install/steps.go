@@ -56,6 +56,7 @@ func (w *worker) steps(ctx context.Context, s *stack) error {
 		}
 		r.done = append(r.done, f)
 	}
+	w.watch.Tell(ore.Event{Stage: "steps", Text: "done", Final: true}) // what they took is learned by this
 	for _, f := range r.done {
 		for _, c := range f.changes {
 			s.tree.Put(c)
@@ -140,6 +141,7 @@ func (p *phase) run(ctx context.Context, step ore.Step) error {
 	}
 	return p.mounted(func() error {
 		err := guard.Policy(p.root, func() error {
+			p.watch.Tell(ore.Event{Stage: "steps", Text: step.Name}) // many say nothing themselves
 			out := &output.Lines{Watch: p.watch, Stage: "steps"}
 			err := p.sb.Run(ctx, sandbox.Command{
 				Root: p.root, Args: []string{"/bin/sh", "-e", "-c", step.Run}, Env: p.environment(),
