@@ -45,6 +45,7 @@ type Config struct {
 type View struct {
 	Config
 	live bool // draw on a terminal
+	fd   int  // of that terminal
 
 	mu      sync.Mutex // guards what follows, and the writers
 	stages  []*stageLine
@@ -74,7 +75,7 @@ type bar struct {
 func New(c Config) *View {
 	v := &View{Config: c, bars: map[string]*bar{}}
 	if f, ok := c.Err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !c.Quiet {
-		v.live = true
+		v.live, v.fd = true, int(f.Fd())
 		v.stop, v.stopped = make(chan struct{}), make(chan struct{})
 		for i := range min(c.Machines, maxBars) {
 			v.bars[cluster.MachineName(i)] = &bar{}
@@ -91,6 +92,9 @@ func (v *View) Watch(e ore.Event) {
 	if e.Stage == "retry" && !v.Quiet {
 		fmt.Fprintf(v.Err, "ore: %s: %s: trying again\n", e.Machine, e.Text)
 		return
+	}
+	if e.Stage == "index" && !v.live && !v.Quiet && worthALine(e.Text) {
+		fmt.Fprintf(v.Err, "ore: %s\n", e.Text)
 	}
 	if e.Machine != "" {
 		if b := v.bars[e.Machine]; b != nil {
@@ -114,6 +118,11 @@ func (v *View) Watch(e ore.Event) {
 		v.wipe()
 	}
 }
+
+// worthALine says whether what is told of the archive's indexes, which are no
+// stage with an end, is to be known, such as that the mirror did not answer and
+// what is known is used. That the mirror is being asked is not.
+func worthALine(text string) bool { return text != "" && !strings.HasPrefix(text, "asking ") }
 
 func (v *View) stage(name string) *stageLine {
 	for _, s := range v.stages {
@@ -161,11 +170,29 @@ func (v *View) redraw() {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.drawn)
 	}
 	lines := v.lines()
+	if columns, rows, err := term.GetSize(v.fd); err == nil {
+		lines = fit(lines, rows, columns)
+	}
 	for _, l := range lines {
 		b.WriteString(l + "\n")
 	}
 	v.drawn = len(lines)
 	v.Err.Write(b.Bytes())
+}
+
+// fit leaves what a terminal of this size can show and take back: one row is the
+// cursor's, and a line that is as wide as the terminal would take two. The last
+// lines stay, since they are of what is under way.
+func fit(lines []string, rows, columns int) []string {
+	if most := max(rows-1, 0); rows > 0 && len(lines) > most {
+		lines = lines[len(lines)-most:]
+	}
+	if columns > 0 {
+		for i, l := range lines {
+			lines[i] = Cut(l, max(columns-1, 1))
+		}
+	}
+	return lines
 }
 
 func (v *View) lines() []string {
