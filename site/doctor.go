@@ -35,7 +35,7 @@ const probeTime = time.Minute
 // Doctor tries what jobs need and says what works. Its error is only that the
 // trying itself was not possible.
 func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
-	all := []Finding{s.findSpace(), findMemory(), s.findJobs()}
+	all := []Finding{s.findSpace(), findMemory(), findShared(sharedMemory), s.findJobs()}
 	archive, ok := s.findArchive(ctx)
 	all = append(all, archive)
 	for i, a := range namespace.Probe(ctx) {
@@ -110,6 +110,22 @@ func findMemory() Finding {
 	return f
 }
 
+// findShared looks for room for the memory of a machine of User Mode Linux.
+func findShared(dir string) Finding {
+	f := Finding{Name: "memory of machines"}
+	size, free, err := room(dir)
+	if err != nil {
+		f.What, f.Fix = err.Error(), "mount a tmpfs there: machines have their memory in a slower place"
+		return f
+	}
+	f.Works = size == 0 || free >= job.DefaultMemory
+	f.What = fmt.Sprintf("%s, %d MiB, %d MiB free", dir, size>>20, free>>20)
+	if !f.Works {
+		f.Fix = fmt.Sprintf("have root enlarge it: mount -o remount,size=50%% %s", dir)
+	}
+	return f
+}
+
 // findJobs looks for what jobs left whose supervisor died: folders, of which
 // opening a site removes all that it may, and records without an end.
 func (s *Site) findJobs() Finding {
@@ -157,6 +173,10 @@ func (s *Site) findArchive(ctx context.Context) (Finding, bool) {
 	return f, true
 }
 
+// umlIsNoWall is what whoever runs other people's jobs has to know: root of such
+// a machine can load modules into its kernel, which is a program of the user's.
+const umlIsNoWall = "no wall against root of a machine, who can get at what you can: use qemu for jobs that you do not trust"
+
 func (s *Site) findHypervisor(ctx context.Context, name string) Finding {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -171,7 +191,7 @@ func (s *Site) findHypervisor(ctx context.Context, name string) Finding {
 		f.What = ability.Version + ": " + f.What
 	}
 	if name == "uml" {
-		f.What += ", " + s.umlNote()
+		f.What += ", " + s.umlNote() + "; " + umlIsNoWall
 	}
 	return f
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ore"
 	"ore/job"
 	"ore/site/supervisor"
@@ -21,7 +23,8 @@ func (s *Site) CheckHost(id string, j ore.Job) error {
 		return fmt.Errorf("run folder %s: longer than a socket's address can be: set %s to a folder with a shorter path", s.Dirs.Run, HomeVariable)
 	}
 	h := j.Machines.Hypervisor
-	if (h == "uml" || h == "auto" && j.Machines.CPUs == 1 && j.Wants.Kernel == "") && strings.ContainsAny(s.Dirs.Run+s.Dirs.Images+s.Dirs.Cache, " ,:\"\t\n") {
+	uml := h == "uml" || h == "auto" && j.Machines.CPUs == 1 && j.Wants.Kernel == ""
+	if uml && strings.ContainsAny(s.Dirs.Run+s.Dirs.Images+s.Dirs.Cache, " ,:\"\t\n") {
 		return fmt.Errorf("state folder %s: User Mode Linux takes no space, comma, colon or quote in a path: set %s to another folder, or use hypervisor: qemu", s.Dirs.Run, HomeVariable)
 	}
 	total, _, err := memory()
@@ -34,7 +37,39 @@ func (s *Site) CheckHost(id string, j ore.Job) error {
 	case each*count > total:
 		return fmt.Errorf("memory: %s asked for each of %d machines: this host has %d MiB: ask for less or for fewer machines", job.FormatSize(each), count, total>>20)
 	}
+	if uml {
+		return roomFor(sharedMemory, j.Machines)
+	}
 	return nil
+}
+
+// sharedMemory is where User Mode Linux has machines' memory, in files that cost
+// what is touched.
+const sharedMemory = "/dev/shm"
+
+// touched is what a machine has touched of its memory when it has started.
+const touched = 64 << 20
+
+// roomFor says whether the folder dir, which has a size of its own, holds the
+// memory that m's machines touch by starting, and all of one: a machine that
+// finds it full dies. Without the folder they have their memory elsewhere.
+func roomFor(dir string, m ore.Machines) error {
+	size, free, err := room(dir)
+	need := max(m.Memory, int64(m.Count)*touched)
+	if err != nil || size == 0 || need <= free { // one without a limit has size 0
+		return nil
+	}
+	return fmt.Errorf("memory: %d machines of %s: %s, where their memory lies, has %d MiB free: ask for less, or have root enlarge it: mount -o remount,size=%dM %s",
+		m.Count, job.FormatSize(m.Memory), dir, free>>20, (size-free+need)>>20+1, dir)
+}
+
+// room returns the size of the file system at dir and what is free of it.
+func room(dir string) (size, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("look at %s: %w", dir, err)
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
 }
 
 // memory returns the host's memory and how much of it is free, in bytes.

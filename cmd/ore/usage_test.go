@@ -128,7 +128,7 @@ func TestNoFolderForState(t *testing.T) {
 func TestDoctor(t *testing.T) {
 	p := someone(t)
 	o := p.must(t, "doctor")
-	for _, w := range []string{"ok    machines: uml", "works", "ok    mirror and its signature"} {
+	for _, w := range []string{"ok    machines: uml", "works", "no wall against root of a machine", "ok    mirror and its signature"} {
 		if !strings.Contains(o.out, w) {
 			t.Errorf("does not say %q: %v", w, o)
 		}
