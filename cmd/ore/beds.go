@@ -23,6 +23,7 @@ import (
 	"ore/node"
 	"ore/site"
 	"ore/site/ledger"
+	"ore/site/supervisor"
 )
 
 func newUp(a *app) *cobra.Command {
@@ -53,7 +54,7 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 		return usageError{err}
 	}
 	if r, err := s.Bed(id); err == nil && s.State(r) == ledger.Running {
-		return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
+		return runAlready(id)
 	}
 	own, err := a.own(j)
 	if err != nil {
@@ -64,6 +65,9 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	config.Own = own
 	bed, err := cluster.Up(ctx, config, j)
 	v.Close()
+	if errors.Is(err, supervisor.ErrTaken) {
+		return runAlready(id) // somebody else has begun meanwhile
+	}
 	if err != nil {
 		return err
 	}
@@ -86,6 +90,10 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	}
 	a.say("use      ore exec %s -- COMMAND, ore shell %s, ore down %s", id, id, id)
 	return nil
+}
+
+func runAlready(id string) error {
+	return fmt.Errorf("up: machines called %s run already: end them with 'ore down %s', or give another --name", id, id)
 }
 
 func (a *app) tellMachines(all []node.Started) {

@@ -160,6 +160,22 @@ func TestIsTerminal(t *testing.T) {
 	}
 }
 
+// Of two who start machines under one name at once, one has them and the other
+// is told what to do.
+func TestUpTwiceAtOnce(t *testing.T) {
+	p := someone(t)
+	first := p.begin(t, "up", "-q", "--name", "twice")
+	second := p.ore(t, "up", "-q", "--name", "twice")
+	t.Cleanup(func() { p.ore(t, "down", "twice") })
+	loser := first.end(t)
+	if loser.code == 0 {
+		loser, second = second, loser
+	}
+	if second.code != 0 || loser.code != ore.ExitFailed || !strings.Contains(loser.err, "machines called twice run already: end them with 'ore down twice'") {
+		t.Errorf("one: %v\nother: %v", second, loser)
+	}
+}
+
 func TestUpThatFailsLeavesNothing(t *testing.T) {
 	p := someone(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

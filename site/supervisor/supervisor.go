@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -97,9 +98,16 @@ func (s *Process) dismiss() error {
 	return s.care.dismiss()
 }
 
+// ErrTaken is returned if a job of that ID runs already.
+var ErrTaken = errors.New("a job of this name runs already: end it, or give another name")
+
 // Start starts the process that owns the job's machines.
 func Start(ctx context.Context, j Job) (*Process, error) {
-	if err := os.Mkdir(j.Folder, 0o700); err != nil {
+	err := os.Mkdir(j.Folder, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("start supervisor of %s: %w", j.ID, ErrTaken)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	sup, err := j.spawn(ctx)

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,17 @@ func up(images, run string, handOver bool) error {
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// Of two who start machines of one name at once, the second is told what it is.
+func TestTaken(t *testing.T) {
+	dir := t.TempDir()
+	if p, err := Start(t.Context(), Job{ID: "bed", Folder: dir, Keep: true}); !errors.Is(err, ErrTaken) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the folder of the first: %v", err)
+	}
 }
 
 // Who starts kept machines and is killed on the way takes them along; after
