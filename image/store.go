@@ -54,12 +54,12 @@ func (s *Store) blob(d ore.Digest) string {
 func (s *Store) Put(ctx context.Context, write func(f *os.File) error) (ore.Digest, int64, error) {
 	f, err := s.temporary()
 	if err != nil {
-		return "", 0, fmt.Errorf("store blob: %w", full(err))
+		return "", 0, fmt.Errorf("store blob: %w", Full(err))
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
 	if err := write(f); err != nil {
-		return "", 0, full(err)
+		return "", 0, Full(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return "", 0, err
@@ -69,7 +69,7 @@ func (s *Store) Put(ctx context.Context, write func(f *os.File) error) (ore.Dige
 		return "", 0, fmt.Errorf("store blob: %w", err)
 	}
 	if err := s.keep(f, d); err != nil {
-		return "", 0, fmt.Errorf("store %s: %w", d.Short(), full(err))
+		return "", 0, fmt.Errorf("store %s: %w", d.Short(), Full(err))
 	}
 	return d, n, nil
 }
@@ -82,9 +82,9 @@ func removed(err error) error {
 	return err
 }
 
-// full says what to do about an error that comes of a full disk.
-func full(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+// Full says what to do about an error that comes of a full disk, once.
+func Full(err error) error {
+	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("%w: %w", err, ErrFull)
 	}
 	return err

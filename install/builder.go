@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/deb"
@@ -62,17 +61,9 @@ func (b *Builder) Build(ctx context.Context, r Request) (image.Manifest, error) 
 		m, err = b.build(ctx, r)
 	}
 	if err != nil {
-		return image.Manifest{}, fmt.Errorf("build %s: %w", r.Environment.Key().Short(), orFull(err))
+		return image.Manifest{}, fmt.Errorf("build %s: %w", r.Environment.Key().Short(), image.Full(err))
 	}
 	return m, nil
-}
-
-// orFull says what to do about an error that comes of a full disk.
-func orFull(err error) error {
-	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, image.ErrFull) {
-		return fmt.Errorf("%w: %w", err, image.ErrFull)
-	}
-	return err
 }
 
 func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) {

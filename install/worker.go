@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/image"
 	"ore/install/exact"
 	"ore/install/kept"
 	"ore/install/layer"
@@ -68,7 +69,7 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 		return say.say(message{Refused: no.why})
 	}
 	if err != nil {
-		return errors.Join(say.say(message{Error: orFull(err).Error()}))
+		return errors.Join(say.say(message{Error: image.Full(err).Error()}))
 	}
 	return say.say(message{Done: done})
 }
