@@ -215,13 +215,19 @@ func (b Book) Forget(r Record) error {
 func (b Book) Folder(id string) string { return filepath.Join(b.Run, id) }
 
 // Claim takes the lock of a job's folder, for as long as the file is open here
-// or in a process that inherited it.
+// or in a process that inherited it. The lock appears taken: whoever finds one that
+// nobody holds sweeps the folder.
 func Claim(folder string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	file := filepath.Join(folder, lockName)
+	f, err := os.OpenFile(file+".new", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := tryLock(f); err != nil {
+	err = tryLock(f)
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -281,11 +287,12 @@ func (b Book) Sweep() ([]string, error) {
 	errs := []error{err}
 	var removed []string
 	for _, folder := range stale {
-		if err := os.RemoveAll(folder); err != nil {
+		gone, err := b.sweep(filepath.Base(folder))
+		if err != nil {
 			errs = append(errs, err)
-			continue
+		} else if gone {
+			removed = append(removed, folder)
 		}
-		removed = append(removed, folder)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("sweep: %w", err)
@@ -315,5 +322,7 @@ func (b Book) fresh(e fs.DirEntry) bool {
 		return true
 	}
 	_, err = os.Stat(filepath.Join(b.Folder(e.Name()), lockName))
-	return errors.Is(err, fs.ErrNotExist) && time.Since(info.ModTime()) < freshFolder
+	return errors.Is(err, fs.ErrNotExist) && fresh(info)
 }
+
+func fresh(folder fs.FileInfo) bool { return time.Since(folder.ModTime()) < freshFolder }

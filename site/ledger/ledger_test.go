@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -77,6 +78,33 @@ func TestKeptMachinesWithoutARecord(t *testing.T) {
 	}
 	if r, err := b.Bed("bed"); err == nil {
 		t.Errorf("dead machines without a record: %+v", r)
+	}
+}
+
+// What is removed is the folder that was held, not another that has its path.
+func TestGripKeepsToItsFolder(t *testing.T) {
+	b := newBook(t)
+	for _, replaced := range []bool{true, false} {
+		lockJob(t, b, "job").Close()
+		g, err := Hold(b.Folder("job"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if replaced {
+			if err := os.RemoveAll(b.Folder("job")); err != nil {
+				t.Fatal(err)
+			}
+			lockJob(t, b, "job").Close()
+		}
+		if err := g.Remove(); err != nil {
+			t.Errorf("replaced %v: %v", replaced, err)
+		}
+		if _, err := os.Stat(filepath.Join(b.Folder("job"), lockName)); (err == nil) != replaced {
+			t.Errorf("replaced %v: %v", replaced, err)
+		}
+		if err := os.RemoveAll(b.Folder("job")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

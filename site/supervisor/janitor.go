@@ -3,6 +3,7 @@ package supervisor
 import (
 	"io"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 )
 
@@ -17,18 +18,24 @@ type janitor struct {
 
 // janitorScript waits for a line. At the end of the input without one it
 // removes the folder, again for as long as somebody who is dying makes files.
+// The folder is the one in which it has stood from the start: another may have
+// its path by now, of which it touches nothing.
 const janitorScript = `trap '' INT TERM HUP
 read -r over && exit 0
 n=0
-while [ -e "$1" ] && [ $n -lt 100 ]; do
-	rm -rf -- "$1" 2>/dev/null && break
+while [ "$1" -ef . ] && [ $n -lt 100 ]; do
+	rm -rf -- ./* ./.[!.]* 2>/dev/null && rmdir -- "$1" 2>/dev/null && break
 	n=$((n + 1)); sleep 0.1
 done`
 
 // watchOver starts a janitor for the folder dir.
 func watchOver(dir string) (*janitor, error) {
-	cmd := exec.Command("/bin/sh", "-c", janitorScript, "ore-janitor", dir)
-	cmd.Dir = "/"
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/bin/sh", "-c", janitorScript, "ore-janitor", path)
+	cmd.Dir = path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	say, err := cmd.StdinPipe()
 	if err != nil {

@@ -47,11 +47,11 @@ type Job struct {
 // Process is a node in a supervisor of this process's making.
 type Process struct {
 	*node.Client
-	dir  string
-	wait func() error // returns when the supervisor has ended
-	kill func() error
-	care *janitor       // nil for a keeper, which has its own
-	hand io.WriteCloser // a keeper's lifeline, until HandOver
+	folder *ledger.Grip
+	wait   func() error // returns when the supervisor has ended
+	kill   func() error
+	care   *janitor       // nil for a keeper, which has its own
+	hand   io.WriteCloser // a keeper's lifeline, until HandOver
 }
 
 // Release ends the machines and then the supervisor, and removes the job's
@@ -75,7 +75,7 @@ func (s *Process) Release(ctx context.Context) error {
 		err = errors.Join(err, s.kill())
 		<-done
 	}
-	return errors.Join(err, os.RemoveAll(s.dir), s.dismiss())
+	return errors.Join(err, s.folder.Remove(), s.dismiss())
 }
 
 // HandOver lets machines that are kept live on when this process ends. Until
@@ -134,7 +134,11 @@ func (j Job) spawn(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	sup := &Process{Client: node.NewClient(Socket(dir)), dir: dir}
+	folder, err := ledger.Hold(dir)
+	if err != nil {
+		return nil, err
+	}
+	sup := &Process{Client: node.NewClient(Socket(dir)), folder: folder}
 	args := []string{Command, j.Images, dir}
 	if j.Keep {
 		if err := ledger.MarkKept(dir); err != nil {
@@ -200,13 +204,17 @@ func Keep(ctx context.Context, images, dir string) error {
 	for _, f := range files {
 		syscall.CloseOnExec(int(f.Fd())) // for the supervisor, not for the janitor
 	}
-	care, err := watchOver(dir)
+	folder, err := ledger.Hold(dir)
 	if err != nil {
 		return err
 	}
+	care, err := watchOver(dir)
+	if err != nil {
+		return errors.Join(err, folder.Close())
+	}
 	p, err := start(ctx, []string{Command, images, dir}, filepath.Base(dir), files, os.Stderr)
 	if err != nil {
-		return errors.Join(err, care.dismiss())
+		return errors.Join(err, folder.Remove(), care.dismiss())
 	}
 	for _, f := range files {
 		f.Close()
@@ -216,7 +224,7 @@ func Keep(ctx context.Context, images, dir string) error {
 			_ = p.Kill() // an error says that it has ended
 		}
 	}()
-	return errors.Join(p.Wait(), os.RemoveAll(dir), care.dismiss())
+	return errors.Join(p.Wait(), folder.Remove(), care.dismiss())
 }
 
 // Socket is the path of a supervisor's socket in the job's folder.
