@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,26 +155,30 @@ func newJobsLogs(a *app) *cobra.Command {
 }
 
 func (a *app) logs(folder, rank string) error {
-	parts, err := os.ReadDir(folder)
+	list, err := os.ReadDir(folder)
 	if err != nil {
 		return fmt.Errorf("logs: %w: the results were moved or removed", err)
 	}
-	slices.SortFunc(parts, func(x, y os.DirEntry) int {
-		return len(x.Name()) - len(y.Name()) + strings.Compare(x.Name(), y.Name())
+	slices.SortFunc(list, func(x, y os.DirEntry) int {
+		return cmp.Or(len(x.Name())-len(y.Name()), strings.Compare(x.Name(), y.Name()))
 	})
-	found := false
-	for _, p := range parts {
+	var parts []string
+	for _, p := range list {
 		if !p.IsDir() || rank != "" && p.Name() != rank {
 			continue
 		}
-		found = true
-		for name, w := range map[string]io.Writer{"stdout": a.io.out, "stderr": a.io.err} {
-			if err := copyOut(w, filepath.Join(folder, p.Name(), name)); err != nil {
-				return fmt.Errorf("logs: %w", err)
-			}
+		parts = append(parts, p.Name())
+	}
+	v := view.New(view.Config{Out: a.io.out, Err: a.io.err, Quiet: true, Machines: len(parts)})
+	defer v.Close() // writes out lines without an end
+	for _, p := range parts {
+		to := v.Named(p)
+		err := errors.Join(copyOut(to.Stdout, filepath.Join(folder, p, "stdout")), copyOut(to.Stderr, filepath.Join(folder, p, "stderr")))
+		if err != nil {
+			return fmt.Errorf("logs: %w", err)
 		}
 	}
-	if !found {
+	if len(parts) == 0 {
 		return fmt.Errorf("logs: no rank %q in %s", rank, folder)
 	}
 	return nil

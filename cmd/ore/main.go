@@ -125,6 +125,8 @@ hardware virtualisation.`,
 	root.SuggestionsMinimumDistance = 2
 	a := &app{io: io}
 	a.flags(root)
+	root.Version = version
+	root.SetVersionTemplate("ore {{.Version}}\n")
 	root.AddGroup(
 		&cobra.Group{ID: "jobs", Title: "Jobs:"},
 		&cobra.Group{ID: "beds", Title: "Machines that are kept:"},

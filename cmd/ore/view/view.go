@@ -11,6 +11,7 @@ package view
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -217,7 +218,7 @@ func (v *View) lines() []string {
 	for n := range v.bars {
 		names = append(names, n)
 	}
-	slices.SortFunc(names, func(a, b string) int { return len(a) - len(b) + strings.Compare(a, b) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
 	for _, n := range names {
 		b := v.bars[n]
 		if b.over {
@@ -267,12 +268,15 @@ func (v *View) Close() {
 }
 
 // Output is where a part's output is shown.
-func (v *View) Output(p cluster.Part) cluster.Output {
+func (v *View) Output(p cluster.Part) cluster.Output { return v.Named(strconv.Itoa(p.Rank)) }
+
+// Named is where the output of what has this name is shown.
+func (v *View) Named(name string) cluster.Output {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	prefix := ""
 	if v.Machines > 1 {
-		prefix = strconv.Itoa(p.Rank) + ": "
+		prefix = name + ": "
 	}
 	o := &prefixed{view: v, w: v.Out, prefix: prefix}
 	e := &prefixed{view: v, w: v.Err, prefix: prefix}
