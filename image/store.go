@@ -129,8 +129,9 @@ func lockFolder(dir string, how int) (*os.File, error) {
 }
 
 func (s *Store) keep(f *os.File, d ore.Digest) error {
-	if _, err := os.Stat(s.blob(d)); err == nil {
-		return nil
+	same, err := s.sameSize(f, d)
+	if err != nil || same {
+		return err
 	}
 	if err := f.Chmod(0o444); err != nil {
 		return err
@@ -145,6 +146,23 @@ func (s *Store) keep(f *os.File, d ore.Digest) error {
 		s.note(d, stamp)
 	}
 	return nil
+}
+
+// sameSize says whether blob d is there with the size of f, which was just read
+// and has this digest. One of another size is moved to quarantine.
+func (s *Store) sameSize(f *os.File, d ore.Digest) (bool, error) {
+	there, err := os.Stat(s.blob(d))
+	if err != nil {
+		return false, nil // it is not there, or renaming will say what is wrong
+	}
+	right, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	if there.Mode().IsRegular() && there.Size() == right.Size() {
+		return true, nil
+	}
+	return false, os.Rename(s.blob(d), filepath.Join(s.dir, "quarantine", d.Hex()))
 }
 
 // PutBytes keeps b.
