@@ -148,7 +148,7 @@ func (p *phase) run(ctx context.Context, step ore.Step) error {
 				Stdout: out, Stderr: out, Network: step.Network,
 			})
 			if err != nil {
-				return fmt.Errorf("step %s: %w: the output ends with:\n%s", step.Name, err, out.Tail())
+				return fmt.Errorf("step %s: %w", step.Name, out.Explain(err))
 			}
 			return nil
 		})

@@ -3,6 +3,7 @@ package output
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -58,4 +59,13 @@ func (l *Lines) Tail() string {
 		b = b[n:]
 	}
 	return strings.TrimRight(string(b), "\n")
+}
+
+// Explain adds to the error of a program what it printed last, if it did, or how
+// to find out where it failed.
+func (l *Lines) Explain(err error) error {
+	if tail := l.Tail(); tail != "" {
+		return fmt.Errorf("%w: correct what it says; the output ends with:\n%s", err, tail)
+	}
+	return fmt.Errorf("%w, and it printed nothing: put 'set -x' before its commands to see which one fails", err)
 }
