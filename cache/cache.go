@@ -11,7 +11,8 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite" // also the database/sql driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"ore"
 	"ore/cache/flight"
@@ -92,10 +93,25 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1), flights: flight.New(filepath.Join(dir, "locks"))}
-	if err := errors.Join(c.migrate(ctx), c.collect(ctx)); err != nil {
+	err = c.migrate(ctx)
+	if err == nil {
+		err = c.collect(ctx)
+	}
+	if err != nil {
+		err = corrupt(err, filepath.Join(dir, "images.db"))
 		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), db.Close())
 	}
 	return c, nil
+}
+
+// corrupt says what to do about a database that is none any more: without the
+// list the images are not known, and are built again.
+func corrupt(err error, file string) error {
+	var bad *sqlite.Error
+	if !errors.As(err, &bad) || bad.Code() != sqlite3.SQLITE_NOTADB && bad.Code()&0xff != sqlite3.SQLITE_CORRUPT {
+		return err
+	}
+	return fmt.Errorf("%w: the list of images is corrupt: end all jobs and move it away: mv %s %s.bad", err, file, file)
 }
 
 // collect removes what was left by processes that died: unfinished files, and
