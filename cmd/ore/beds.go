@@ -53,8 +53,10 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
-	if r, err := s.Bed(id); err == nil && s.State(r) == ledger.Running {
+	if err := supervisor.Vacant(ctx, s.Book, id); errors.Is(err, supervisor.ErrTaken) {
 		return runAlready(id)
+	} else if err != nil {
+		return err
 	}
 	own, err := a.own(j)
 	if err != nil {

@@ -176,6 +176,21 @@ func TestUpTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// A name is free at once for new machines when the supervisor of the old ones was
+// killed.
+func TestUpAfterTheSupervisorWasKilled(t *testing.T) {
+	p := someone(t)
+	p.must(t, "up", "-q", "--name", "again")
+	t.Cleanup(func() { p.ore(t, "down", "again") })
+	for range 5 {
+		kill(t, p.anySupervisors()...)
+		p.must(t, "up", "-q", "--name", "again")
+	}
+	if o := p.must(t, "exec", "again", "--", "hostname"); o.out != "m0\n" {
+		t.Errorf("the machines of the last: %v", o)
+	}
+}
+
 func TestUpThatFailsLeavesNothing(t *testing.T) {
 	p := someone(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

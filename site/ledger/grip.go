@@ -67,8 +67,8 @@ func (g *Grip) there() (bool, error) {
 	return err == nil && os.SameFile(mine, now), err
 }
 
-// unheld says whether nobody holds the folder's lock, and gives it, locked
-// against somebody who would take it while the folder is removed. A folder
+// unheld says whether nobody holds the folder's lock, and gives it, shared with
+// others who look, so that nobody takes it while the folder is removed. A folder
 // without a lock is unheld if it is not fresh.
 func (g *Grip) unheld() (lock *os.File, ok bool) {
 	f, err := g.root.OpenFile(lockName, os.O_RDWR, 0)
@@ -79,7 +79,7 @@ func (g *Grip) unheld() (lock *os.File, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	if err := tryLock(f); err != nil {
+	if err := lookLock(f); err != nil {
 		f.Close()
 		return nil, false
 	}

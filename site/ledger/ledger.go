@@ -250,7 +250,7 @@ func (b Book) Gone(ctx context.Context, id string) error {
 	}
 	defer f.Close()
 	done := make(chan error, 1)
-	go func() { done <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }()
+	go func() { done <- unix.Flock(int(f.Fd()), unix.LOCK_SH) }()
 	select {
 	case err := <-done:
 		return err
@@ -266,7 +266,7 @@ func (b Book) alive(id string) bool {
 		return false
 	}
 	defer f.Close()
-	return errors.Is(tryLock(f), unix.EWOULDBLOCK)
+	return errors.Is(lookLock(f), unix.EWOULDBLOCK)
 }
 
 // lockName is the file in a job's folder that its supervisor holds locked.
@@ -277,6 +277,12 @@ const keptName = "kept"
 
 func tryLock(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+}
+
+// lookLock finds out whether somebody holds the lock. It takes a share of it, so
+// that of two who look at once neither takes the other for the holder.
+func lookLock(f *os.File) error {
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
 }
 
 // Sweep removes the folders of jobs whose supervisor is gone, all that it can,

@@ -108,6 +108,26 @@ func TestGripKeepsToItsFolder(t *testing.T) {
 	}
 }
 
+// Who looks whether a job runs is not taken for the job by another who looks.
+func TestTwoWhoLook(t *testing.T) {
+	b := newBook(t)
+	lockJob(t, b, "dead").Close()
+	f, err := os.Open(filepath.Join(b.Folder("dead"), lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := lookLock(f); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.State(Record{ID: "dead"}); s != Lost {
+		t.Errorf("state %s while somebody else looks", s)
+	}
+	if swept, err := b.Sweep(); err != nil || len(swept) != 1 {
+		t.Errorf("swept: %v, %v", swept, err)
+	}
+}
+
 func TestSweepTakesWhatNobodyHolds(t *testing.T) {
 	b := newBook(t)
 	held := lockJob(t, b, "held")

@@ -101,6 +101,34 @@ func (s *Process) dismiss() error {
 // ErrTaken is returned if a job of that ID runs already.
 var ErrTaken = errors.New("a job of this name runs already: end it, or give another name")
 
+// dyingTime is how long a supervisor that was killed may take to be gone: its
+// kernel ends all machines and frees their memory first.
+const dyingTime = 10 * time.Second
+
+// Vacant returns ErrTaken if there are kept machines called id. If their
+// supervisor was killed it waits until that has let go, and removes the rest.
+func Vacant(ctx context.Context, b ledger.Book, id string) error {
+	r, err := b.Bed(id)
+	if err != nil || b.State(r) != ledger.Running {
+		return nil // there is none
+	}
+	asking, cancel := context.WithTimeout(ctx, dyingTime)
+	defer cancel()
+	n := node.NewClient(Socket(b.Folder(id)))
+	defer n.Close()
+	if _, err := n.Machines(asking); err == nil {
+		return ErrTaken
+	}
+	if err := b.Gone(asking, id); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("%w: %w", ErrTaken, err)
+	}
+	_, err = b.Sweep()
+	return err
+}
+
 // Start starts the process that owns the job's machines.
 func Start(ctx context.Context, j Job) (*Process, error) {
 	err := os.Mkdir(j.Folder, 0o700)
@@ -216,15 +244,14 @@ func Keep(ctx context.Context, images, dir string) error {
 	if err != nil {
 		return errors.Join(err, folder.Remove(), care.dismiss())
 	}
-	for _, f := range files {
-		f.Close()
-	}
+	files[0].Close() // the lock stays: whoever waits for the end waits for this process too
+	defer files[1].Close()
 	go func() { // ends with the process at the latest
 		if said, _ := io.ReadAll(os.Stdin); string(said) != handedOver {
 			_ = p.Kill() // an error says that it has ended
 		}
 	}()
-	return errors.Join(p.Wait(), folder.Remove(), care.dismiss())
+	return errors.Join(p.Wait(), care.dismiss(), folder.Remove())
 }
 
 // Socket is the path of a supervisor's socket in the job's folder.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +67,47 @@ func TestTaken(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Errorf("the folder of the first: %v", err)
+	}
+}
+
+// The name of machines whose supervisor was just killed is free once that has
+// let go, and who asks waits for it.
+func TestVacantWaitsForTheDying(t *testing.T) {
+	b := ledger.Book{Records: t.TempDir(), Run: t.TempDir()}
+	if err := Vacant(t.Context(), b, "bed"); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+	dir := b.Folder("bed")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := ledger.Claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ledger.MarkKept(dir); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", Socket(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vacant := make(chan error, 1)
+	go func() { vacant <- Vacant(t.Context(), b, "bed") }()
+	c, err := l.Accept() // it asks, and so has seen the lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []func() error{c.Close, l.Close, lock.Close} {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-vacant; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder of the dead: %v", err)
 	}
 }
 
