@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -364,6 +365,9 @@ func TestUpKeepsMachinesOrLeavesNone(t *testing.T) {
 	text, err := bed.Encode()
 	if err != nil || !bytes.Contains(text, []byte(`"m1"`)) {
 		t.Errorf("%s, %v", text, err)
+	}
+	if secret := s.node.starts[0].Secret; len(secret) == 0 || bytes.Contains(text, []byte(base64.StdEncoding.EncodeToString(secret))) {
+		t.Errorf("a secret of %d bytes, to be written to the disk: %s", len(secret), text)
 	}
 	if err := bed.Release(t.Context()); err != nil || s.node.released != 1 {
 		t.Errorf("%v, released %d times", err, s.node.released)

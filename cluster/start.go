@@ -29,6 +29,7 @@ type run struct {
 	image    image.Manifest  // what the machines were started with
 	hosts    map[string]Host // by machine, to start one again
 	names    []string        // of all machines, by rank
+	secret   []byte          // of the job, on all its hosts; never written
 	inputs   []node.Input    // what machines mount
 	holds    []func()        // of these
 
@@ -116,7 +117,12 @@ func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[
 			names = append(names, m.Name)
 		}
 	}
+	secret, err := node.NewSecret()
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]Node{}
+	r.secret = secret
 	r.image, r.hosts, r.names = img, map[string]Host{}, names
 	g, gctx := errgroup.WithContext(ctx)
 	for _, h := range hosts {
@@ -168,7 +174,7 @@ func (r *run) startOf(h Host, machines []node.Machine) node.Start {
 	return node.Start{
 		Job: r.ID, Network: r.job.Network, Image: r.image, Boot: h.Boot, Machines: machines,
 		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names, Own: r.Own,
-		Inputs: r.inputs,
+		Inputs: r.inputs, Secret: r.secret,
 	}
 }
 

@@ -57,8 +57,13 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	return bed, nil
 }
 
-// Encode returns what Grow needs to add machines of the same kind.
-func (b *Bed) Encode() (json.RawMessage, error) { return json.Marshal(b.more) }
+// Encode returns what Grow needs to add machines of the same kind, but for the
+// job's secret: what is written to the host's disk has none, and the node has it.
+func (b *Bed) Encode() (json.RawMessage, error) {
+	m := b.more
+	m.Secret = nil
+	return json.Marshal(m)
+}
 
 // HandOver has the machines outlive this process, on all hosts where that has
 // to be said.

@@ -49,6 +49,7 @@ const MountedFile = "input"
 type File struct {
 	Path    string // absolute, in the machine
 	Mode    uint32 // permission bits
+	Owner   string // by name; "" for root
 	Group   string // by name; "" for root's
 	Content []byte
 }

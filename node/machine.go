@@ -74,6 +74,10 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		hold()
 		return nil, err
 	}
+	if s.Secret, err = n.secret(s); err != nil {
+		hold()
+		return nil, err
+	}
 	b := &batch{node: n, start: s, hypervisor: hv, network: network, watch: watch}
 	machines, err := b.run(ctx)
 	if err != nil {
@@ -132,6 +136,21 @@ func (n *Node) missing(s Start) Start {
 		s.Size, s.Hosts = n.last.Size, n.last.Hosts
 	}
 	return s
+}
+
+// secret is what the keys that all machines of the job share are made from: that
+// of the start, else of the one before, else a new one. It is in memory alone,
+// and so machines that are added have it from here.
+func (n *Node) secret(s Start) ([]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(s.Secret) == 0 {
+		s.Secret = n.last.Secret
+	}
+	if len(s.Secret) > 0 {
+		return s.Secret, nil
+	}
+	return NewSecret()
 }
 
 // blobs are all that machines mount, as layers to be held.
@@ -399,7 +418,7 @@ func (b *batch) identity(p place, hosts []guest.Host, layers int) (guest.Identit
 			Gateway: a.Gateway.String(), DNS: []string{a.DNS.String()}, Search: a.Domain, MTU: a.MTU,
 		},
 	}
-	own, err := ownFiles(p.Name, a.Domain, s.Image.Environment.Packages)
+	own, err := maker{name: p.Name, domain: a.Domain, secret: s.Secret}.files(s.Image.Environment.Packages)
 	if err != nil {
 		return id, err
 	}

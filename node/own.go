@@ -5,7 +5,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -24,29 +26,67 @@ import (
 // What a package makes when it is installed so that no two machines have the
 // same stands in no image. A machine of an image that has such a package is given
 // it at its start, made here: each takes a fraction of a millisecond, which is
-// why the keys are on curves and not RSA.
+// why the keys are on curves and not RSA. What machines of one job must have alike
+// is derived from the job's secret.
 
-// ownFiles makes the files that only machine name has, for the packages it has.
-func ownFiles(name, domain string, packages []ore.Package) ([]guest.File, error) {
+// maker makes the files of one machine.
+type maker struct {
+	name, domain string
+	secret       []byte // of the job
+}
+
+// files makes what stands in no image, for the packages that the machine has.
+func (m maker) files(packages []ore.Package) ([]guest.File, error) {
 	has := func(wanted string) bool {
 		return slices.ContainsFunc(packages, func(p ore.Package) bool { return p.Name == wanted })
 	}
 	var all []guest.File
 	if has("openssh-server") {
-		files, err := hostKeys(name)
+		files, err := hostKeys(m.name)
 		if err != nil {
-			return nil, fmt.Errorf("ssh keys of %s: %w", name, err)
+			return nil, fmt.Errorf("ssh keys of %s: %w", m.name, err)
 		}
 		all = append(all, files...)
 	}
 	if has("ssl-cert") {
-		files, err := snakeoil(name, domain)
+		files, err := snakeoil(m.name, m.domain)
 		if err != nil {
-			return nil, fmt.Errorf("certificate of %s: %w", name, err)
+			return nil, fmt.Errorf("certificate of %s: %w", m.name, err)
 		}
 		all = append(all, files...)
 	}
+	if has("munge") {
+		file, err := mungeKey(m.secret)
+		if err != nil {
+			return nil, fmt.Errorf("munge's key of %s: %w", m.name, err)
+		}
+		all = append(all, file)
+	}
 	return all, nil
+}
+
+// secretSize is what no one guesses: the strength of the hash that keys are
+// derived with.
+const secretSize = sha256.Size
+
+// NewSecret makes the secret of a job.
+func NewSecret() ([]byte, error) {
+	s := make([]byte, secretSize)
+	if _, err := rand.Read(s); err != nil {
+		return nil, fmt.Errorf("make a job's secret: %w", err)
+	}
+	return s, nil
+}
+
+// mungeKeySize is what mungekey(8) makes by itself: 1024 bits.
+const mungeKeySize = 128
+
+// mungeKey makes the key by which machines of one job believe each other who a
+// user is (munge(7)): the same on all of them, and known to no other job. munged(8)
+// wants it to be its own user's and nobody else's.
+func mungeKey(secret []byte) (guest.File, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, "munge.key", mungeKeySize)
+	return guest.File{Path: "/etc/munge/munge.key", Mode: 0o400, Owner: "munge", Group: "munge", Content: key}, err
 }
 
 // hostKeys makes the keys by which an SSH server is known (sshd_config(5),

@@ -15,13 +15,13 @@ import (
 // What machines are given are keys that programs take, other ones each time, and
 // only for packages that an image has.
 func TestOwnFiles(t *testing.T) {
-	if none, err := ownFiles("m0", "x", []ore.Package{{Name: "openssh-client"}}); err != nil || len(none) > 0 {
+	if none, err := (maker{name: "m0", domain: "x"}).files([]ore.Package{{Name: "openssh-client"}}); err != nil || len(none) > 0 {
 		t.Errorf("without the packages: %d files, %v", len(none), err)
 	}
 	with := []ore.Package{{Name: "openssh-server"}, {Name: "ssl-cert"}}
 	seen := map[string]bool{}
 	for range 2 {
-		files, err := ownFiles("m0", "job.internal", with)
+		files, err := maker{name: "m0", domain: "job.internal"}.files(with)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,5 +56,42 @@ func TestOwnFiles(t *testing.T) {
 		if err != nil || c.VerifyHostname("m0.job.internal") != nil {
 			t.Errorf("certificate is another machine's: %v", err)
 		}
+	}
+}
+
+// munge's key is the same on all machines of a job, on machines that come later,
+// and on no machine of another job.
+func TestMungeKey(t *testing.T) {
+	with := []ore.Package{{Name: "munge"}}
+	key := func(n *Node, s Start) string {
+		t.Helper()
+		secret, err := n.secret(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.last = Start{Secret: secret}
+		files, err := maker{name: "m0", secret: secret}.files(with)
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%d files, %v", len(files), err)
+		}
+		if f := files[0]; f.Path != "/etc/munge/munge.key" || f.Mode != 0o400 || f.Owner != "munge" || f.Group != "munge" || len(f.Content) != mungeKeySize {
+			t.Errorf("%s of %s:%s, mode %o, %d bytes", f.Path, f.Owner, f.Group, f.Mode, len(f.Content))
+		}
+		return string(files[0].Content)
+	}
+	one, two := New(Config{}), New(Config{})
+	first := key(one, Start{})
+	if again := key(one, Start{}); again != first {
+		t.Error("a machine that was added has another key")
+	}
+	if other := key(two, Start{}); other == first {
+		t.Error("two jobs have the same key")
+	}
+	shared, err := NewSecret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key(New(Config{}), Start{Secret: shared}) != key(New(Config{}), Start{Secret: shared}) {
+		t.Error("two hosts of one job have different keys")
 	}
 }

@@ -53,6 +53,7 @@ type Start struct {
 	Size      int          // machines of the whole job
 	Hosts     []string     // names of all machines of the job, by rank
 	Own       []guest.File // what each machine is given beside the image
+	Secret    []byte       // random, for keys that all machines of the job share; nil has the node's first start's
 	Inputs    []Input      // what all machines mount
 	Grow      bool         // of Machines, those that run stay as they are and are not started; lost ones are
 }

@@ -37,3 +37,26 @@ func TestMachinesHaveTheirOwnKeys(t *testing.T) {
 		t.Errorf("%q", a)
 	}
 }
+
+// Machines of one job believe each other by munge's key, which stands in no image.
+func TestMachinesShareMungesKey(t *testing.T) {
+	p := someone(t)
+	key := func() string {
+		t.Helper()
+		o := p.must(t, "run", "-q", "-n", "2", "--mode", "first", "-p", "munge", "--results", p.results(t), "--", "sh", "-ec", `
+			for m in m0 m1; do
+				ore-rsh $m 'install -d -o munge -g munge /run/munge && setpriv --reuid munge --regid munge --init-groups munged' 2>&1
+			done
+			munge -n | ore-rsh m1 unmunge | grep STATUS
+			stat -c '%a %U:%G' /etc/munge/munge.key
+			sha256sum /etc/munge/munge.key`)
+		lines := strings.Split(strings.TrimSpace(o.out), "\n")
+		if len(lines) != 3 || !strings.Contains(lines[0], "Success (0)") || lines[1] != "400 munge:munge" {
+			t.Fatalf("%v", o)
+		}
+		return lines[2]
+	}
+	if one, two := key(), key(); one == two {
+		t.Errorf("two jobs have the same key: %s", one)
+	}
+}

@@ -32,11 +32,7 @@ func (b *Machine) writeOwn(root string) error {
 			return fmt.Errorf("own file: %w", err)
 		}
 		_, err = w.Write(f.Content)
-		if f.Group != "" {
-			if gid, ok := groupID(filepath.Join(root, "/etc/group"), f.Group); ok {
-				err = errors.Join(err, w.Chown(0, gid))
-			}
-		}
+		err = errors.Join(err, w.Chown(idOf(filepath.Join(root, "/etc/passwd"), f.Owner), idOf(filepath.Join(root, "/etc/group"), f.Group)))
 		// After the owner, and whatever the umask is.
 		err = errors.Join(err, w.Chmod(os.FileMode(f.Mode)), w.Close())
 		if err != nil {
@@ -51,18 +47,20 @@ func (b *Machine) writeOwn(root string) error {
 	return nil
 }
 
-// groupID looks a group up in a file of group(5).
-func groupID(file, name string) (int, bool) {
+// idOf looks the number of a user up in a file of passwd(5), or of a group in
+// one of group(5). What is not there is root's.
+func idOf(file, name string) int {
 	f, err := os.Open(file)
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if fields := strings.Split(s.Text(), ":"); len(fields) >= 3 && fields[0] == name {
-			gid, err := strconv.Atoi(fields[2])
-			return gid, err == nil
+			if id, err := strconv.Atoi(fields[2]); err == nil {
+				return id
+			}
 		}
 	}
-	return 0, false
+	return 0
 }

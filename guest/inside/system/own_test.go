@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"ore/guest"
@@ -24,11 +25,17 @@ func TestWriteOwn(t *testing.T) {
 		}
 	}
 	write("etc/ssh/given", "the image's")
+	owner := os.Getuid()
+	if owner == 0 {
+		owner = 7 // somebody else, as whom a file can be given away to
+	}
+	write("etc/passwd", fmt.Sprintf("root:x:0:0::/root:/bin/sh\nmunge:x:%d:1::/:/bin/false\n", owner))
 	write("etc/group", fmt.Sprintf("root:x:0:\nssl-cert:x:%d:\n", os.Getgid()))
 	m := &Machine{Identity: guest.Identity{Own: []guest.File{
 		{Path: "/etc/ssh/key", Mode: 0o600, Content: []byte("new")},
 		{Path: "/etc/ssh/given", Mode: 0o644, Content: []byte("new")},
 		{Path: "/etc/ssl/key", Mode: 0o640, Group: "ssl-cert", Content: []byte("new")},
+		{Path: "/etc/ssl/owned", Mode: 0o400, Owner: "munge", Group: "ssl-cert", Content: []byte("new")},
 		{Path: "/etc/missing/key", Mode: 0o600, Content: []byte("new")},
 	}}}
 	for range 2 { // a machine may have been written to before
@@ -50,6 +57,13 @@ func TestWriteOwn(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+	info, err := os.Stat(filepath.Join(root, "etc/ssl/owned"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != owner || info.Mode() != 0o400 {
+		t.Errorf("an owned file is of uid %d, want %d, %v", s.Uid, owner, info.Mode())
 	}
 	if to, err := os.Readlink(filepath.Join(root, busIdentity)); to != "/etc/machine-id" {
 		t.Errorf("D-Bus's identity: %q, %v", to, err)
