@@ -13,6 +13,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/node/ports"
 	"ore/vm"
 	"ore/vnet"
 )
@@ -193,9 +194,13 @@ func (n *Node) Publish(p ore.Port) (ore.Port, error) {
 	if network == nil {
 		return p, errors.New("publish: no machine was started")
 	}
-	published, err := network.Publish(p.Listen, machineName(p.Rank), p.Port)
+	l, err := ports.Listen(p.Listen)
 	if err != nil {
-		return p, fmt.Errorf("publish %s: %w", p.Listen, err)
+		return p, err
+	}
+	published, err := network.Publish(l, machineName(p.Rank), p.Port)
+	if err != nil {
+		return p, err
 	}
 	p.Listen = published.Addr().String()
 	return p, nil

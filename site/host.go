@@ -9,6 +9,7 @@ import (
 
 	"ore"
 	"ore/job"
+	"ore/node/ports"
 	"ore/site/supervisor"
 )
 
@@ -38,9 +39,15 @@ func (s *Site) CheckHost(id string, j ore.Job) error {
 		return fmt.Errorf("memory: %s asked for each of %d machines: this host has %d MiB: ask for less or for fewer machines", job.FormatSize(each), count, total>>20)
 	}
 	if uml {
-		return roomFor(sharedMemory, j.Machines)
+		if err := roomFor(sharedMemory, j.Machines); err != nil {
+			return err
+		}
 	}
-	return nil
+	var published []string
+	for _, p := range j.Run.Publish {
+		published = append(published, p.Listen)
+	}
+	return ports.Check(published)
 }
 
 // sharedMemory is where User Mode Linux has machines' memory, in files that cost

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -42,5 +43,25 @@ func TestRoomForMemory(t *testing.T) {
 	}
 	if f := findShared(dir); f.Works || !strings.Contains(f.Fix, "mount -o remount") {
 		t.Errorf("doctor with 80 MiB: %+v", f)
+	}
+}
+
+// A port that is taken is told before anything is built.
+func TestTakenPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := ore.Job{Machines: ore.Machines{Count: 1, Hypervisor: "qemu", Resources: ore.Resources{Memory: 1 << 20}}}
+	j.Run.Publish = []ore.Port{{Listen: l.Addr().String(), Port: 80}}
+	s := &Site{Config: Config{Dirs: Dirs{Run: "/run"}}}
+	if err := s.CheckHost("job", j); err == nil || !strings.Contains(err.Error(), "in use by ") {
+		t.Errorf("%v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckHost("job", j); err != nil {
+		t.Errorf("once it is free: %v", err)
 	}
 }

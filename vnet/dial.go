@@ -92,15 +92,12 @@ type Published struct {
 	done     chan struct{}
 }
 
-// Publish makes a machine's TCP port reachable at an address of the host, such
-// as "127.0.0.1:8080". A connection that the machine does not take is reset.
-func (n *Network) Publish(listen, machine string, port int) (*Published, error) {
+// Publish makes a machine's TCP port reachable where l listens, which it closes
+// in any case. A connection that the machine does not take is reset.
+func (n *Network) Publish(l *net.TCPListener, machine string, port int) (*Published, error) {
 	if port < 1 || port > 65535 {
+		l.Close()
 		return nil, fmt.Errorf("publish %s port %d: not a TCP port", machine, port)
-	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return nil, fmt.Errorf("publish %s port %d: %w", machine, port, err)
 	}
 	p := &Published{listener: l, done: make(chan struct{})}
 	drop, ok := n.hold(l)

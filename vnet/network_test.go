@@ -98,11 +98,21 @@ func TestDialFrozenMachineObeysContext(t *testing.T) {
 	}
 }
 
+// loopback listens where only this host connects.
+func loopback(t *testing.T) *net.TCPListener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.(*net.TCPListener)
+}
+
 func TestPublish(t *testing.T) {
 	n := newNet(t, Config{})
 	g := newGuest(t, n, "m0")
 	echo(t, g.listen(80))
-	p, err := n.Publish("127.0.0.1:0", "m0", 80)
+	p, err := n.Publish(loopback(t), "m0", 80)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +133,7 @@ func TestPublish(t *testing.T) {
 func TestPublishedPortWithoutServer(t *testing.T) {
 	n := newNet(t, Config{})
 	newGuest(t, n, "m0")
-	p, err := n.Publish("127.0.0.1:0", "m0", 80)
+	p, err := n.Publish(loopback(t), "m0", 80)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +283,7 @@ func TestCloseEndsConnections(t *testing.T) {
 	if _, err := n.Listen(1); err == nil {
 		t.Error("listen works after Close")
 	}
-	if _, err := n.Publish("127.0.0.1:0", "m0", 1); !errors.Is(err, ErrClosed) {
+	if _, err := n.Publish(loopback(t), "m0", 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("publish: %v", err)
 	}
 }
