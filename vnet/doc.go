@@ -15,7 +15,15 @@
 // IPv4 only. The gateway has the first address of the subnet, machines the
 // following in the order in which they were first attached. A name keeps its
 // address for the network's life, and the MAC follows from the address. There
-// is no DHCP: a guest is told its [Address] before it starts.
+// is no DHCP: a guest is told its [Address] before it starts. In a network that
+// spans hosts addresses follow from ranks ([Network.AttachAt]).
+//
+// # Many hosts
+//
+// Each host of a job has a Network with the same subnet. A [Trunk] joins two of
+// them: it is told which machines are behind it, and lets pass what is from and
+// for those. Each host's gateway is its own, and serves its own machines only;
+// its DNS knows all names. Links are made by package trunk.
 //
 // # What a machine can reach
 //
@@ -42,6 +50,6 @@
 //
 // # Non-goals
 //
-// IPv6, DHCP, ping to the outside, connections from the outside other than by [Network.Publish] and
-// [Network.DialContext], and links to other hosts' switches.
+// IPv6, DHCP, ping to the outside, and connections from the outside other than by [Network.Publish] and
+// [Network.DialContext].
 package vnet

@@ -57,6 +57,21 @@ func newGuest(t testing.TB, n *Network, name string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newGuestOn(t, f, a)
+}
+
+// newGuestAt is newGuest with the address of a rank.
+func newGuestAt(t testing.TB, n *Network, name string, rank int) *guest {
+	t.Helper()
+	f, a, err := n.AttachAt(name, rank)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newGuestOn(t, f, a)
+}
+
+func newGuestOn(t testing.TB, f *os.File, a Address) *guest {
+	t.Helper()
 	file := pollable(t, f)
 	channelEnd := channel.New(1024, uint32(a.MTU+header.EthernetMinimumSize), tcpip.LinkAddress(a.MAC))
 	channelEnd.SupportedGSOKind = stack.GVisorGSOSupported

@@ -53,9 +53,12 @@ func (n *names) reserve(name string, used func(name string) bool) (netip.Addr, e
 	if a, ok := n.byName[name]; ok {
 		return a, nil
 	}
-	if n.next < firstMachine+n.subnet.machines() {
+	for n.next < firstMachine+n.subnet.machines() {
 		a := n.subnet.at(n.next)
 		n.next++
+		if _, fixed := n.byAddr[a]; fixed {
+			continue
+		}
 		n.byName[name], n.byAddr[a] = a, name
 		return a, nil
 	}
@@ -68,6 +71,16 @@ func (n *names) reserve(name string, used func(name string) bool) (netip.Addr, e
 		}
 	}
 	return netip.Addr{}, ErrCrowded
+}
+
+// fix gives a name an address that was chosen elsewhere. Whoever had the name or
+// the address before loses it.
+func (n *names) fix(name string, a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.byAddr, n.byName[name])
+	delete(n.byName, n.byAddr[a])
+	n.byName[name], n.byAddr[a] = a, name
 }
 
 // address returns the address of a name.

@@ -30,8 +30,9 @@ const (
 	// each frame costs about the same, and above 16 KiB guests have to find
 	// larger pieces of memory, and get slower again.
 	DefaultMTU = 15872
-	minMTU     = 576   // RFC 791: what every host takes
-	maxMTU     = 65535 // the length field of an IPv4 packet
+	minMTU     = 576 // RFC 791: what every host takes
+	// maxMTU makes the size of a frame fit 16 bits, as links to other hosts tell it.
+	maxMTU = 65535 - ethernet.Slack
 )
 
 // DefaultDomain is the domain of machine names where the configuration names
@@ -73,6 +74,7 @@ type Network struct {
 	mu      sync.Mutex // guards the rest
 	closed  bool
 	ports   map[string]*ethernet.Port // by the machine's name
+	remote  map[string]*Trunk         // machines on other hosts, and through which trunk
 	closers map[io.Closer]struct{}    // what Close must close so that running ends
 }
 
@@ -93,6 +95,9 @@ var (
 	ErrNoSuch   = errors.New("no such machine on the network")
 	ErrAttached = errors.New("machine is attached already")
 	ErrCrowded  = errors.New("network has no room for another machine")
+
+	// ErrElsewhere is for a machine that runs on another host, as a trunk was told.
+	ErrElsewhere = errors.New("machine is on another host")
 )
 
 // New returns a network without machines.
@@ -138,6 +143,7 @@ func newNetwork(c Config) (*Network, error) {
 		names:    newNames(c.Domain, s),
 		upstream: upstream{fixed: c.Resolvers, file: resolvConf},
 		ports:    map[string]*ethernet.Port{},
+		remote:   map[string]*Trunk{},
 		closers:  map[io.Closer]struct{}{},
 	}
 	if n.log == nil {
@@ -185,11 +191,39 @@ func (n *Network) Prefix() netip.Prefix { return n.subnet.prefix }
 // a packet socket on which each packet is one Ethernet frame. The caller gives
 // it to the hypervisor and closes it.
 func (n *Network) Attach(name string) (*os.File, Address, error) {
+	return n.plug(name, func() (netip.Addr, error) {
+		return n.names.reserve(name, n.taken)
+	})
+}
+
+// AttachAt is Attach with the address that belongs to a rank, so that the
+// networks of several hosts agree on it without asking each other.
+func (n *Network) AttachAt(name string, rank int) (*os.File, Address, error) {
+	return n.plug(name, func() (netip.Addr, error) {
+		ip, err := AddressOf(n.subnet.prefix, rank)
+		if err != nil {
+			return ip, err
+		}
+		if old, ok := n.names.byAddress(ip); ok && old != name && n.taken(old) {
+			return ip, fmt.Errorf("address %v: %w: it is that of %s", ip, ethernet.ErrTaken, old)
+		}
+		n.names.fix(name, ip)
+		return ip, nil
+	})
+}
+
+// taken reports whether a name is that of a machine that is there. It is called
+// with the network locked.
+func (n *Network) taken(name string) bool { return n.ports[name] != nil || n.remote[name] != nil }
+
+// plug attaches a machine with the address that choose returns; choose is called
+// with the network locked.
+func (n *Network) plug(name string, choose func() (netip.Addr, error)) (*os.File, Address, error) {
 	ours, theirs, err := ethernet.Pair(n.config.Socket)
 	if err != nil {
 		return nil, Address{}, fmt.Errorf("attach %s: %w", name, err)
 	}
-	a, err := n.attach(name, ours)
+	a, err := n.attach(name, ours, choose)
 	if err != nil {
 		ours.Close()
 		theirs.Close()
@@ -198,7 +232,7 @@ func (n *Network) Attach(name string) (*os.File, Address, error) {
 	return theirs, a, nil
 }
 
-func (n *Network) attach(name string, ours *os.File) (Address, error) {
+func (n *Network) attach(name string, ours *os.File, choose func() (netip.Addr, error)) (Address, error) {
 	if err := checkName(name); err != nil {
 		return Address{}, err
 	}
@@ -209,10 +243,12 @@ func (n *Network) attach(name string, ours *os.File) (Address, error) {
 		return Address{}, ErrClosed
 	case n.ports[name] != nil:
 		return Address{}, ErrAttached
+	case n.remote[name] != nil:
+		return Address{}, ErrElsewhere
 	case len(n.ports) >= n.config.Machines:
 		return Address{}, fmt.Errorf("%w: %d are attached", ErrCrowded, len(n.ports))
 	}
-	ip, err := n.names.reserve(name, func(old string) bool { return n.ports[old] != nil })
+	ip, err := choose()
 	if err != nil {
 		return Address{}, err
 	}
@@ -285,6 +321,7 @@ func (n *Network) Close() error {
 	closers := n.closers
 	n.closers = nil
 	n.ports = nil
+	n.remote = nil
 	n.mu.Unlock()
 	n.cancel()
 	for c := range closers {

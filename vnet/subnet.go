@@ -66,6 +66,12 @@ func (s subnet) at(offset int) netip.Addr {
 // machines returns how many machines fit.
 func (s subnet) machines() int { return 1<<(32-s.prefix.Bits()) - firstMachine - 1 }
 
+// holds reports whether a is the address of a machine, not the gateway's or one
+// that means many.
+func (s subnet) holds(a netip.Addr) bool {
+	return s.prefix.Contains(a) && a != s.at(0) && a != s.gateway() && a != s.broadcast()
+}
+
 // gateway returns the gateway's address.
 func (s subnet) gateway() netip.Addr { return s.at(gatewayOffset) }
 

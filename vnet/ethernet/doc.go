@@ -6,8 +6,8 @@
 // enters through a port is checked against its identity ([Check]) and dropped
 // and counted where it does not fit. What is behind a port is an [Outlet]: a
 // socket that carries one raw frame a packet ([Switch.PlugSocket]: User Mode
-// Linux and QEMU speak it), the gateway's own network stack, or later a link
-// to another host.
+// Linux and QEMU speak it), the gateway's own network stack, or a link to
+// another host, with several machines behind it ([Trunk]).
 //
 // The rules of the house:
 //

@@ -20,6 +20,7 @@ type Port struct {
 	sw     *Switch
 	id     Identity
 	outlet Outlet
+	trunk  *Trunk // that the port's machine is behind, or nil
 	flood  bucket
 
 	lines atomic.Pointer[lines] // nil until Impair is called
@@ -29,6 +30,18 @@ type Port struct {
 	rxFrames, rxBytes atomic.Uint64 // from what is behind the port
 	txFrames, txBytes atomic.Uint64 // to it
 	dropped           [verdicts]atomic.Uint64
+}
+
+func newPort(s *Switch, id Identity, out Outlet) *Port {
+	p := &Port{sw: s, id: id, outlet: out}
+	p.flood.fill()
+	return p
+}
+
+// apart reports whether nothing may go from p to another port: between two
+// other hosts, and between another host and our gateway.
+func (p *Port) apart(to *Port) bool {
+	return p.trunk != nil && (to.trunk != nil || to.id.Router) || to.trunk != nil && p.id.Router
 }
 
 // Identity returns who the port is.
@@ -77,14 +90,19 @@ func (p *Port) drop(f *Frame, v Verdict) {
 // Unplug takes the port out of the switch, closes what is behind it where that
 // is an io.Closer, and waits for all that ran for the port.
 func (p *Port) Unplug() {
-	p.sw.remove(p)
+	p.sw.take(func(t *table) { t.remove(p) })
+	if c, ok := p.outlet.(io.Closer); ok {
+		c.Close() // closing tells the reader and the writer to end; there is no more to know
+	}
+	p.stop()
+}
+
+// stop ends what Impair had running for the port.
+func (p *Port) stop() {
 	p.mu.Lock()
 	p.gone = true
 	l := p.lines.Load()
 	p.mu.Unlock()
-	if c, ok := p.outlet.(io.Closer); ok {
-		c.Close() // closing tells the reader and the writer to end; there is no more to know
-	}
 	if l != nil {
 		l.in.stop()
 		l.out.stop()

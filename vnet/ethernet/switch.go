@@ -28,8 +28,9 @@ type Switch struct {
 
 // table is who is plugged in.
 type table struct {
-	byMAC map[MAC]*Port
-	byIP  map[IPv4]*Port
+	byMAC  map[MAC]*Port // also those behind trunks
+	byIP   map[IPv4]*Port
+	trunks []*Trunk
 }
 
 // NewSwitch returns a switch for IP packets of up to mtu bytes.
@@ -50,43 +51,59 @@ var (
 
 // Plug adds a port in front of out.
 func (s *Switch) Plug(id Identity, out Outlet) (*Port, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("plug %v: %w", id.MAC, ErrClosed)
+	p := newPort(s, id, out)
+	if err := s.change(func(t *table) error { return t.add(p) }); err != nil {
+		return nil, fmt.Errorf("plug %v: %w", id.MAC, err)
 	}
-	t := s.table.Load()
-	if t.byMAC[id.MAC] != nil || t.byIP[id.IP] != nil {
-		return nil, fmt.Errorf("plug %v: %w", id.MAC, ErrTaken)
-	}
-	p := &Port{sw: s, id: id, outlet: out}
-	p.flood.fill()
-	t = t.clone()
-	t.byMAC[id.MAC], t.byIP[id.IP] = p, p
-	s.table.Store(t)
 	return p, nil
 }
 
+// change replaces the table by one that f has changed, unless f or the switch
+// refuses.
+func (s *Switch) change(f func(t *table) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	t := s.table.Load().clone()
+	if err := f(t); err != nil {
+		return err
+	}
+	s.table.Store(t)
+	return nil
+}
+
+// take is change for what takes something out, which a closed switch allows.
+func (s *Switch) take(f func(t *table)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table.Load().clone()
+	f(t)
+	s.table.Store(t)
+}
+
 func (t *table) clone() *table {
-	c := &table{byMAC: maps.Clone(t.byMAC), byIP: maps.Clone(t.byIP)}
+	c := &table{byMAC: maps.Clone(t.byMAC), byIP: maps.Clone(t.byIP), trunks: t.trunks}
 	if c.byMAC == nil {
 		c.byMAC, c.byIP = map[MAC]*Port{}, map[IPv4]*Port{}
 	}
 	return c
 }
 
-// remove takes p out of the table.
-func (s *Switch) remove(p *Port) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.table.Load()
-	if t.byMAC[p.id.MAC] != p {
-		return
+func (t *table) add(p *Port) error {
+	if t.byMAC[p.id.MAC] != nil || t.byIP[p.id.IP] != nil {
+		return ErrTaken
 	}
-	t = t.clone()
-	delete(t.byMAC, p.id.MAC)
-	delete(t.byIP, p.id.IP)
-	s.table.Store(t)
+	t.byMAC[p.id.MAC], t.byIP[p.id.IP] = p, p
+	return nil
+}
+
+func (t *table) remove(p *Port) {
+	if t.byMAC[p.id.MAC] == p {
+		delete(t.byMAC, p.id.MAC)
+		delete(t.byIP, p.id.IP)
+	}
 }
 
 // Close unplugs every port and waits for what they had running.
@@ -97,7 +114,12 @@ func (s *Switch) Close() {
 	s.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, p := range t.byMAC {
-		wg.Go(p.Unplug)
+		if p.trunk == nil {
+			wg.Go(p.Unplug)
+		}
+	}
+	for _, k := range t.trunks {
+		wg.Go(k.Unplug)
 	}
 	wg.Wait()
 }
@@ -116,23 +138,29 @@ func (s *Switch) forward(p *Port, f *Frame) {
 		}
 		to = t.byIP[ip]
 	}
-	if to == nil || to == p {
+	if to == nil || to == p || p.apart(to) {
 		p.drop(f, Unknown)
 		return
 	}
 	to.output(f)
 }
 
-// broadcast sends f to all ports but its own.
+// broadcast sends f to all ports but its own, and through each trunk once.
 func (s *Switch) broadcast(t *table, p *Port, f *Frame) {
 	if !p.flood.take() {
 		p.drop(f, Storm)
 		return
 	}
 	for _, to := range t.byMAC {
-		if to != p {
+		if to != p && to.trunk == nil && !p.apart(to) {
 			f.Retain(1)
 			to.output(f)
+		}
+	}
+	if p.trunk == nil && !p.id.Router {
+		for _, k := range t.trunks {
+			f.Retain(1)
+			k.outlet.Deliver(f) // what it cannot take, it counts
 		}
 	}
 	f.Release()
