@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -9,12 +10,13 @@ import (
 
 	"ore"
 	"ore/cache/index"
+	"ore/cache/kind"
 )
 
 // Candidate is an image from which an environment could be made, and how it
 // differs. It is a hint: that its layers are there is seen when it is found.
 type Candidate struct {
-	Entry       Entry
+	Entry       Entry         // but for Own, which is not looked up
 	Exact       bool          // its key is that of the environment
 	Missing     []ore.Package // asked for, and not in it
 	Extra       []ore.Package // in it, and not asked for; without Path, Archive and Base
@@ -47,40 +49,66 @@ func (c *Cache) Candidates(ctx context.Context, env ore.Environment, max int) ([
 
 // ask is a question for candidates, as the index understands it.
 type ask struct {
-	env   ore.Environment
-	key   ore.Key
-	steps []string       // hashes of env's steps
-	ids   map[uint32]int // place in env.Packages, for known packages
-	query index.Query
-	known known
-	seen  map[uint32]ore.Package // that were read for this question
+	env     ore.Environment
+	key     ore.Key
+	sources int64    // hash of env's apt sources
+	kind    uint64   // of images of packages alone that could serve it
+	hashes  []uint64 // of env.Packages
+	steps   []string // hashes of env's steps
+	ids     []placed // known packages of env, ascending
+	query   index.Query
+	known   known
+	seen    map[uint32]ore.Package // that were read for this question
+}
+
+// placed is a package's id and its place in an environment.
+type placed struct {
+	id    uint32
+	place int
+}
+
+// newAsk hashes what env asks for.
+func newAsk(env ore.Environment) *ask {
+	a := &ask{
+		env: env, key: env.Key(), kind: uint64(kind.PlainKind(env)), sources: kind.Sources(env), steps: kind.Steps(env.Steps),
+		hashes: make([]uint64, len(env.Packages)), ids: make([]placed, 0, len(env.Packages)), seen: map[uint32]ore.Package{},
+	}
+	for i, p := range env.Packages {
+		a.hashes[i] = index.Hash(p)
+	}
+	return a
 }
 
 func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([]Candidate, error) {
+	// What the database says and what the question alone says are found at once.
+	asked := make(chan *ask, 1)
+	go func() { asked <- newAsk(env) }()
 	k, err := c.refresh(ctx)
+	a := <-asked
 	if err != nil {
 		return nil, err
 	}
-	a := ask{env: env, key: env.Key(), steps: stepHashes(env.Steps), ids: make(map[uint32]int, len(env.Packages)), known: k, seen: map[uint32]ore.Package{}}
+	a.known = k
 	wanted := make([]index.Wanted, 0, len(env.Packages))
 	for i, p := range env.Packages {
-		id := k.id(index.Hash(p))
+		id := k.id(a.hashes[i])
 		if id == 0 {
 			continue // no image has it
 		}
-		a.ids[id] = i
+		a.ids = append(a.ids, placed{id, i})
 		wanted = append(wanted, index.Wanted{ID: id, Size: p.Size})
 	}
+	slices.SortFunc(a.ids, func(x, y placed) int { return cmp.Compare(x.id, y.id) })
 	a.query = c.config.Rank.Query(wanted)
 	// One place more than asked for: the image of the very key comes first,
 	// whatever its score.
 	best := index.NewBest(max + 1)
-	kind := uint64(plainKind(env))
+	same := a.kind
 	if k.file != nil {
-		k.file.Search(kind, a.query, k.gone, best)
+		k.file.Search(same, a.query, k.gone, best)
 	}
 	for _, m := range k.fresh {
-		if m.Kind != kind || k.gone[m.ID] {
+		if m.Kind != same || k.gone[m.ID] {
 			continue
 		}
 		if score, common := a.query.Score(m.Set); common > 0 {
@@ -106,66 +134,78 @@ func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([
 
 // details reads the images of hits, the one with the asked key and those that
 // have run steps, in this order of worth.
-func (c *Cache) details(ctx context.Context, a ask, hits []index.Hit) ([]Candidate, error) {
+func (c *Cache) details(ctx context.Context, a *ask, hits []index.Hit) ([]Candidate, error) {
 	order := map[int64]int{}
 	args := []any{string(a.key), int64(0)}
-	if !plain(a.env) {
-		args[1] = madeKind(a.env)
+	if !kind.Plain(a.env) {
+		args[1] = kind.MadeKind(a.env)
 	}
 	for i, h := range hits {
 		order[h.Image] = i
 		args = append(args, h.Image)
 	}
-	rows, err := c.db.QueryContext(ctx, `SELECT `+entryColumns+`, seq, plain, kind, sources, steps, packs FROM images i
+	all, err := c.rows(ctx, `SELECT `+entryColumns+`, 0, seq, plain, kind, sources, steps, packs FROM images i
 		WHERE key = ? OR (plain = 0 AND kind = ?) OR seq IN (`+strings.TrimSuffix(strings.Repeat("?,", len(hits)), ",")+`)`, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	type ordered struct {
-		Candidate
-		place int
-	}
-	var all []ordered
-	for rows.Next() {
-		var r candidateRow
-		e, err := c.scanEntry(rows, &r.seq, &r.plain, &r.kind, &r.sources, &r.steps, &r.packs)
-		if err != nil {
-			return nil, err
-		}
-		found, ok, err := c.compare(ctx, a, e, r)
-		if err != nil {
+	for i := range all {
+		r := &all[i]
+		if err := c.compare(ctx, a, r); err != nil {
 			return nil, err
 		}
 		place, hit := order[r.seq]
-		if !hit {
-			place = len(hits)
-		}
-		if ok {
-			all = append(all, ordered{found, place})
+		if r.place = place; !hit {
+			r.place = len(hits)
 		}
 	}
-	slices.SortStableFunc(all, func(x, y ordered) int { return x.place - y.place })
+	all = slices.DeleteFunc(all, func(r candidateRow) bool { return !r.use })
+	slices.SortStableFunc(all, func(x, y candidateRow) int { return x.place - y.place })
 	out := make([]Candidate, len(all))
-	for i, o := range all {
-		out[i] = o.Candidate
+	for i, r := range all {
+		out[i] = r.Candidate
 	}
-	return out, rows.Err()
+	return out, nil
 }
 
-// candidateRow is what is read of an image beside its entry.
+// rows reads images. It ends before their packages are looked up: a second
+// question during the first would open a second connection, which costs a new
+// process as much as all the rest.
+func (c *Cache) rows(ctx context.Context, query string, args ...any) ([]candidateRow, error) {
+	rows, err := c.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []candidateRow
+	for rows.Next() {
+		var r candidateRow
+		if r.Entry, err = c.scanEntry(rows, &r.seq, &r.plain, &r.kind, &r.sources, &r.steps, &r.packs); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// candidateRow is an image that is read, and what compare makes of it.
 type candidateRow struct {
+	Candidate
+	place int  // in the answer
+	use   bool // it is of use
+
 	seq, plain, kind, sources int64
 	steps                     string
 	packs                     []byte
 }
 
-// compare says how an image differs from what a asks, and whether it is of use.
-func (c *Cache) compare(ctx context.Context, a ask, e Entry, r candidateRow) (Candidate, bool, error) {
-	out := Candidate{Entry: e, Exact: e.Key == a.key, SameSources: r.sources == sourcesOf(a.env), SameFiles: true}
+// compare notes how an image differs from what a asks, and whether it is of use.
+func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) error {
+	out := &r.Candidate
+	out.Exact, out.SameSources, out.SameFiles = out.Entry.Key == a.key, r.sources == a.sources, true
 	set, ok := index.ParseSet(r.packs)
 	if !ok {
-		return out, false, nil
+		return nil
 	}
 	if r.plain != 0 {
 		out.SameFiles = len(a.env.Files) == 0
@@ -177,52 +217,81 @@ func (c *Cache) compare(ctx context.Context, a ask, e Entry, r candidateRow) (Ca
 		}
 	}
 	if len(out.Ran) != len(ran) {
-		return out, false, nil // it has run a step that is not asked for
+		return nil // it has run a step that is not asked for
 	}
 	out.SameSteps = len(out.Ran) == len(a.env.Steps)
 	common := make([]bool, len(a.env.Packages))
-	overlap := 0
-	for _, id := range set {
-		if _, asked := a.ids[id]; asked {
-			overlap++
+	extra, overlap := make([]uint32, 0, len(set)), 0
+	for i, j := 0, 0; j < len(set); j++ { // both ascend
+		for i < len(a.ids) && a.ids[i].id < set[j] {
+			i++
 		}
-	}
-	out.Extra = make([]ore.Package, 0, len(set)-overlap)
-	for _, id := range set {
-		if i, asked := a.ids[id]; asked {
-			common[i] = true
+		if i == len(a.ids) || a.ids[i].id != set[j] {
+			extra = append(extra, set[j])
 			continue
 		}
-		p, err := c.pkg(ctx, a, id)
-		if err != nil {
-			return out, false, err
+		for ; i < len(a.ids) && a.ids[i].id == set[j]; i++ {
+			common[a.ids[i].place] = true
 		}
-		out.Extra = append(out.Extra, p)
+		overlap++
 	}
-	out.Missing = make([]ore.Package, 0, len(common)-overlap)
+	out.Extra = make([]ore.Package, len(extra))
+	for i, id := range extra {
+		var err error
+		if out.Extra[i], err = c.pkg(ctx, a, id); err != nil {
+			return err
+		}
+	}
+	out.Missing = make([]ore.Package, 0, len(common)-min(overlap, len(common)))
 	for i, p := range a.env.Packages {
 		if !common[i] {
 			out.Missing = append(out.Missing, p)
 		}
 	}
 	out.Score = a.query.Worth(set)
-	return out, out.Exact || overlap > 0, nil
+	r.use = out.Exact || overlap > 0
+	return nil
 }
 
 // pkg returns the package with an id, from the index or from the database.
-func (c *Cache) pkg(ctx context.Context, a ask, id uint32) (ore.Package, error) {
+func (c *Cache) pkg(ctx context.Context, a *ask, id uint32) (ore.Package, error) {
+	if a.known.file != nil {
+		if p, err := a.known.file.Package(id); err == nil {
+			return p, nil
+		}
+	}
 	if p, ok := a.seen[id]; ok {
 		return p, nil
 	}
-	var p ore.Package
-	var err error = sql.ErrNoRows
-	if a.known.file != nil {
-		p, err = a.known.file.Package(id)
+	// What is not in the file came since: those are few, and are read at once.
+	since := a.known.upto
+	if _, read := a.seen[since+1]; a.known.file == nil || id <= since || read {
+		since = id - 1 // the file is damaged, or there is none
 	}
+	if err := c.readPackages(ctx, a, since); err != nil {
+		return ore.Package{}, err
+	}
+	p, ok := a.seen[id]
+	if !ok {
+		return p, fmt.Errorf("package %d: %w", id, sql.ErrNoRows)
+	}
+	return p, nil
+}
+
+// readPackages notes the packages that came after the one with the id since.
+func (c *Cache) readPackages(ctx context.Context, a *ask, since uint32) error {
+	rows, err := c.db.QueryContext(ctx, `SELECT id, name, version, arch, digest, size FROM packages WHERE id > ? ORDER BY id LIMIT ?`, since, maxFreshPackages)
 	if err != nil {
-		err = c.db.QueryRowContext(ctx, `SELECT name, version, arch, digest, size FROM packages WHERE id = ?`, id).
-			Scan(&p.Name, &p.Version, &p.Arch, &p.Digest, &p.Size)
+		return err
 	}
-	a.seen[id] = p
-	return p, err
+	defer rows.Close()
+	for rows.Next() {
+		var id uint32
+		var p ore.Package
+		if err := rows.Scan(&id, &p.Name, &p.Version, &p.Arch, &p.Digest, &p.Size); err != nil {
+			return err
+		}
+		a.seen[id] = p
+	}
+	return rows.Err()
 }

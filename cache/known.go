@@ -32,6 +32,7 @@ type known struct {
 	fresh      []index.Image // images that are not in file
 	packages   map[uint64]uint32
 	lastImage  int64  // the largest seq that was read
+	upto       uint32 // the largest package id in file
 	lastID     uint32 // the largest package id that was read
 	gone       map[int64]bool
 }
@@ -76,7 +77,7 @@ func (c *Cache) refresh(ctx context.Context) (known, error) {
 // openIndex opens the file that s names. One that is gone or damaged costs
 // time and no answer: all images then count as fresh.
 func (c *Cache) openIndex(s state) (known, error) {
-	next := known{indexed: s.indexed, lastImage: s.upto, lastID: s.packages}
+	next := known{indexed: s.indexed, lastImage: s.upto, upto: s.packages, lastID: s.packages}
 	x, err := index.Open(c.indexPath(s.indexed))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrDamaged) {
 		next.lastImage, next.lastID = 0, 0

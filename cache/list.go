@@ -37,12 +37,15 @@ type Outdated struct {
 	Name, Version, Newer string
 }
 
-// entryColumns are the columns of the table images, as i, that make an Entry.
-const entryColumns = `key, manifest, tree, suite, wanted, packages, bytes, made, used, uses, build_ms, pinned, outdated, signer,
-	(SELECT COALESCE(SUM(size), 0) FROM layers l WHERE l.key = i.key AND NOT EXISTS
+// entryColumns are the columns of the table images, as i, that make an Entry
+// but for Own.
+const entryColumns = `key, manifest, tree, suite, wanted, packages, bytes, made, used, uses, build_ms, pinned, outdated, signer`
+
+// ownColumn follows entryColumns: the bytes of the layers that no other image has.
+const ownColumn = `, (SELECT COALESCE(SUM(size), 0) FROM layers l WHERE l.key = i.key AND NOT EXISTS
 		(SELECT 1 FROM layers o WHERE o.digest = l.digest AND o.key <> l.key))`
 
-// scanEntry reads entryColumns and what follows them.
+// scanEntry reads entryColumns, Own and what follows them.
 func (c *Cache) scanEntry(rows *sql.Rows, more ...any) (Entry, error) {
 	var e Entry
 	var wanted, outdated string
@@ -65,7 +68,7 @@ func (c *Cache) scanEntry(rows *sql.Rows, more ...any) (Entry, error) {
 
 // List returns all images, the last used first.
 func (c *Cache) List(ctx context.Context) ([]Entry, error) {
-	rows, err := c.db.QueryContext(ctx, `SELECT `+entryColumns+` FROM images i ORDER BY used DESC, key`)
+	rows, err := c.db.QueryContext(ctx, `SELECT `+entryColumns+ownColumn+` FROM images i ORDER BY used DESC, key`)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}

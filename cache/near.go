@@ -5,6 +5,7 @@ import (
 	"database/sql"
 
 	"ore"
+	"ore/cache/kind"
 )
 
 // maxNear is how many neighbours are noted for an image: the best one counts,
@@ -14,7 +15,7 @@ const maxNear = 6
 // meet notes from which images that of env could be made with little work, and
 // which from it: what is easily made again is worth less.
 func (c *Cache) meet(ctx context.Context, env ore.Environment) error {
-	if !plain(env) {
+	if !kind.Plain(env) {
 		return nil
 	}
 	found, err := c.candidates(ctx, env, maxNear+1)

@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	"ore/cache/index"
+	"ore/cache/kind"
 	"ore/image"
 )
 
@@ -152,8 +153,8 @@ func insert(ctx context.Context, tx *sql.Tx, r row) error {
 		plain, kind, sources, steps, packs, signer, signature, pinned, uses)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(m.Key), string(r.digest), string(m.Tree), env.Base.String(), joinNames(env.Manual),
-		len(env.Packages), m.Size(), r.now, r.now, r.tookMS, plain(env), kindOf(env), sourcesOf(env),
-		joinNames(stepHashes(env.Steps)), index.AppendSet([]byte{}, ids), r.signature.Key, nonNil(r.signature.Sig), before.pinned, before.uses)
+		len(env.Packages), m.Size(), r.now, r.now, r.tookMS, kind.Plain(env), kind.Of(env), kind.Sources(env),
+		joinNames(kind.Steps(env.Steps)), index.AppendSet([]byte{}, ids), r.signature.Key, nonNil(r.signature.Sig), before.pinned, before.uses)
 	if err != nil {
 		return err
 	}

@@ -108,12 +108,15 @@ func (x *Index) Package(id uint32) (ore.Package, error) {
 	defer runtime.KeepAlive(x)
 	table := x.sec[secByID]
 	n := len(table) / byIDSize
-	i := sort.Search(n, func(i int) bool { return binary.LittleEndian.Uint32(table[byIDSize*i:]) >= id })
-	if i == n || binary.LittleEndian.Uint32(table[byIDSize*i:]) != id {
+	at := func(i int) uint32 { return binary.LittleEndian.Uint32(table[byIDSize*i:]) }
+	i := int(id) - 1 // its place if no id was ever given up
+	if i < 0 || i >= n || at(i) != id {
+		i = sort.Search(n, func(i int) bool { return at(i) >= id })
+	}
+	if i == n || at(i) != id {
 		return ore.Package{}, fmt.Errorf("package %d: not in the index", id)
 	}
-	at := binary.LittleEndian.Uint32(table[byIDSize*i+4:])
-	p, ok := parseName(x.sec[secNames], uint64(at))
+	p, ok := parseName(x.sec[secNames], uint64(binary.LittleEndian.Uint32(table[byIDSize*i+4:])))
 	if !ok {
 		return p, fmt.Errorf("package %d: %w", id, ErrDamaged)
 	}
