@@ -22,6 +22,7 @@ job:       ore
 squashfs:
 chain:
 namespace:
+testbed:
 deb:       ore
 image:     ore squashfs
 plan:      ore image
@@ -31,10 +32,11 @@ boot:      ore deb squashfs
 vm:        ore
 vnet:      ore
 guest:     vm
-node:      ore image boot vm vnet guest
+node:      ore image chain boot vm vnet guest
 cluster:   ore image plan node guest
-site:      ore job deb squashfs image plan install cache boot vm namespace node cluster
-cmd/ore:   ore job deb image plan install cache guest node cluster site
+engine:    ore image chain vnet guest node cluster
+site:      ore job deb squashfs image plan install cache boot vm namespace node cluster engine
+cmd/ore:   ore job deb image plan install cache guest node cluster site testbed
 cmd/ore-init: guest
 bench:     ore image plan squashfs cache chain
 `
@@ -57,6 +59,7 @@ vm.Pauser         an ability that only some machines have
 cluster.Images    making images is install's and cache's, not cluster's
 cluster.Engine    hosts come from here, or from a batch system
 cluster.Node      a host is this process's neighbour, or another host
+cluster.Distributor an ability that only engines of hosts elsewhere have
 cluster.Publisher an ability that only some nodes have
 install.Sandbox   the worker is tested without namespaces
 tree.Owners       the part of a sandbox that a tree needs
