@@ -283,19 +283,23 @@ func TestRetriesUseAFreshMachine(t *testing.T) {
 		retries int
 		kind    ore.Kind
 		lives   int
-	}{{0, ore.Failed, 1}, {1, ore.Failed, 2}, {2, ore.Finished, 3}} {
+		advice  string
+	}{
+		{0, ore.Failed, 1, "machine m0 is lost: gone: 'ore run --retries' has"},
+		{1, ore.Failed, 2, "machine m0 is lost: gone: so it was at each of 2 tries: "}, {2, ore.Finished, 3, ""},
+	} {
 		s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
 			if m.read("/job/in") != "given" || m.read("/job/dirt") != "" {
 				return guest.Exit{Code: 1}, nil
 			}
 			m.write("/job/dirt", "left by a try")
 			if m.lives < 3 {
-				return guest.Exit{}, errors.New("lost")
+				return guest.Exit{}, &node.LostError{Machine: m.name, Cause: errors.New("gone")}
 			}
 			return guest.Exit{}, nil
 		})
 		res := s.run(t.Context(), t, job(1, func(j *ore.Job) { j.Run.Retries, j.Run.Inputs = c.retries, []ore.Input{{Source: in}} }))
-		if res.Kind != c.kind || s.node.machines["m0"].lives != c.lives || c.kind == ore.Finished && res.ExitCode != 0 {
+		if !strings.Contains(res.Error, c.advice) || res.Kind != c.kind || s.node.machines["m0"].lives != c.lives || c.kind == ore.Finished && res.ExitCode != 0 {
 			t.Errorf("%d retries: %+v, %d lives", c.retries, res, s.node.machines["m0"].lives)
 		}
 	}
@@ -376,6 +380,11 @@ func TestUpKeepsMachinesOrLeavesNone(t *testing.T) {
 	s.node.refuse = "m1"
 	var se *node.StartError
 	if _, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(2, nil)); !errors.As(err, &se) || s.node.released != 1 {
+		t.Errorf("%v, released %d times", err, s.node.released)
+	}
+	s.node.refuse = ""
+	port := func(j *ore.Job) { j.Run.Publish = []ore.Port{{Listen: "127.0.0.1:0", Port: 80}} } // which a fakeNode cannot
+	if _, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(2, port)); err == nil || s.node.released != 2 {
 		t.Errorf("%v, released %d times", err, s.node.released)
 	}
 }

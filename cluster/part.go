@@ -15,6 +15,7 @@ import (
 
 	"ore"
 	"ore/guest"
+	"ore/node"
 )
 
 // errTimeout is why a command ends when the job's time is up.
@@ -109,8 +110,11 @@ func (r *run) attempts(ctx context.Context, p Part, n Node, out Output) (guest.E
 	in := r.stdin(p)
 	for try := 0; ; try++ {
 		exit, err := r.command(ctx, p, n, connected{out, in})
-		if err == nil || ctx.Err() != nil || errors.Is(err, errTimeout) || try >= r.job.Run.Retries {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errTimeout) {
 			return exit, err
+		}
+		if try >= r.job.Run.Retries {
+			return exit, advise(err, try)
 		}
 		if gone := in.rewind(); gone != nil {
 			return exit, fmt.Errorf("%w: %w", err, gone)
@@ -120,6 +124,19 @@ func (r *run) attempts(ctx context.Context, p Part, n Node, out Output) (guest.E
 			return exit, errors.Join(err, again)
 		}
 	}
+}
+
+// advise says what to do about a machine that was lost in spite of tries further
+// tries.
+func advise(err error, tries int) error {
+	var lost *node.LostError
+	switch {
+	case !errors.As(err, &lost):
+		return err
+	case tries == 0:
+		return fmt.Errorf("%w: 'ore run --retries' has the work of lost machines done again on new ones", err)
+	}
+	return fmt.Errorf("%w: so it was at each of %d tries: the work itself may end machines: see what its console says last", err, tries+1)
 }
 
 // connected is what a command's three files are connected to.

@@ -17,10 +17,11 @@ import (
 	"ore/guest/wire"
 )
 
-// Client speaks to a node over its socket. Its methods may be called
-// concurrently.
+// Client speaks to a node over its socket, or over whatever leads to it. Its
+// methods may be called concurrently.
 type Client struct {
 	http *http.Client
+	base string // before the paths of the node's interface
 }
 
 // NewClient returns a client of the node that listens on the Unix socket at path.
@@ -29,14 +30,18 @@ func NewClient(path string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}}
-	return &Client{http: &http.Client{Transport: t}}
+	return NewClientOver(&http.Client{Transport: t}, "http://node")
 }
+
+// NewClientOver returns a client of the node whose interface c finds under the
+// URL base. c must speak HTTP/1.1, which connections can be taken over from.
+func NewClientOver(c *http.Client, base string) *Client { return &Client{http: c, base: base} }
 
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +133,10 @@ func (c *Client) Exec(ctx context.Context, machine string, cmd guest.Command) (g
 	defer s.Close()
 	q, std := cmd.Launch(machine)
 	exit, err := s.Call(ctx, q, std)
-	if err != nil && !wire.IsRefused(err) && ctx.Err() == nil {
+	if wire.IsRefused(err) {
+		return exit, asLost(machine, err)
+	}
+	if err != nil && ctx.Err() == nil {
 		return exit, fmt.Errorf("exec on %s: the supervisor of the job ended: %w: run the job again", machine, err)
 	}
 	return exit, err
@@ -141,7 +149,7 @@ func (c *Client) Dial(ctx context.Context, machine string, port int) (io.ReadWri
 
 // upgrade asks for path and takes the connection over.
 func (c *Client) upgrade(ctx context.Context, path string) (io.ReadWriteCloser, error) {
-	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, "http://node"+path, nil)
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,7 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strings"
 	"time"
 
 	"ore/guest"
@@ -16,9 +16,18 @@ type LostError struct {
 	Cause   error // how it ended
 }
 
-// Error gives the machine, the cause, and what to do.
-func (e *LostError) Error() string {
-	return fmt.Sprintf("machine %s is lost: %v: 'ore run --retries' has the work of lost machines done again on new ones, 'ore grow' starts a lost one of a test bed again", e.Machine, e.Cause)
+// Error gives the machine and the cause. What to do is known to whoever runs it.
+func (e *LostError) Error() string { return lostPrefix(e.Machine) + e.Cause.Error() }
+
+func lostPrefix(machine string) string { return "machine " + machine + " is lost: " }
+
+// asLost makes what a node said of a machine that a client asked for an error of
+// the same kind: over a connection only its text comes.
+func asLost(machine string, err error) error {
+	if cause, ok := strings.CutPrefix(err.Error(), lostPrefix(machine)); ok {
+		return &LostError{Machine: machine, Cause: errors.New(cause)}
+	}
+	return err
 }
 
 // Unwrap returns the cause.

@@ -357,7 +357,8 @@ func TestLostMachineIsNamed(t *testing.T) {
 	if err := syscall.Kill(b.pid(t, "m1"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "machine m1 is lost: signal: killed: 'ore run --retries'") {
+	var lost *LostError
+	if err := <-done; !errors.As(err, &lost) || lost.Machine != "m1" || lost.Error() != "machine m1 is lost: signal: killed" {
 		t.Errorf("%v", err)
 	}
 	if _, exit, err := b.shell(t, "m0", "exit 5"); err != nil || exit.Code != 5 {

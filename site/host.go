@@ -39,10 +39,13 @@ func (s *Site) CheckHost(id string, j ore.Job) error {
 		return fmt.Errorf("memory: %s asked for each of %d machines: this host has %d MiB: ask for less or for fewer machines", job.FormatSize(each), count, total>>20)
 	}
 	if uml {
-		if err := roomFor(sharedMemory, j.Machines); err != nil {
-			return err
-		}
+		return roomFor(sharedMemory, j.Machines)
 	}
+	return nil
+}
+
+// CheckPorts says which port of j is taken now, before any work is done for it.
+func CheckPorts(j ore.Job) error {
 	var published []string
 	for _, p := range j.Run.Publish {
 		published = append(published, p.Listen)

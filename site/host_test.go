@@ -52,16 +52,15 @@ func TestTakenPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := ore.Job{Machines: ore.Machines{Count: 1, Hypervisor: "qemu", Resources: ore.Resources{Memory: 1 << 20}}}
+	var j ore.Job
 	j.Run.Publish = []ore.Port{{Listen: l.Addr().String(), Port: 80}}
-	s := &Site{Config: Config{Dirs: Dirs{Run: "/run"}}}
-	if err := s.CheckHost("job", j); err == nil || !strings.Contains(err.Error(), "in use by ") {
+	if err := CheckPorts(j); err == nil || !strings.Contains(err.Error(), "in use by ") {
 		t.Errorf("%v", err)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CheckHost("job", j); err != nil {
+	if err := CheckPorts(j); err != nil {
 		t.Errorf("once it is free: %v", err)
 	}
 }

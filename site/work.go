@@ -56,11 +56,16 @@ func (s *Site) Down(ctx context.Context, r ledger.Record) error {
 			return err
 		}
 		defer n.Close()
+		end, err := s.Ending(r.ID)
+		if err != nil {
+			return err
+		}
+		defer end.Close()
 		if err := n.Release(ctx); err != nil {
 			return fmt.Errorf("end %s: %w", r.ID, err)
 		}
-		if err := s.Gone(ctx, r.ID); err != nil {
-			return err
+		if err := end.Wait(ctx); err != nil {
+			return fmt.Errorf("end %s: %w", r.ID, err)
 		}
 	}
 	if _, err := s.Sweep(); err != nil {

@@ -53,6 +53,9 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
+	if err := site.CheckPorts(j); err != nil {
+		return err
+	}
 	if err := supervisor.Vacant(ctx, s.Book, id); errors.Is(err, supervisor.ErrTaken) {
 		return runAlready(id)
 	} else if err != nil {
@@ -174,6 +177,7 @@ func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Comman
 			one := c
 			one.Stdout, one.Stderr = out.Stdout, out.Stderr
 			exit, err := b.Exec(ctx, m, one)
+			err = b.again(err)
 			mu.Lock()
 			defer mu.Unlock()
 			worst = max(worst, exit.Code)
@@ -186,6 +190,15 @@ func (a *app) exec(ctx context.Context, b bed, machines []string, c guest.Comman
 		return exitCode(worst)
 	}
 	return err
+}
+
+// again says what to do about a machine that was lost.
+func (b bed) again(err error) error {
+	var lost *node.LostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	return fmt.Errorf("%w: 'ore grow %s -n %d' starts it again", err, b.record.ID, b.record.Machines)
 }
 
 func rankOf(machine string) int {

@@ -59,14 +59,10 @@ func TestBed(t *testing.T) {
 	p.file(t, "data/x", "payload")
 	p.must(t, "cp", "data", "bed:/srv")
 	p.must(t, "exec", "bed", "--", "sh", "-c", "echo $(cat /srv/data/x) on $(hostname) >/srv/answer")
-	p.must(t, "cp", "--rank", "1", "bed:/srv/answer", "back")
-	if got := read(t, p.dir, "back", "answer"); got != "payload on m1\n" {
-		t.Errorf("cp: %q", got)
-	}
-	p.refused(t, ore.ExitFailed, []string{"/srv/nosuch: there is no such file"}, "cp", "bed:/srv/nosuch", "back")
+	copiedBack(t, p)
 
 	p.must(t, "exec", "bed", "--", "sh", "-c", "echo wrong >/srv/a1.txt; echo right >'/srv/a[1].txt'")
-	p.must(t, "cp", "bed:/srv/a[1].txt", "literal")
+	p.must(t, "cp", "bed:/srv/a[1].txt", "literal/")
 	if got := read(t, p.dir, "literal", "a[1].txt"); got != "right\n" {
 		t.Errorf("cp of a name that is a pattern: %q", got)
 	}
@@ -88,6 +84,7 @@ func TestBed(t *testing.T) {
 	p.await(t, "the loss of m1", func() bool {
 		return strings.Contains(p.must(t, "jobs", "show", "bed").out, "lost: signal: killed: 'ore grow bed -n 4' starts it again")
 	})
+	p.refused(t, ore.ExitFailed, []string{"machine m1 is lost: signal: killed: 'ore grow bed -n 4' starts it again"}, "exec", "bed", "--rank", "1", "--", "true")
 	p.must(t, "grow", "-q", "bed", "-n", "4")
 	if o := p.must(t, "exec", "bed", "--rank", "1", "--", "hostname"); o.out != "m1\n" {
 		t.Errorf("a machine in the place of a lost one: %v", o)
@@ -104,6 +101,34 @@ func TestBed(t *testing.T) {
 	p.refused(t, ore.ExitFailed, []string{"none kept under this name"}, "down", "bed")
 	if _, err := os.Stat(filepath.Join(p.home, "run", "bed")); !os.IsNotExist(err) {
 		t.Errorf("the folder of the job is still there: %v", err)
+	}
+}
+
+// copiedBack copies from machines as cp(1) does.
+func copiedBack(t *testing.T, p *person) {
+	t.Helper()
+	for _, to := range []string{"back", "back", "into/", "into", "a/b/c"} { // new, over it, into a new folder, into one that is there
+		p.must(t, "cp", "--rank", "1", "bed:/srv/answer", to)
+	}
+	p.must(t, "cp", "--rank", "0-1", "bed:/srv/answer", "all")
+	p.must(t, "cp", "bed:/srv/data", "folder")
+	for _, file := range []string{"back", "into/answer", "a/b/c", "all/m1/answer"} {
+		if got := read(t, p.dir, file); got != "payload on m1\n" {
+			t.Errorf("cp to %s: %q", file, got)
+		}
+	}
+	if got := read(t, p.dir, "folder/x"); got != "payload" {
+		t.Errorf("cp of a folder: %q", got)
+	}
+	before, err := os.ReadDir(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"nothing", "nothing/", "nothing/at/all"} {
+		p.refused(t, ore.ExitFailed, []string{"/srv/nosuch: there is no such file"}, "cp", "bed:/srv/nosuch", to)
+	}
+	if after, err := os.ReadDir(p.dir); err != nil || len(after) != len(before) {
+		t.Errorf("cp of what is not there left %d files of %d, %v", len(after), len(before), err)
 	}
 }
 
@@ -198,6 +223,6 @@ func TestUpThatFailsLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p.refused(t, ore.ExitFailed, []string{"publish " + l.Addr().String(), "in use"}, "up", "-q", "--name", "taken", "--publish", l.Addr().String()+":80")
+	p.refused(t, ore.ExitFailed, []string{"publish " + l.Addr().String(), "in use by ", "choose another port"}, "up", "-q", "--name", "taken", "--publish", l.Addr().String()+":80")
 	p.refused(t, ore.ExitFailed, []string{"there is none"}, "jobs", "show", "taken")
 }

@@ -23,7 +23,9 @@ func newCopy(a *app) *cobra.Command {
 		Short: "Copy files to or from kept machines",
 		Long: `Copy files and folders to or from kept machines. A place on a machine is written
 NAME:PATH; what is copied there goes to all machines, or those of --rank, into
-the folder PATH. What is copied from machines comes from one of them.`,
+the folder PATH. What is copied from a machine goes into DESTINATION if that is a
+folder or ends with a slash, else it gets that name. From several machines, each
+one's goes into a folder of DESTINATION.`,
 		Example: "  ore cp data.csv bed:/job\n  ore cp --rank 1 bed:/var/log/syslog .",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
@@ -107,10 +109,11 @@ func (a *app) copyOut(ctx context.Context, s *site.Site, name, file string, set 
 	if !path.IsAbs(file) {
 		file = path.Join(cluster.JobDir, file)
 	}
+	file = path.Clean(file)
 	for _, m := range machines {
 		to := set.files[0]
 		if len(machines) > 1 {
-			to = filepath.Join(to, m)
+			to = filepath.Join(to, m) + "/"
 		}
 		if err := fetchFiles(ctx, b, m, file, to); err != nil {
 			return err
@@ -125,11 +128,42 @@ func literal(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }
 
-// fetchFiles brings one file or folder of a machine into the folder to.
+// fetchFiles brings one file or folder of a machine to the place to as cp(1)
+// does: into a folder that is there or that a slash ends, else under that name.
+// What is not there leaves nothing here.
 func fetchFiles(ctx context.Context, b bed, machine, file, to string) error {
-	if err := os.MkdirAll(to, 0o777); err != nil {
+	if info, err := os.Stat(to); err == nil && info.IsDir() || strings.HasSuffix(to, "/") {
+		to = filepath.Join(to, path.Base(file))
+	}
+	if info, err := os.Lstat(to); err == nil && info.IsDir() {
+		return extract(ctx, b, machine, file, filepath.Dir(to)) // one folder over another
+	}
+	near := filepath.Dir(to)
+	for {
+		if _, err := os.Stat(near); err == nil || near == filepath.Dir(near) {
+			break
+		}
+		near = filepath.Dir(near)
+	}
+	aside, err := os.MkdirTemp(near, ".ore-cp-") // not elsewhere: it is renamed
+	if err != nil {
 		return fmt.Errorf("cp: %w", err)
 	}
+	defer os.RemoveAll(aside)
+	if err := extract(ctx, b, machine, file, aside); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		return fmt.Errorf("cp: %w", err)
+	}
+	if err := os.Rename(filepath.Join(aside, path.Base(file)), to); err != nil {
+		return fmt.Errorf("cp: %w", err)
+	}
+	return nil
+}
+
+// extract brings one file or folder of a machine into the folder to.
+func extract(ctx context.Context, b bed, machine, file, to string) error {
 	root, err := os.OpenRoot(to)
 	if err != nil {
 		return fmt.Errorf("cp: %w", err)

@@ -92,6 +92,9 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
+	if err := site.CheckPorts(j); err != nil {
+		return err
+	}
 	out, err := results.Create(t.folder, id)
 	if err != nil {
 		return err

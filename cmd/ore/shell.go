@@ -56,7 +56,7 @@ func (a *app) shell(ctx context.Context, b bed, machine, user string) error {
 	if err == nil && exit.Code != 0 {
 		return exitCode(exit.Code)
 	}
-	return err
+	return b.again(err)
 }
 
 // raw gives all keys to the machine and follows the window's size.

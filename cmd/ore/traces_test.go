@@ -57,6 +57,9 @@ func (p *person) processes() ([]string, error) {
 			continue
 		}
 		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(line) == 0 {
+			continue // it has no memory any more: it ends, and has let go of all that others see
+		}
 		state, err := os.ReadFile(filepath.Join(dir, "stat"))
 		if err != nil {
 			continue

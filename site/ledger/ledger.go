@@ -241,16 +241,42 @@ func MarkKept(folder string) error {
 
 // Gone waits until the supervisor of a job has let go of its lock.
 func (b Book) Gone(ctx context.Context, id string) error {
+	e, err := b.Ending(id)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	return e.Wait(ctx)
+}
+
+// Ending is the end of the supervisor that a job has now. It is looked up before
+// the supervisor is told to end, which removes the lock's file before it is gone.
+type Ending struct{ lock *os.File } // nil if there is no supervisor
+
+// Ending looks the supervisor of a job up.
+func (b Book) Ending(id string) (Ending, error) {
 	f, err := os.Open(filepath.Join(b.Folder(id), lockName))
-	if errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Ending{}, fmt.Errorf("end %s: %w", id, err)
+	}
+	return Ending{f}, nil
+}
+
+// Close ends the look.
+func (e Ending) Close() error {
+	if e.lock == nil {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("end %s: %w", id, err)
+	return e.lock.Close()
+}
+
+// Wait waits until the supervisor is gone.
+func (e Ending) Wait(ctx context.Context) error {
+	if e.lock == nil {
+		return nil
 	}
-	defer f.Close()
 	done := make(chan error, 1)
-	go func() { done <- unix.Flock(int(f.Fd()), unix.LOCK_SH) }()
+	go func() { done <- unix.Flock(int(e.lock.Fd()), unix.LOCK_SH) }()
 	select {
 	case err := <-done:
 		return err

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,5 +162,35 @@ func TestSweepTakesWhatNobodyHolds(t *testing.T) {
 	}
 	if err := b.Forget(Record{ID: "held"}); err == nil {
 		t.Error("a job that runs was forgotten")
+	}
+}
+
+// A supervisor is gone when it has let go of its lock, though it has removed the
+// lock's file before.
+func TestEndingOutlivesTheLocksFile(t *testing.T) {
+	b := newBook(t)
+	lock := lockJob(t, b, "job")
+	end, err := b.Ending("job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end.Close()
+	if err := os.RemoveAll(b.Folder("job")); err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := end.Wait(late); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while it is there: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := end.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	none, err := b.Ending("none")
+	if err != nil || none.Wait(t.Context()) != nil || none.Close() != nil {
+		t.Errorf("of a job that does not run: %v", err)
 	}
 }

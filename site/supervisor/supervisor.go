@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ore/namespace"
 	"ore/node"
 	"ore/site/ledger"
@@ -228,6 +230,11 @@ const handedOver = "over\n"
 // Keep is what a keeper does: it hands its descriptors on to a supervisor, and
 // ends that if its standard input ends before the machines were handed over.
 func Keep(ctx context.Context, images, dir string) error {
+	// Whoever waits for the end waits for this process too: its kernel lets go of
+	// the lock, after all that it does.
+	if _, err := unix.FcntlInt(lockFD, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("keep the lock: %w", err)
+	}
 	files := []*os.File{os.NewFile(listenerFD, "listener"), os.NewFile(lockFD, "lock")}
 	for _, f := range files {
 		syscall.CloseOnExec(int(f.Fd())) // for the supervisor, not for the janitor
@@ -244,8 +251,7 @@ func Keep(ctx context.Context, images, dir string) error {
 	if err != nil {
 		return errors.Join(err, folder.Remove(), care.dismiss())
 	}
-	files[0].Close() // the lock stays: whoever waits for the end waits for this process too
-	defer files[1].Close()
+	files[0].Close()
 	go func() { // ends with the process at the latest
 		if said, _ := io.ReadAll(os.Stdin); string(said) != handedOver {
 			_ = p.Kill() // an error says that it has ended
