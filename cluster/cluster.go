@@ -51,6 +51,9 @@ type Reservation struct {
 	Kernel   string   // the package asked for, "" for the hypervisor's usual one
 	Base     ore.Base // the suite whose archive has the kernel
 	Mounts   int      // inputs that each machine mounts
+	// Image waits for the job's image, which is made meanwhile: hosts that have
+	// it already are better than others.
+	Image func(ctx context.Context) (image.Manifest, error)
 }
 
 // Host is a reserved host: what to start there, with what.
@@ -73,6 +76,21 @@ type Node interface {
 // Output is where a part's output goes as it comes; nil writers throw it away.
 type Output struct {
 	Stdout, Stderr io.Writer
+}
+
+// Distributor is the ability of an engine to bring to its hosts what machines
+// are started with. An engine without it has hosts that share this one's store.
+type Distributor interface {
+	// Distribute returns when all hosts of the job have all blobs. The stages say
+	// what came to each host.
+	Distribute(ctx context.Context, d Distribution, w ore.Watcher) ([]ore.Stage, error)
+}
+
+// Distribution is what all hosts of a job need.
+type Distribution struct {
+	Job    string
+	Image  image.Manifest
+	Inputs []node.Input
 }
 
 // Publisher is the ability of a node to make machines' ports reachable.
@@ -104,7 +122,7 @@ const releaseDeadline = 20 * time.Second
 // job is cancelled: its processes get SIGTERM, and the machines end. The result
 // is complete in every case.
 func Run(ctx context.Context, c Config, j ore.Job) ore.Result {
-	r := &run{Config: c, job: j, begun: time.Now()}
+	r := newRun(c, j)
 	r.result = ore.Result{Job: c.ID}
 	err := r.steps(ctx)
 	r.conclude(ctx, err)
@@ -135,6 +153,9 @@ func (r *run) steps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.distribute(ctx, img); err != nil {
+		return err
+	}
 	machines, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) })
 	if err != nil {
 		return err
@@ -144,8 +165,29 @@ func (r *run) steps(ctx context.Context) (err error) {
 	return err
 }
 
-// makeImage resolves, finds, chooses, and makes or finds the image.
+// distribute brings the image and the inputs to the hosts.
+func (r *run) distribute(ctx context.Context, img image.Manifest) error {
+	d, ok := r.Engine.(Distributor)
+	if !ok {
+		return nil
+	}
+	_, err := step(r, "distribute", func() (struct{}, error) {
+		stages, err := d.Distribute(ctx, Distribution{Job: r.ID, Image: img, Inputs: r.inputs}, r.Watch)
+		r.add(stages...)
+		return struct{}{}, err
+	})
+	return err
+}
+
+// makeImage makes the image, and tells those who wait for it.
 func (r *run) makeImage(ctx context.Context) (image.Manifest, error) {
+	img, err := r.findImage(ctx)
+	r.made <- made{img, err}
+	return img, err
+}
+
+// findImage resolves, finds, chooses, and makes or finds the image.
+func (r *run) findImage(ctx context.Context) (image.Manifest, error) {
 	env, err := step(r, "resolve", func() (ore.Environment, error) { return r.Images.Lock(ctx, r.job.Wants, r.Watch) })
 	if err != nil {
 		return image.Manifest{}, err

@@ -24,6 +24,7 @@ type run struct {
 	plan    plan.Plan
 	result  ore.Result
 
+	made     chan made       // has the image once it is made, or why it is not
 	over     bool            // all parts are done: a cancel comes too late
 	runBegun time.Time       // when the job's time began to count
 	image    image.Manifest  // what the machines were started with
@@ -39,6 +40,27 @@ type run struct {
 	stages  ore.Timeline
 	started []node.Started
 	killed  map[string]string // by machine, the last process that its kernel killed for lack of memory
+}
+
+// made is what came of making an image.
+type made struct {
+	image.Manifest
+	err error
+}
+
+func newRun(c Config, j ore.Job) *run {
+	return &run{Config: c, job: j, begun: time.Now(), made: make(chan made, 1)}
+}
+
+// awaitImage returns the image once it is made.
+func (r *run) awaitImage(ctx context.Context) (image.Manifest, error) {
+	select {
+	case m := <-r.made:
+		r.made <- m // for who asks next
+		return m.Manifest, m.err
+	case <-ctx.Done():
+		return image.Manifest{}, context.Cause(ctx)
+	}
 }
 
 // step times f under name and tells the watcher.
@@ -85,7 +107,7 @@ func (r *run) reserve(ctx context.Context) *reserved {
 		defer close(v.done)
 		v.hosts, v.err = r.Engine.Reserve(ctx, Reservation{
 			Job: r.ID, Machines: r.job.Machines, Kernel: r.job.Wants.Kernel, Base: r.job.Wants.Base,
-			Mounts: r.mounts(),
+			Mounts: r.mounts(), Image: r.awaitImage,
 		})
 	}()
 	return v

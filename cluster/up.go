@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"ore"
 	"ore/node"
@@ -28,7 +27,7 @@ type more struct {
 
 // Up starts the machines of j and leaves them running.
 func Up(ctx context.Context, c Config, j ore.Job) (*Bed, error) {
-	r := &run{Config: c, job: j, begun: time.Now()}
+	r := newRun(c, j)
 	reserved := r.reserve(ctx)
 	bed, err := r.up(ctx, reserved)
 	if err != nil {
@@ -48,6 +47,9 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	}
 	hosts, err := step(r, "reserve", func() ([]Host, error) { return reserved.wait() })
 	if err != nil {
+		return nil, err
+	}
+	if err := r.distribute(ctx, img); err != nil {
 		return nil, err
 	}
 	if _, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) }); err != nil {

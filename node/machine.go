@@ -259,7 +259,7 @@ func (b *batch) attach() ([]place, error) {
 				return nil, err
 			}
 		}
-		file, address, err := b.network.Attach(m.Name)
+		file, address, err := b.plug(m)
 		if err != nil {
 			for _, p := range places {
 				p.net.Close()
@@ -270,6 +270,15 @@ func (b *batch) attach() ([]place, error) {
 		places = append(places, place{Machine: m, address: address, net: file})
 	}
 	return places, nil
+}
+
+// plug gives a machine its port: in a network of several hosts at the address of
+// its rank, which all of them know.
+func (b *batch) plug(m Machine) (*os.File, vnet.Address, error) {
+	if b.start.Subnet.IsValid() {
+		return b.network.AttachAt(m.Name, m.Rank)
+	}
+	return b.network.Attach(m.Name)
 }
 
 // drop forgets a machine and returns it for its end, or nil.
@@ -291,7 +300,10 @@ func (b *batch) hosts(places []place) []guest.Host {
 		ip[p.Name] = p.address.IP.String()
 	}
 	var all []guest.Host
-	for _, name := range b.start.Hosts {
+	for rank, name := range b.start.Hosts {
+		if at, err := vnet.AddressOf(b.start.Subnet, rank); err == nil { // of another host, perhaps
+			ip[name] = at.String()
+		}
 		all = append(all, guest.Host{Name: name, IP: ip[name]})
 	}
 	return all

@@ -68,7 +68,7 @@ func (n *Node) join(s Start) (*vnet.Network, error) {
 	if n.network != nil {
 		return n.network, nil
 	}
-	network, err := vnet.New(vnet.Config{Policy: s.Network, Log: n.log})
+	network, err := vnet.New(vnet.Config{Subnet: s.Subnet, Policy: s.Network, Log: n.log})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -46,6 +47,7 @@ type Boot struct {
 type Start struct {
 	Job       string
 	Network   ore.Network
+	Subnet    netip.Prefix // of a job on several hosts, where addresses go by rank; the zero value has the node choose
 	Image     image.Manifest
 	Boot      Boot
 	Machines  []Machine

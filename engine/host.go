@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"ore"
+	"ore/cluster"
+	"ore/guest"
+	"ore/node"
+	"ore/node/agent"
+)
+
+// askTime is how long a host may take to show that it is there, after something
+// on it failed: a call that it answers from memory.
+const askTime = 5 * time.Second
+
+// host is one physical host of the job. As a [cluster.Node] it stands for the
+// machines that were placed on it first, wherever they are by now.
+type host struct {
+	engine *Engine
+	agent  *agent.Client
+	facts  agent.Facts // as of the start of the job
+	job    *agent.Job  // nil until the agent knows the job
+
+	laying sync.Mutex // one layout of the kit at a time
+	boot   node.Boot
+	laid   bool
+
+	mu  sync.Mutex // guards bad
+	bad error      // why it takes no more machines
+}
+
+var (
+	_ cluster.Node      = (*host)(nil)
+	_ cluster.Publisher = (*host)(nil)
+)
+
+func (h *host) name() string { return h.agent.Name() }
+
+// blame takes the host off the list of those that machines are started on.
+func (h *host) blame(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.bad == nil {
+		h.bad = fmt.Errorf("host %s: %w", h.name(), err)
+	}
+}
+
+// fault is why the host takes no machines, nil if it does.
+func (h *host) fault() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bad
+}
+
+// meet makes the job known to the host's agent.
+func (h *host) meet(ctx context.Context, job string) (err error) {
+	if h.facts, err = h.agent.Host(ctx); err != nil {
+		return err
+	}
+	h.job, err = h.agent.Job(ctx, job)
+	return err
+}
+
+// offer says what placement has to know.
+func (h *host) offer(ctx context.Context, layers []ore.Digest) Place {
+	p := Place{Cores: h.facts.Cores, Load: h.facts.Load, Free: h.facts.Free}
+	if h.fault() == nil {
+		lacking, err := h.job.Want(ctx, layers)
+		if err != nil {
+			h.blame(err)
+		}
+		p.Lacking = len(lacking)
+	}
+	p.Blamed = h.fault() != nil
+	return p
+}
+
+// end ends the job on the host. One that is lost has its lease for that.
+func (h *host) end(ctx context.Context) error {
+	if h.job == nil {
+		return nil
+	}
+	h.job.Close()
+	err := h.job.End(ctx)
+	if err != nil && h.gone(ctx) {
+		return nil
+	}
+	return err
+}
+
+// gone says whether the host does not answer, and remembers that.
+func (h *host) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	_, err := h.agent.Host(ctx)
+	if err != nil {
+		h.blame(fmt.Errorf("%w: %w", agent.ErrLost, err))
+	}
+	return err != nil
+}
+
+// lost makes what failed on a machine its loss, if the reason is that its host
+// is gone.
+func (h *host) lost(ctx context.Context, machine string, err error) error {
+	var known *node.LostError
+	if err == nil || ctx.Err() != nil || errors.As(err, &known) || !h.gone(ctx) {
+		return err
+	}
+	return &node.LostError{Machine: machine, Cause: h.fault()}
+}
+
+// Exec implements [cluster.Node].
+func (h *host) Exec(ctx context.Context, machine string, c guest.Command) (guest.Exit, error) {
+	at := h.engine.at(machine, h)
+	exit, err := at.job.Exec(ctx, machine, c)
+	return exit, at.lost(ctx, machine, err)
+}
+
+// Put implements [cluster.Node].
+func (h *host) Put(ctx context.Context, machine, dir string, tar io.Reader) error {
+	at := h.engine.at(machine, h)
+	return at.lost(ctx, machine, at.job.Put(ctx, machine, dir, tar))
+}
+
+// Get implements [cluster.Node].
+func (h *host) Get(ctx context.Context, machine, dir string, patterns []string, w io.Writer) error {
+	at := h.engine.at(machine, h)
+	return at.lost(ctx, machine, at.job.Get(ctx, machine, dir, patterns, w))
+}
+
+// Console returns the end of a machine's console.
+func (h *host) Console(ctx context.Context, machine string) (string, error) {
+	return h.engine.at(machine, h).job.Console(ctx, machine)
+}
+
+// Start implements [cluster.Node].
+func (h *host) Start(ctx context.Context, s node.Start, w ore.Watcher) ([]node.Started, error) {
+	return h.engine.start(ctx, h, s, w)
+}
+
+// Release implements [cluster.Node].
+func (h *host) Release(ctx context.Context) error { return h.engine.release(ctx) }

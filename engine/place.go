@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"fmt"
+
+	"ore"
+)
+
+// Place is a host as placement sees it.
+type Place struct {
+	Cores   int
+	Load    float64 // of the last minute
+	Free    int64   // bytes of memory
+	Lacking int     // how many of the image's layers it lacks
+	Blamed  bool    // takes no machines
+}
+
+// Deal says how many machines each of the places gets: one after the other, to
+// the place with a core free, if there is one; of those to one that lacks
+// nothing; of those to the one with the least to do for its cores; of equal ones
+// to the first. A place has no more machines than fit into its memory.
+func Deal(m ore.Machines, places []Place) ([]int, error) {
+	counts := make([]int, len(places))
+	for n := range m.Count {
+		best := -1
+		for i, p := range places {
+			if p.Blamed || p.Free < m.Memory*int64(counts[i]+1) {
+				continue
+			}
+			if best < 0 || before(score(m, p, counts[i]), score(m, places[best], counts[best])) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return nil, fmt.Errorf("engine hosts: %d machines of %d MiB: the hosts have memory for %d: ask for fewer or smaller ones, or name more hosts", m.Count, m.Memory>>20, n)
+		}
+		counts[best]++
+	}
+	return counts, nil
+}
+
+// score is smaller for a better place.
+func score(m ore.Machines, p Place, has int) [3]float64 {
+	cpus := max(1, m.CPUs)
+	busy := (p.Load + float64((has+1)*cpus)) / float64(max(1, p.Cores))
+	var s [3]float64
+	if (has+1)*cpus > p.Cores {
+		s[0] = 1
+	}
+	if p.Lacking > 0 {
+		s[1] = 1
+	}
+	s[2] = busy
+	return s
+}
+
+func before(a, b [3]float64) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return a[i] < b[i]
+		}
+	}
+	return false
+}

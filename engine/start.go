@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"ore"
+	"ore/node"
+)
+
+// at returns the host where a machine is, which was h's at first.
+func (e *Engine) at(machine string, h *host) *host {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now := e.where[machine]; now != nil {
+		return now
+	}
+	return h
+}
+
+// start starts machines that were placed on h: those whose host cannot have them
+// any more on others. Machines on one host start together or not at all.
+func (e *Engine) start(ctx context.Context, h *host, s node.Start, w ore.Watcher) ([]node.Started, error) {
+	s.Subnet = e.subnet
+	var all []node.Started
+	for len(s.Machines) > 0 {
+		here, rest := e.together(s.Machines, h)
+		now := e.at(here[0].Name, h)
+		one := s
+		one.Machines = here
+		started, err := e.startOn(ctx, now, one, w)
+		if err == nil {
+			all, s.Machines = append(all, started...), rest
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		now.blame(err)
+		if moved := e.move(here, s.Resources, w); moved != nil {
+			return nil, errors.Join(err, moved)
+		}
+		w.Tell(ore.Event{Stage: "start", Text: fmt.Sprintf("host %s: %v: trying elsewhere", now.name(), err)})
+	}
+	return all, nil
+}
+
+// together returns those of machines that are on the same host as the first,
+// and the rest.
+func (e *Engine) together(machines []node.Machine, h *host) (here, rest []node.Machine) {
+	first := e.at(machines[0].Name, h)
+	for _, m := range machines {
+		if e.at(m.Name, h) == first {
+			here = append(here, m)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	return here, rest
+}
+
+// startOn starts machines on a host, after all that it lacks was brought there.
+func (e *Engine) startOn(ctx context.Context, h *host, s node.Start, w ore.Watcher) ([]node.Started, error) {
+	if err := h.fault(); err != nil {
+		return nil, err
+	}
+	boot, err := e.ready(ctx, h, w)
+	if err != nil {
+		return nil, err
+	}
+	s.Boot = boot
+	return h.job.Start(ctx, s, w)
+}
+
+// ready has a host have all that its machines are started with.
+func (e *Engine) ready(ctx context.Context, h *host, w ore.Watcher) (node.Boot, error) {
+	h.laying.Lock()
+	defer h.laying.Unlock()
+	if h.laid {
+		return h.boot, nil
+	}
+	e.mu.Lock()
+	blobs := append(e.kit.Blobs(), e.sent...)
+	e.mu.Unlock()
+	if _, err := e.bring(ctx, []*host{h}, blobs, w); err != nil {
+		return node.Boot{}, err
+	}
+	if err := h.fault(); err != nil {
+		return node.Boot{}, err
+	}
+	var err error
+	if h.boot, err = h.job.Boot(ctx, e.kit); err != nil {
+		return node.Boot{}, err
+	}
+	h.laid = true
+	return h.boot, nil
+}
+
+// move finds other hosts for machines.
+func (e *Engine) move(machines []node.Machine, r ore.Resources, w ore.Watcher) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	has := map[*host]int{}
+	for name, h := range e.where {
+		if !slices.ContainsFunc(machines, func(m node.Machine) bool { return m.Name == name }) {
+			has[h]++
+		}
+	}
+	places := make([]Place, len(e.hosts))
+	for i, h := range e.hosts {
+		places[i] = Place{Cores: h.facts.Cores, Free: h.facts.Free - int64(has[h])*r.Memory, Load: float64(has[h] * max(1, r.CPUs)), Blamed: h.fault() != nil}
+	}
+	counts, err := Deal(ore.Machines{Count: len(machines), Resources: r}, places)
+	if err != nil {
+		return fmt.Errorf("no other host for %s: %w", machines[0].Name, err)
+	}
+	for i, n := range counts {
+		for range n {
+			e.where[machines[0].Name] = e.hosts[i]
+			w.Tell(ore.Event{Stage: "start", Machine: machines[0].Name, Text: "on host " + e.hosts[i].name()})
+			machines = machines[1:]
+		}
+	}
+	return nil
+}
