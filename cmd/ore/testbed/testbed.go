@@ -18,6 +18,7 @@ import (
 
 	"ore/cmd/ore/view"
 	bed "ore/testbed"
+	"ore/testbed/slurm"
 )
 
 // Shell is what commands share: where they write, and how errors are understood.
@@ -48,6 +49,7 @@ boot turns it on again; part pulls its cable, heal plugs it in.`,
   ore testbed exec h3 -- ip addr
   ore testbed crash h3 && ore testbed boot h3
   ore testbed check
+  ore testbed up --slurm && ore testbed exec -u "$USER" head -- srun -N4 hostname
   ore testbed down`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -94,6 +96,7 @@ func showRate(bits float64) string {
 func newUp(a *Shell) *cobra.Command {
 	conf := bed.Config{Keep: true}
 	var link string
+	var withSlurm bool
 	c := &cobra.Command{
 		Use: "up [flags]", Short: "Make a bed, which stays until 'ore testbed down'", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -104,6 +107,11 @@ func newUp(a *Shell) *cobra.Command {
 			b, err := bed.Up(c.Context(), conf)
 			if err != nil {
 				return err
+			}
+			if withSlurm {
+				if _, err := slurm.Start(c.Context(), b, slurm.Config{}); err != nil {
+					return errors.Join(err, b.Down())
+				}
 			}
 			i, err := b.Info()
 			if err != nil {
@@ -122,6 +130,7 @@ func newUp(a *Shell) *cobra.Command {
 	f.StringVar(&link, "link", "", "`rate` of each host's link, each way, such as 100mbit; default: not shaped")
 	f.DurationVar(&conf.Delay, "delay", 0, "`delay` of what a host sends, such as 5ms (needs the kernel's sch_netem)")
 	f.StringArrayVar(&conf.Private, "private", nil, "`folder` of which each host has its own, empty at first; repeat")
+	f.BoolVar(&withSlurm, "slurm", false, "run a Slurm cluster on the hosts, its controller on head")
 	f.BoolVar(&conf.Join, "join", false, "give this host an address on the bed's network too")
 	return c
 }
