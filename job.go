@@ -78,6 +78,8 @@ type Step struct {
 type Machines struct {
 	Count      int
 	Hypervisor string // "uml", "qemu", or "auto"
+	Root       Root
+	Storage    Storage // for those with their root on disk
 	Resources
 }
 

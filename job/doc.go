@@ -17,6 +17,7 @@
 //	    # a step sees what the steps that it needs have made, and nothing of others
 //	    - {name: db, needs: [], run: "makeblastdb ...", network: false}
 //	machines: {count: 4, cpus: 1, memory: 256M, disk: 20G, hypervisor: auto}
+//	                                 # root, disks: see below
 //	network: nat                     # or isolated
 //	run:
 //	  command: [blastp, -version]    # or script: |
@@ -47,6 +48,36 @@
 // is an absolute path, which is made if it is not there; what an image has there
 // is hidden. Each mount takes one of a machine's disks: User Mode Linux has
 // room for one at least, and for five with an image of one layer; QEMU for 17.
+//
+// # Disks
+//
+// With root: disk a machine installs itself onto its disks and starts from them.
+// Without a word about disks it has one, of which all is one ext4 file system,
+// but for what the firmware needs to start it. Otherwise:
+//
+//	machines:
+//	  root: disk                     # or mount, the default
+//	  disks:
+//	    - match: {size: ">=20G", model: "QEMU*", serial: "a*", path: /dev/sda}
+//	      table: gpt                 # or mbr
+//	      wipe: false                # true: what others left there may be destroyed
+//	      partitions:
+//	        - {mount: /, size: rest, fs: ext4, label: root}
+//	        - {mount: swap, size: 512M}
+//	        - {mount: /scratch, size: 20%, fs: xfs}
+//	        - {size: 10G, array: md0} # a member of an array
+//	        - {size: 10G, group: vg0} # a physical volume of a group
+//	  arrays:
+//	    - {name: md0, level: 1, mount: /data, fs: xfs} # or group: vg0
+//	  volumes:
+//	    - {group: vg0, name: home, size: rest, mount: /home, fs: ext4}
+//
+// A size in match is exact, or one of ">=20G", "<=1T" and "20G..1T". What is to
+// be percent is so of the whole disk or group; all that take the rest share it
+// evenly. fs is ext4, xfs, btrfs, vfat or swap; label and uuid are optional. What
+// the firmware needs is added by the installer where it is not described: one
+// partition mounted on /boot/efi is the EFI system partition. The package
+// install/disk says exactly how a layout comes of it.
 //
 // The format is this package's own affair: [Parse] gives an [ore.Job], which
 // carries no tags, and [Check] holds for jobs from flags as well.

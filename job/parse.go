@@ -276,5 +276,9 @@ func (r *reader) machines(n *yaml.Node, m *ore.Machines) {
 		"hypervisor": func(_, v *yaml.Node) {
 			m.Hypervisor, _ = r.word("machines.hypervisor", v, Hypervisors...)
 		},
+		"root":    func(_, v *yaml.Node) { m.Root = r.root(v) },
+		"disks":   func(_, v *yaml.Node) { m.Storage.Disks = r.disks(v) },
+		"arrays":  func(_, v *yaml.Node) { m.Storage.Arrays = r.arrays(v) },
+		"volumes": func(_, v *yaml.Node) { m.Storage.Volumes = r.volumes(v) },
 	})
 }
