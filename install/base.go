@@ -1,9 +1,7 @@
 package install
 
 import (
-	"bufio"
 	"context"
-	"encoding/gob"
 	"fmt"
 	"os"
 
@@ -11,6 +9,7 @@ import (
 
 	"ore"
 	"ore/install/apt"
+	"ore/install/bases"
 	"ore/install/beside"
 	"ore/install/dpkg"
 	"ore/install/kept"
@@ -22,13 +21,6 @@ import (
 
 // nativeArch is the architecture that environments are made for.
 const nativeArch = "amd64"
-
-// baseNodes is what is kept of a base beside its layer: all that the layer
-// cannot say.
-type baseNodes struct {
-	Epoch int64
-	Nodes []tree.Node
-}
 
 // base makes the base's tree and begins to seal it, or takes what is there.
 func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stack) error {
@@ -103,7 +95,7 @@ func (w *worker) newPhase(set []*loaded, lower []string, place string) *phase {
 // reuseBase takes the base's nodes from their file, and its tree from the cache
 // or out of the layer.
 func (w *worker) reuseBase(ctx context.Context, s *stack) error {
-	b, err := readNodes(w.Nodes)
+	b, err := bases.Read(w.Nodes)
 	if err != nil {
 		return err
 	}
@@ -123,19 +115,6 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 	s.lower = []string{w.restored}
 	_, err = restore.Layer(ctx, restore.Options{Layer: w.Base, Dir: w.restored, Owners: w.sb, Nodes: b.Nodes})
 	return err
-}
-
-// readNodes reads what is kept of a base beside its layer.
-func readNodes(name string) (b baseNodes, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return b, fmt.Errorf("read base: %w", err)
-	}
-	defer f.Close()
-	if err := gob.NewDecoder(bufio.NewReader(f)).Decode(&b); err != nil {
-		return b, fmt.Errorf("read base: %s: %w", name, err)
-	}
-	return b, nil
 }
 
 // packages unpacks and configures what lies over the base and seals it.

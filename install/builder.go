@@ -40,6 +40,9 @@ type Request struct {
 	Seen        exact.Memory          // what this site has seen of packages that come or go
 	Try         bool                  // start from From although packages are not known, to compare
 
+	// Based, if not nil, is called with the image of the base if the build has made
+	// that, too, and its layer is in the store.
+	Based func(image.Manifest)
 	// Started, if not nil, is called when the build has started from From and
 	// ended well, with what it relied on: true, or else Broken, when its tree has
 	// been compared with that of a build from the base.
@@ -76,7 +79,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 		return image.Manifest{}, err
 	}
 	defer release()
-	known, err := b.findBase(p)
+	known, err := p.base.Find(b.Store)
 	if err != nil {
 		return image.Manifest{}, err
 	}
@@ -98,7 +101,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	defer work.Remove()
 	o := order{
 		Environment: r.Environment, Debs: debs, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
-		Nodes: p.nodes, Options: b.Options, Files: r.Files, Keys: r.Keys, From: from,
+		Nodes: p.base.Nodes, Options: b.Options, Files: r.Files, Keys: r.Keys, From: from,
 	}
 	if known != nil {
 		if o.Base, err = b.Store.Path(known.Digest); err != nil {
@@ -111,7 +114,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 			return image.Manifest{}, err
 		}
 	}
-	u := &run{builder: b, order: o, place: p, layers: map[int]image.Layer{}}
+	u := &run{builder: b, order: o, place: p, based: r.Based, layers: map[int]image.Layer{}}
 	if known != nil {
 		u.layers[0] = *known
 	}
@@ -127,6 +130,21 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 		r.Started(u.tried)
 	}
 	return u.manifest(), nil
+}
+
+// Adopt takes the base whose image m is, and whose layer the store has, as one
+// that was made here: builds go on from it.
+func (b *Builder) Adopt(ctx context.Context, m image.Manifest) error {
+	p, err := b.places(m.Environment)
+	if err != nil {
+		return err
+	}
+	release, err := kept.Use(b.kept().Lock)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return p.base.Adopt(ctx, b.Store, m, p.work)
 }
 
 // fetch brings the .debs that are needed and have no pack.

@@ -1,13 +1,17 @@
 package install
 
 import (
+	"os"
+
 	"ore"
+	"ore/image"
 	"ore/install/pack"
 )
 
 // Have is what a builder could reuse for an environment.
 type Have struct {
-	Base  bool                // the layer of its base set
+	Base  *image.Layer        // that of its base set, nil if there is none
+	Tree  bool                // that layer is unpacked
 	Packs map[ore.Digest]bool // packages that were decoded before
 }
 
@@ -18,11 +22,13 @@ func (b *Builder) Have(env ore.Environment) (Have, error) {
 	if err != nil {
 		return have, err
 	}
-	base, err := b.findBase(p)
+	base, err := p.base.Find(b.Store)
 	if err != nil {
 		return have, err
 	}
-	have.Base = base != nil
+	have.Base = base
+	_, err = os.Lstat(p.tree)
+	have.Tree = err == nil
 	packs, err := pack.Open(p.packs, b.Options, nil)
 	if err != nil {
 		return have, err

@@ -20,6 +20,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/bases"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -263,7 +264,7 @@ func epochOf(t testing.TB, b *Builder, env ore.Environment) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := readNodes(p.nodes)
+	n, err := bases.Read(p.base.Nodes)
 	if err != nil {
 		t.Fatal(errors.Join(errNoEpoch, err))
 	}

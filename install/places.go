@@ -2,15 +2,12 @@ package install
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"ore"
-	"ore/image"
+	"ore/install/bases"
 	"ore/install/kept"
 )
 
@@ -26,7 +23,8 @@ import (
 //	work/build-*     builds under way, each locked by the file beside it
 //	lock             locked by builds, so that nothing is taken away meanwhile
 type places struct {
-	packs, compiled, tree, nodes, note, work string
+	packs, compiled, tree, work string
+	base                        bases.Place
 }
 
 // recipe is the version of the way in which trees are made. It changes whenever
@@ -55,59 +53,14 @@ func (b *Builder) places(env ore.Environment) (places, error) {
 	f := b.kept()
 	p := places{
 		packs: f.Packs, compiled: f.Compiled,
-		tree:  filepath.Join(f.Trees, fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
-		note:  filepath.Join(b.Dir, "bases", o, key+".json"),
-		nodes: filepath.Join(b.Dir, "bases", o, key+".nodes"),
-		work:  f.Work,
+		tree: filepath.Join(f.Trees, fmt.Sprintf("v%d-%s", recipe, b.Tier), key),
+		base: bases.Place{Note: filepath.Join(b.Dir, "bases", o, key+".json"), Nodes: filepath.Join(b.Dir, "bases", o, key+".nodes")},
+		work: f.Work,
 	}
-	for _, d := range []string{p.packs, filepath.Dir(p.tree), filepath.Dir(p.note), p.work} {
+	for _, d := range []string{p.packs, filepath.Dir(p.tree), filepath.Dir(p.base.Note), p.work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return p, fmt.Errorf("make folders: %w", err)
 		}
 	}
 	return p, nil
-}
-
-// findBase returns the layer of the base if an earlier build made it and the
-// store still has it, else nil.
-func (b *Builder) findBase(p places) (*image.Layer, error) {
-	text, err := os.ReadFile(p.note)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find base: %w", err)
-	}
-	var l image.Layer
-	if err := json.Unmarshal(text, &l); err != nil {
-		return nil, fmt.Errorf("find base: %s: %w: delete it", p.note, err)
-	}
-	if _, err := os.Stat(p.nodes); err != nil {
-		return nil, nil // made again, with the layer
-	}
-	if _, err := b.Store.Path(l.Digest); errors.Is(err, image.ErrMissing) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("find base: %w", err)
-	}
-	return &l, nil
-}
-
-// noteBase notes the base's layer, which the store has by now, for later builds.
-func (b *Builder) noteBase(p places, work string, l image.Layer) error {
-	text, err := json.Marshal(l)
-	if err != nil {
-		return fmt.Errorf("note base: %w", err)
-	}
-	if err := os.Rename(filepath.Join(work, "nodes"), p.nodes); err != nil {
-		return fmt.Errorf("note base: %w", err)
-	}
-	part := filepath.Join(work, "note")
-	if err := os.WriteFile(part, text, 0o644); err != nil {
-		return fmt.Errorf("note base: %w", err)
-	}
-	if err := os.Rename(part, p.note); err != nil {
-		return fmt.Errorf("note base: %w", err)
-	}
-	return nil
 }

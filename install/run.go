@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,7 @@ type run struct {
 	place   places
 	done    *layer.Outcome
 	tried   exact.Memory
+	based   func(image.Manifest) // see Request
 
 	mu     sync.Mutex // guards layers
 	layers map[int]image.Layer
@@ -33,10 +35,7 @@ type run struct {
 
 // manifest describes the finished image.
 func (r *run) manifest() image.Manifest {
-	m := image.Manifest{
-		Version: image.ManifestVersion, Environment: r.order.Environment, Key: r.order.Environment.Key(),
-		Tree: r.done.Tree, Capabilities: r.done.Capabilities, Bytes: r.done.Bytes, Files: r.done.Files,
-	}
+	m := r.done.Manifest(r.order.Environment)
 	for i := range len(r.layers) {
 		m.Layers = append(m.Layers, r.layers[i])
 	}
@@ -127,5 +126,11 @@ func (r *run) keep(ctx context.Context, l sealed) error {
 	if l.Index > 0 {
 		return nil
 	}
-	return r.builder.noteBase(r.place, r.order.Work, layer)
+	if err := r.place.base.Keep(filepath.Join(r.order.Work, "nodes"), layer); err != nil || r.based == nil {
+		return err
+	}
+	m := l.Tree.Manifest(r.order.Environment.BaseOnly())
+	m.Layers = []image.Layer{layer}
+	r.based(m)
+	return nil
 }

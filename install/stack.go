@@ -2,14 +2,12 @@ package install
 
 import (
 	"context"
-	"encoding/gob"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"ore"
+	"ore/install/bases"
 	"ore/install/layer"
 	"ore/install/skeleton"
 	"ore/install/tree"
@@ -44,18 +42,18 @@ func (s *stack) sealBase(ctx context.Context, p *phase, found []tree.Found) erro
 	s.tree.Lay(nodes)
 	s.tree.Epoch = s.epoch
 	s.sealedLayers++
+	out, err := s.tree.Outcome()
+	if err != nil {
+		return err
+	}
 	close(s.baseReady)
 	if err := s.write(ctx, sources, 0, s.Environment.BaseOnly().Key()); err != nil {
 		return err
 	}
-	f, err := os.Create(s.disk("nodes"))
-	if err != nil {
-		return fmt.Errorf("keep base: %w", err)
+	if err := (bases.Nodes{Epoch: s.epoch, Nodes: nodes}).Write(s.disk("nodes")); err != nil {
+		return err
 	}
-	if err := errors.Join(gob.NewEncoder(f).Encode(baseNodes{Epoch: s.epoch, Nodes: nodes}), f.Close()); err != nil {
-		return fmt.Errorf("keep base: %w", err)
-	}
-	return s.say.say(message{Layer: &sealed{Index: 0, Path: s.disk(layerName(0)), Key: s.Environment.BaseOnly().Key()}})
+	return s.say.say(message{Layer: &sealed{Index: 0, Path: s.disk(layerName(0)), Key: s.Environment.BaseOnly().Key(), Tree: out}})
 }
 
 // ready waits until the base's nodes are known.

@@ -43,8 +43,9 @@ type message struct {
 // sealed is a finished layer.
 type sealed struct {
 	Index int
-	Path  string  // in the build's folder
-	Key   ore.Key // of the environment that ends with it
+	Path  string         // in the build's folder
+	Key   ore.Key        // of the environment that ends with it
+	Tree  *layer.Outcome `json:",omitempty"` // of the base, if it is the base's
 }
 
 // speaker sends messages from several goroutines.

@@ -136,6 +136,14 @@ type Outcome struct {
 	Files        int
 }
 
+// Manifest describes the tree as that of env, but for its layers.
+func (o *Outcome) Manifest(env ore.Environment) image.Manifest {
+	return image.Manifest{
+		Version: image.ManifestVersion, Environment: env, Key: env.Key(),
+		Tree: o.Tree, Capabilities: o.Capabilities, Bytes: o.Bytes, Files: o.Files,
+	}
+}
+
 // Outcome lists the whole tree.
 func (t *Tree) Outcome() (*Outcome, error) {
 	l := image.NewListing(nil)
