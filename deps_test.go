@@ -29,6 +29,7 @@ plan:      ore image
 install:   ore deb image squashfs namespace
 cache:     ore image
 boot:      ore deb squashfs
+netboot:   ore boot
 vm:        ore
 vnet:      ore
 guest:     vm
