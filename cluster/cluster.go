@@ -21,13 +21,18 @@ type Images interface {
 	Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error)
 	// Have says what exists that env could use.
 	Have(ctx context.Context, env ore.Environment) (plan.Have, error)
-	// Make gives the image of env by the plan's way, and keeps it. The files'
-	// sources on the host are those of w.
-	Make(ctx context.Context, m Make, watch ore.Watcher) (image.Manifest, error)
+	// Make gives the image of env by the plan's way, and keeps it. It is whole and
+	// held until release is called. The files' sources on the host are those of w.
+	// The error matches ErrGone if what the plan goes by is not there whole.
+	Make(ctx context.Context, m Make, watch ore.Watcher) (img image.Manifest, release func(), err error)
 	// Input gives the blob of an input that is mounted, and holds it until
 	// release is called: machines that were started with it hold it themselves.
 	Input(ctx context.Context, in ore.Input, watch ore.Watcher) (blob node.Input, release func(), err error)
 }
+
+// ErrGone says that an image has rotted or was removed since it was found: what
+// exists is to be asked again.
+var ErrGone = errors.New("damaged or removed")
 
 // Make asks for an image.
 type Make struct {
@@ -192,20 +197,44 @@ func (r *run) findImage(ctx context.Context) (image.Manifest, error) {
 	if err != nil {
 		return image.Manifest{}, err
 	}
+	img, release, err := Anew(r.Watch, func() (image.Manifest, func(), error) { return r.giveImage(ctx, env) })
+	if err == nil {
+		r.holds = append(r.holds, release)
+		r.result.Key, r.result.Image = img.Key, img.Digest()
+	}
+	return img, err
+}
+
+// giveImage finds, chooses, and makes or finds the image of env, and holds it.
+func (r *run) giveImage(ctx context.Context, env ore.Environment) (img image.Manifest, release func(), err error) {
 	have, err := step(r, "find", func() (plan.Have, error) { return r.Images.Have(ctx, env) })
 	if err != nil {
-		return image.Manifest{}, err
+		return img, nil, err
 	}
 	ask := r.Ask
 	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.job.Machines.Hypervisor}
 	r.plan = plan.Choose(ask, have, r.Rates)
-	img, err := step(r, "image", func() (image.Manifest, error) {
-		return r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
+	img, err = step(r, "image", func() (image.Manifest, error) {
+		img, release, err = r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
+		return img, err
 	})
-	if err == nil {
-		r.result.Key, r.result.Image = img.Key, img.Digest()
+	return img, release, err
+}
+
+// maxAnew is how often an image is made anew because what it was to be taken or
+// made from has rotted: once for it, and once for what it was made from then.
+const maxAnew = 2
+
+// Anew gives the image that give finds or makes, which is called again when its
+// error matches ErrGone.
+func Anew(watch ore.Watcher, give func() (image.Manifest, func(), error)) (image.Manifest, func(), error) {
+	for try := 0; ; try++ {
+		img, release, err := give()
+		if err == nil || !errors.Is(err, ErrGone) || try == maxAnew {
+			return img, release, err
+		}
+		watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("%v: it is made anew", err)})
 	}
-	return img, err
 }
 
 // makeInputs makes or finds what is mounted.
@@ -229,7 +258,7 @@ func (r *run) makeInputs(ctx context.Context) error {
 	return err
 }
 
-// letGo lets inputs be removed that no machine has.
+// letGo lets the image and inputs be removed that no machine has.
 func (r *run) letGo() {
 	for _, release := range r.holds {
 		release()

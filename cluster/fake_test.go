@@ -196,8 +196,11 @@ type fakeImages struct {
 	mu   sync.Mutex // guards what follows
 	kept map[ore.Key]image.Manifest
 	made int
+	// rotten is how often an image is found that turns out to have rotted.
+	rotten int
 
-	held atomic.Int32 // inputs
+	held   atomic.Int32 // inputs
+	images atomic.Int32 // held
 }
 
 // Input names an input's blob by its path, and counts who holds it.
@@ -229,14 +232,21 @@ func (f *fakeImages) Have(_ context.Context, env ore.Environment) (plan.Have, er
 	return plan.Have{}, nil
 }
 
-func (f *fakeImages) Make(_ context.Context, m Make, _ ore.Watcher) (image.Manifest, error) {
-	if m.Have.Exact != nil {
-		return *m.Have.Exact, nil
-	}
+func (f *fakeImages) Make(_ context.Context, m Make, _ ore.Watcher) (image.Manifest, func(), error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.rotten > 0 {
+		f.rotten--
+		delete(f.kept, m.Environment.Key())
+		return image.Manifest{}, nil, fmt.Errorf("image x: %w", ErrGone)
+	}
+	f.images.Add(1)
+	release := func() { f.images.Add(-1) }
+	if m.Have.Exact != nil {
+		return *m.Have.Exact, release, nil
+	}
 	f.made++
 	made := image.Manifest{Key: m.Environment.Key(), Environment: m.Environment}
 	f.kept[made.Key] = made
-	return made, nil
+	return made, release, nil
 }

@@ -32,7 +32,7 @@ type run struct {
 	names    []string        // of all machines, by rank
 	secret   []byte          // of the job, on all its hosts; never written
 	inputs   []node.Input    // what machines mount
-	holds    []func()        // of these
+	holds    []func()        // of these and the image
 
 	published []ore.Port
 

@@ -54,12 +54,19 @@ func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.
 }
 
 // Make gives the image by the plan's way, and notes the request: what is asked
-// for again is kept, and prepared.
-func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
+// for again is kept, and prepared. What has rotted is put away by that.
+func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, func(), error) {
 	begun := time.Now()
 	img, err := m.give(ctx, mk, watch)
 	if err != nil {
-		return img, err
+		return img, nil, err
+	}
+	img, release, err := m.site.Cache.Acquire(ctx, img.Key)
+	if errors.Is(err, image.ErrMissing) {
+		return img, nil, fmt.Errorf("image %s: %w", mk.Environment.Key().Short(), cluster.ErrGone)
+	}
+	if err != nil {
+		return img, nil, err
 	}
 	chosen := mk.Plan.Chosen()
 	r := cache.Request{Wish: cache.WishOf(mk.Environment), Key: img.Key, Kind: string(chosen.Way), From: chosen.From, Spent: time.Since(begun)}
@@ -68,7 +75,11 @@ func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 			r.Saved = max(0, seconds(o.Total.Middle)-r.Spent)
 		}
 	}
-	return img, m.site.Cache.Note(ctx, r)
+	if err := m.site.Cache.Note(ctx, r); err != nil {
+		release()
+		return img, nil, err
+	}
+	return img, release, nil
 }
 
 // give gives the image. A way that fails over a link is given up for what can be
@@ -77,7 +88,7 @@ func (m *images) give(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 	switch c := mk.Plan.Chosen(); c.Way {
 	case plan.Exact:
 		watch.Tell(ore.Event{Stage: "image", Text: "cached"})
-		return *mk.Have.Exact, nil
+		return *mk.Have.Exact, nil // Make sees whether it is whole
 	case plan.Superset:
 		img, err := m.take(ctx, c, mk, watch)
 		if err == nil || ctx.Err() != nil {
@@ -152,11 +163,12 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	}
 	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)}
 	if c := mk.Plan.Chosen(); c.Way == plan.Partial && c.At == "" {
-		from, err := m.site.Cache.Find(ctx, c.From)
+		from, release, err := m.site.Cache.Acquire(ctx, c.From)
 		if err != nil && !errors.Is(err, image.ErrMissing) {
 			return image.Manifest{}, err
 		}
 		if err == nil {
+			defer release()
 			r.From = &from
 		}
 		if r.Seen, err = m.site.seen(); err != nil {

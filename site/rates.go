@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ore"
-	"ore/image"
 	"ore/plan"
 	"ore/plan/hindsight"
 	"ore/site/calibrate"
@@ -29,15 +28,15 @@ func (s *Site) Accuracy() (hindsight.Accuracy, error) {
 // learner returns what watches one job and learns from it.
 func (s *Site) learner() *learn.Watch { return &learn.Watch{Memory: s.memory(), Layer: s.layerShare} }
 
-// learned makes an image by a plan and learns from it.
-func (s *Site) learned(p plan.Plan, watch ore.Watcher, do func(ore.Watcher) (image.Manifest, error)) (image.Manifest, error) {
+// learned has an image made by a plan and learns from it.
+func (s *Site) learned(p plan.Plan, watch ore.Watcher, do func(ore.Watcher) error) error {
 	l := s.learner()
 	begun := time.Now()
-	m, err := do(l.Through(watch))
+	err := do(l.Through(watch))
 	if err == nil {
 		l.Learn(ore.Timeline{{Name: "image", Start: begun, End: time.Now()}}, p)
 	}
-	return m, err
+	return err
 }
 
 // layerShare returns how many bytes the layers had that the plan's way made, for

@@ -27,18 +27,27 @@ func (s *Site) Build(ctx context.Context, w ore.Wants, watch ore.Watcher) (image
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	return s.make(ctx, m, cluster.Make{Wants: w, Environment: env}, watch)
+	img, release, err := cluster.Anew(watch, func() (image.Manifest, func(), error) {
+		return s.make(ctx, m, cluster.Make{Wants: w, Environment: env}, watch)
+	})
+	if err == nil {
+		release()
+	}
+	return img, err
 }
 
-func (s *Site) make(ctx context.Context, m *images, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
-	var err error
+func (s *Site) make(ctx context.Context, m *images, mk cluster.Make, watch ore.Watcher) (img image.Manifest, release func(), err error) {
 	if mk.Have, err = m.Have(ctx, mk.Environment); err != nil {
-		return image.Manifest{}, err
+		return img, nil, err
 	}
 	ask := s.ask()
 	ask.Environment = mk.Environment
 	mk.Plan = plan.Choose(ask, mk.Have, s.Rates())
-	return s.learned(mk.Plan, watch, func(w ore.Watcher) (image.Manifest, error) { return m.Make(ctx, mk, w) })
+	err = s.learned(mk.Plan, watch, func(w ore.Watcher) error {
+		img, release, err = m.Make(ctx, mk, w)
+		return err
+	})
+	return img, release, err
 }
 
 // KeptConfig is ClusterConfig for machines that outlive this process.

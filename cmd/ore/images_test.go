@@ -74,11 +74,35 @@ func TestImages(t *testing.T) {
 	if o := p.must(t, "run", "-q", "-p", "hello", "--results", p.results(t), "--", "hello"); o.out != "Hello, world!\n" {
 		t.Errorf("after the damage: %v", o)
 	}
+	mendedAtOnce(t, p, m)
 	p.must(t, "images", "rm", m.Key.Short())
 	if _, there := p.images(t)[m.Key]; there {
 		t.Error("the image is still listed")
 	}
 	p.refused(t, ore.ExitFailed, []string{m.Key.Short()}, "images", "show", m.Key.Short())
+}
+
+// mendedAtOnce has runs find an image damaged that nobody has looked at: each
+// makes it anew and says so, also where what it would be made from is damaged.
+func mendedAtOnce(t *testing.T, p *person, m image.Manifest) {
+	t.Helper()
+	layer := func(i int) string {
+		return filepath.Join(p.home, "images", "blobs", "sha256", m.Layers[i].Digest.Hex())
+	}
+	for name, spoil := range map[string]func(){
+		"the last layer": func() { damage(t, layer(1)) },
+		"all layers":     func() { damage(t, layer(0)); damage(t, layer(1)) },
+		"a lost layer":   func() { os.Remove(layer(1)) },
+	} {
+		spoil()
+		o := p.must(t, "run", "-p", "hello", "--results", p.results(t), "--", "hello")
+		if o.out != "Hello, world!\n" || name != "a lost layer" && !strings.Contains(o.err, "damaged or removed: it is made anew") {
+			t.Errorf("%s damaged: %v", name, o)
+		}
+		if again := p.build(t, "-p", "hello"); again.Digest() != m.Digest() {
+			t.Errorf("%s damaged: made anew it is %s, not %s", name, again.Digest(), m.Digest())
+		}
+	}
 }
 
 // damage changes one byte in the middle of a file.
