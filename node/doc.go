@@ -16,6 +16,8 @@
 //	GET    /v1/machines/NAME/console       the console's end
 //	GET    /v1/machines/NAME/dial?port=P   upgrade to a TCP connection
 //	POST   /v1/publish                     ore.Port; answers ore.Port with the real address
+//	PUT    /v1/trunks                      Trunks; answers Joined
+//	GET    /v1/trunks?measure=1            []trunk.Stats: the links to other hosts
 //	DELETE /v1/machines                    release: all machines end
 //
 // # Guarantees

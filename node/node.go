@@ -16,6 +16,7 @@ import (
 	"ore/node/ports"
 	"ore/vm"
 	"ore/vnet"
+	"ore/vnet/trunk"
 )
 
 // Config is what a node works with.
@@ -34,9 +35,11 @@ type Node struct {
 	cancel context.CancelFunc
 
 	starting sync.Mutex // one Start at a time
+	trunking sync.Mutex // one SetTrunks at a time
 
 	mu       sync.Mutex // guards what follows
 	network  *vnet.Network
+	mesh     *trunk.Mesh // links to the job's other hosts, if it has any
 	policy   ore.Network
 	machines map[string]*machine
 	holds    []func() // of layers
@@ -116,11 +119,14 @@ func (n *Node) Release() error {
 		return nil
 	}
 	n.gone = true
-	machines, network, holds := n.machines, n.network, n.holds
-	n.machines, n.network, n.holds = map[string]*machine{}, nil, nil
+	machines, network, mesh, holds := n.machines, n.network, n.mesh, n.holds
+	n.machines, n.network, n.mesh, n.holds = map[string]*machine{}, nil, nil, nil
 	n.mu.Unlock()
 	defer close(n.released)
 	err := endAll(machines)
+	if mesh != nil {
+		err = errors.Join(err, mesh.Close())
+	}
 	if network != nil {
 		err = errors.Join(err, network.Close())
 	}

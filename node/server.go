@@ -42,6 +42,7 @@ func (n *Node) Handler() http.Handler {
 	mux.HandleFunc("DELETE /v1/machines", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, struct{}{}, n.Release())
 	})
+	n.serveTrunks(mux)
 	return mux
 }
 

@@ -2,7 +2,7 @@ package ethernet
 
 import "sync"
 
-// A socket's queue holds up to queueFrames frames and queueBytes of buffers,
+// A queue holds up to queueFrames frames and queueBytes of buffers,
 // whichever comes first. The bytes are a few times what a TCP window of a fast
 // local connection needs, and with 16 frozen machines still only 32 MiB.
 const (
@@ -10,8 +10,9 @@ const (
 	queueBytes  = 2 << 20
 )
 
-// queue is the bounded list of frames that wait for one socket.
-type queue struct {
+// Queue is the bounded list of frames that wait for what cannot take them at
+// once: a socket, or a link. All methods may be called by several goroutines.
+type Queue struct {
 	mu     sync.Mutex // guards the rest
 	some   sync.Cond  // there are frames, or the queue is closed
 	ring   []*Frame
@@ -21,14 +22,15 @@ type queue struct {
 	closed bool
 }
 
-func newQueue() *queue {
-	q := &queue{ring: make([]*Frame, queueFrames)}
+// NewQueue returns an empty queue.
+func NewQueue() *Queue {
+	q := &Queue{ring: make([]*Frame, queueFrames)}
 	q.some.L = &q.mu
 	return q
 }
 
-// push adds f at the end, or reports false when there is no room for it.
-func (q *queue) push(f *Frame) bool {
+// Push adds f at the end, or reports false when there is no room for it.
+func (q *Queue) Push(f *Frame) bool {
 	q.mu.Lock()
 	if q.closed || q.count == len(q.ring) || q.bytes+len(f.buf) > queueBytes {
 		q.mu.Unlock()
@@ -45,9 +47,9 @@ func (q *queue) push(f *Frame) bool {
 	return true
 }
 
-// take moves frames from the front to dst, waiting for at least one. It returns
+// Take moves frames from the front to dst, waiting for at least one. It returns
 // 0 when the queue is closed.
-func (q *queue) take(dst []*Frame) int {
+func (q *Queue) Take(dst []*Frame) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.count == 0 && !q.closed {
@@ -67,8 +69,8 @@ func (q *queue) take(dst []*Frame) int {
 	return n
 }
 
-// close releases what is in the queue and ends take and push.
-func (q *queue) close() {
+// Close releases what is in the queue and ends Take and Push.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true

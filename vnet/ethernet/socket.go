@@ -30,7 +30,7 @@ func (s *Switch) PlugSocket(id Identity, f *os.File) (*Port, error) {
 	// The kernel's own limit is what is in the way here, so asking for more
 	// than it allows is no error.
 	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer) })
-	k := &socket{file: f, queue: newQueue()}
+	k := &socket{file: f, queue: NewQueue()}
 	p, err := s.Plug(id, k)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ const socketBuffer = 512 << 10
 // socket is the Outlet of a packet socket.
 type socket struct {
 	file    *os.File
-	queue   *queue
+	queue   *Queue
 	running sync.WaitGroup // the reader and the writer
 }
 
@@ -55,7 +55,7 @@ var _ Outlet = (*socket)(nil)
 
 // Deliver queues f for the socket.
 func (k *socket) Deliver(f *Frame) bool {
-	if k.queue.push(f) {
+	if k.queue.Push(f) {
 		return true
 	}
 	f.Release()
@@ -64,7 +64,7 @@ func (k *socket) Deliver(f *Frame) bool {
 
 // Close ends the reader and the writer and waits for them.
 func (k *socket) Close() error {
-	k.queue.close()
+	k.queue.Close()
 	err := k.file.Close()
 	k.running.Wait()
 	return err
@@ -206,7 +206,7 @@ func (k *socket) write(raw syscall.RawConn) {
 		return b.errno != unix.EAGAIN
 	}
 	for {
-		b.want = k.queue.take(b.frames[:])
+		b.want = k.queue.Take(b.frames[:])
 		if b.want == 0 {
 			return
 		}

@@ -318,9 +318,9 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 func TestQueueBounds(t *testing.T) {
 	pool := newPool(9018)
 	for _, c := range []struct{ size, want int }{{60, queueFrames}, {2000, min(queueFrames, queueBytes/mediumBuffer)}, {9000, queueBytes / 9018}} {
-		q := newQueue()
+		q := NewQueue()
 		n := 0
-		for f := pool.Get(c.size); q.push(f); f = pool.Get(c.size) {
+		for f := pool.Get(c.size); q.Push(f); f = pool.Get(c.size) {
 			n++
 		}
 		if n != c.want {
@@ -328,14 +328,14 @@ func TestQueueBounds(t *testing.T) {
 		}
 		got := make([]*Frame, maxBatch)
 		for n > 0 {
-			k := q.take(got)
+			k := q.Take(got)
 			for _, f := range got[:k] {
 				f.Release()
 			}
 			n -= k
 		}
-		q.close()
-		if q.bytes != 0 || q.push(pool.Get(60)) || q.take(got) != 0 {
+		q.Close()
+		if q.bytes != 0 || q.Push(pool.Get(60)) || q.Take(got) != 0 {
 			t.Errorf("after taking all: %d bytes; closed queues take and give nothing", q.bytes)
 		}
 	}

@@ -1,0 +1,436 @@
+package trunk
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ore/vnet/ethernet"
+)
+
+// Times of a link.
+const (
+	// probeEvery is how often a link is probed. With sixteen hosts each sends
+	// eight small packets a second for it.
+	probeEvery = 2 * time.Second
+	// deadAfter is how long nothing may come before keys are agreed upon anew:
+	// three probes, and a moment for the last.
+	deadAfter = 3*probeEvery + time.Second
+	// helloFirst and helloMost are how often a greeting without an answer is
+	// repeated, twice as long each time.
+	helloFirst = 250 * time.Millisecond
+	helloMost  = 2 * time.Second
+	// helloLife is how long a greeting is repeated before another is made. It is
+	// longer than any round trip.
+	helloLife = 5 * time.Second
+	// udpPatience is how long UDP is given before TCP is tried as well.
+	udpPatience = 1500 * time.Millisecond
+	// udpAgain and udpMost are how often UDP is tried while TCP is in use, after
+	// twice the time each time, and udpTries how many greetings that are.
+	udpAgain = 2 * time.Second
+	udpMost  = time.Minute
+	udpTries = 3
+	// dialTime bounds a TCP connection attempt.
+	dialTime = 5 * time.Second
+	// afterlife is how long datagrams under the keys before are taken.
+	afterlife = 10 * time.Second
+)
+
+// maxReplies is how many echoes may wait to be sent; more are not sent.
+const maxReplies = 64
+
+// frameBatch is how many frames are taken from the queue at once.
+const frameBatch = 64
+
+// link is what joins two hosts: an Outlet of our switch, keys, and ways.
+type link struct {
+	secrets secrets
+	first   bool                                     // it is we who greet
+	dial    func(ctx context.Context) (*path, error) // opens a TCP connection; nil where the other does
+	input   func(f *ethernet.Frame)                  // into the switch
+	queue   *ethernet.Queue
+	udp     *path // nil where there is none
+	headers int   // of IP and UDP, beside each datagram
+	epoch   time.Time
+	wake    chan struct{} // capacity 1: the state has changed
+	replies chan outgoing
+	running sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	receiving sync.Mutex // one datagram at a time; taken before mu
+	pieces    pieces
+
+	current atomic.Pointer[session]
+	heard   atomic.Int64 // when the newest authentic datagram came, since epoch
+	counts
+
+	mu       sync.Mutex // guards the rest
+	closed   bool
+	previous *session // its datagrams are still taken
+	retired  time.Time
+	pending  *session // answered, not yet used by the other
+	answered answered
+	greeting *greeting
+	greets   greets
+	tcp      *path
+	dialing  bool
+	health   health
+	sizes    sizes
+	train    train
+	rate     float64 // as measure found
+	measured time.Time
+
+	measuring sync.Mutex // one measurement at a time
+}
+
+// answered is the newest hello that was answered.
+type answered struct {
+	clock   uint64
+	hello   [helloSize]byte
+	message []byte
+}
+
+// greets says when to greet.
+type greets struct {
+	next    time.Time
+	wait    time.Duration
+	since   time.Time // since when there is no link
+	udpNext time.Time // when to try UDP while TCP is in use
+	udpWait time.Duration
+	udpLeft int
+}
+
+// outgoing is a datagram to be sent by the link's own goroutine.
+type outgoing struct {
+	path   *path
+	bytes  []byte   // sent as it is, if not nil
+	record record   // else sealed,
+	keys   *session // by these,
+	size   int      // and padded to this size
+}
+
+// newLink returns a link that does nothing until it runs. Its owner sets udp,
+// dial and input before.
+func newLink(s secrets, first bool, pool *ethernet.Pool) *link {
+	now := time.Now()
+	l := &link{
+		secrets: s, first: first, queue: ethernet.NewQueue(), epoch: now, headers: headers4,
+		wake: make(chan struct{}, 1), replies: make(chan outgoing, maxReplies),
+		pieces: pieces{pool: pool}, greets: greets{since: now}, health: health{since: now},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
+// run sends what is queued, and what its clock has it send, until the link is
+// closed. The link owns both goroutines.
+func (l *link) run() {
+	l.running.Go(l.write)
+	if l.udp != nil {
+		l.running.Go(func() { l.read(l.udp) })
+	}
+	l.running.Go(func() {
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			select {
+			case <-l.ctx.Done():
+				return
+			case <-timer.C:
+			case <-l.wake:
+			case o := <-l.replies:
+				l.transmit(o)
+				continue
+			}
+			due := l.tick(time.Now())
+			timer.Reset(time.Until(due))
+		}
+	})
+}
+
+// read takes what comes on a path until it ends.
+func (l *link) read(w *path) {
+	w.read(func(b []byte, now time.Time) { l.receive(b, w, now) })
+	w.close()
+	l.kick()
+}
+
+// close ends the link and waits for all that it has running.
+func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true
+	tcp := l.tcp
+	l.mu.Unlock()
+	l.cancel()
+	l.queue.Close()
+	if l.udp != nil {
+		l.udp.close()
+	}
+	if tcp != nil {
+		tcp.close()
+	}
+	l.running.Wait()
+	l.current.Store(nil)
+	l.pieces.close()
+}
+
+// kick has tick called.
+func (l *link) kick() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Deliver takes a frame for a machine of the other host.
+func (l *link) Deliver(f *ethernet.Frame) bool {
+	if l.current.Load() == nil {
+		l.count(down, 1)
+		f.Release()
+		return false
+	}
+	if !l.queue.Push(f) {
+		l.count(full, 1)
+		f.Release()
+		return false
+	}
+	return true
+}
+
+// write sends the frames that are queued.
+func (l *link) write() {
+	var frames [frameBatch]*ethernet.Frame
+	var p packer
+	for {
+		n := l.queue.Take(frames[:])
+		if n == 0 {
+			return
+		}
+		s := l.current.Load()
+		if s == nil {
+			l.count(down, n)
+		} else {
+			p.begin(s, s.path.Load())
+			for _, f := range frames[:n] {
+				p.add(f)
+			}
+			p.end()
+			l.sent(n, &p)
+		}
+		for i, f := range frames[:n] {
+			f.Release()
+			frames[i] = nil
+		}
+	}
+}
+
+// transmit sends one datagram of the link's own.
+func (l *link) transmit(o outgoing) {
+	b := o.bytes
+	if b == nil {
+		b = o.seal()
+	}
+	if len(b) == 0 || o.path.send(b, len(b)) != nil {
+		l.count(unsent, 1)
+	}
+}
+
+// seal makes the datagram of a record.
+func (o outgoing) seal() []byte {
+	var small [16]byte
+	r := o.record.append(small[:0])
+	b := make([]byte, max(o.size, overhead+len(r))) // padding is zeros
+	copy(b[headSize:], r)
+	return b[:o.keys.seal(b, len(b)-overhead)]
+}
+
+// receive takes a datagram that came on a path. The memory is the caller's.
+func (l *link) receive(b []byte, via *path, now time.Time) {
+	if len(b) < headSize || b[1] != version {
+		l.count(malformed, 1)
+		return
+	}
+	switch b[0] {
+	case kindData:
+		l.open(b, via, now)
+	case kindHello:
+		l.answer(b, via, now)
+	case kindAnswer:
+		l.complete(b, via, now)
+	default:
+		l.count(malformed, 1)
+	}
+}
+
+// open takes a datagram with data.
+func (l *link) open(b []byte, via *path, now time.Time) {
+	l.receiving.Lock()
+	defer l.receiving.Unlock()
+	s := l.find(binary.BigEndian.Uint32(b[4:]), now)
+	if s == nil {
+		l.count(stale, 1)
+		return
+	}
+	plain, why := s.open(b)
+	if why != passed {
+		l.count(why, 1)
+		return
+	}
+	if s != l.current.Load() {
+		l.confirm(s, via, now)
+	}
+	l.heard.Store(int64(now.Sub(l.epoch)))
+	a := arrival{link: l, session: s, via: via, size: len(b), now: now}
+	for len(plain) > 0 {
+		r, rest, err := parse(plain)
+		if err == nil {
+			err = a.take(r)
+		}
+		if err != nil {
+			l.count(malformed, 1)
+			break
+		}
+		plain = rest
+	}
+	l.received(&a)
+}
+
+// find returns the session that we call by an index.
+func (l *link) find(index uint32, now time.Time) *session {
+	if s := l.current.Load(); s != nil && s.ours == index {
+		return s
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.pending != nil && l.pending.ours == index:
+		return l.pending
+	case l.previous != nil && l.previous.ours == index && now.Sub(l.retired) < afterlife:
+		return l.previous
+	}
+	return nil
+}
+
+// confirm has a session be used that the other side has used for the first time.
+func (l *link) confirm(s *session, via *path, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s == l.pending {
+		l.pending = nil
+		l.promote(s, via, now)
+	}
+}
+
+// promote has a session be the one that is used. It is called with mu held.
+func (l *link) promote(s *session, via *path, now time.Time) {
+	if old := l.current.Load(); old != nil {
+		l.previous, l.retired = old, now
+	} else {
+		l.health.since = now
+	}
+	s.path.Store(via)
+	s.born = now
+	l.heard.Store(int64(now.Sub(l.epoch)))
+	l.current.Store(s)
+	l.sessions.Add(1)
+	if via == l.udp || l.greets.udpWait == 0 {
+		l.greets.udpWait = udpAgain
+	}
+	l.greets = greets{udpNext: now.Add(l.greets.udpWait), udpWait: l.greets.udpWait}
+	l.health.begin(now)
+	if via == l.udp {
+		if l.sizes.now == 0 {
+			l.sizes.begin(via.ceiling(), now)
+			via.size.Store(int64(l.sizes.now))
+		}
+		if l.tcp != nil {
+			l.tcp.close()
+			l.tcp = nil
+		}
+	}
+	l.kick()
+}
+
+// fall gives the session up. It is called with mu held.
+func (l *link) fall(now time.Time) {
+	l.previous, l.retired = l.current.Load(), now
+	l.current.Store(nil)
+	l.health.since = now
+	l.greets = greets{since: now}
+	l.greeting = nil
+	l.sizes = sizes{}
+}
+
+// newIndex returns a name for a session that no other of the link's has.
+func (l *link) newIndex() uint32 {
+	for {
+		n := rand.Uint32()
+		taken := func(s *session) bool { return s != nil && s.ours == n }
+		if n != 0 && !taken(l.current.Load()) && !taken(l.previous) && !taken(l.pending) {
+			return n
+		}
+	}
+}
+
+// clock is what a hello says of its time: it grows also where the host's clock
+// is set back.
+func (l *link) clock() uint64 { return uint64(l.epoch.UnixNano() + int64(time.Since(l.epoch))) }
+
+// answer answers a hello.
+func (l *link) answer(b []byte, via *path, now time.Time) {
+	h, ok := parseHello(b)
+	if !ok || l.first || h.name != l.secrets.name || !l.secrets.authentic(b) {
+		l.count(corrupt, 1)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch a := &l.answered; {
+	case a.message != nil && string(b) == string(a.hello[:]):
+		// Its answer was lost, or it comes by another path.
+	case h.clock <= a.clock:
+		l.count(replayed, 1)
+		return
+	default:
+		index := l.newIndex()
+		m, s, err := l.secrets.answer(append([]byte(nil), b...), h, index)
+		if err != nil {
+			l.count(malformed, 1)
+			return
+		}
+		a.clock, a.message = h.clock, m
+		copy(a.hello[:], b)
+		l.pending = s
+	}
+	l.reply(outgoing{path: via, bytes: l.answered.message})
+}
+
+// reply has the link's goroutine send something: who receives must not wait.
+func (l *link) reply(o outgoing) {
+	select {
+	case l.replies <- o:
+	default:
+	}
+}
+
+// complete takes the answer to our hello.
+func (l *link) complete(b []byte, via *path, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.greeting == nil {
+		l.count(stale, 1)
+		return
+	}
+	s := l.secrets.complete(l.greeting, b)
+	if s == nil {
+		l.count(corrupt, 1)
+		return
+	}
+	s.greeted = true
+	l.greeting = nil
+	l.promote(s, via, now)
+}
