@@ -3,13 +3,15 @@ package trunk
 import (
 	"math/rand/v2"
 	"time"
+
+	"ore/vnet/trunk/datagram"
 )
 
 // arrival is an authentic datagram whose records are being taken.
 type arrival struct {
 	link    *link
 	session *session
-	via     *path
+	via     *datagram.Path
 	size    int
 	now     time.Time
 	frames  int
@@ -55,7 +57,7 @@ func (a *arrival) note(r record) {
 	case recordEcho:
 		if l.health.echoed(r, a.now, l.epoch) && a.via == l.udp {
 			l.sizes.echoed(r.size)
-			l.udp.size.Store(int64(l.sizes.now))
+			l.udp.SetSize(l.sizes.now)
 			l.kick()
 		}
 	case recordTrain:

@@ -13,29 +13,13 @@
 // put together again, and small ones share one, so that the machines' MTU does
 // not depend on the way between their hosts.
 //
-// # Datagrams
+// # Keys
 //
-// All numbers are big-endian. There are three kinds; of each pair of hosts the
-// one with the lower id greets.
-//
-//	hello:  1, version, 0 0, link (8 bytes), index (4), time (8), point (32), mac (32)
-//	answer: 2, version, 0 0, their index (4), index (4), point (32), mac (32)
-//	data:   3, version, 0 0, their index (4), counter (8), sealed records, tag (16)
-//
-// link is a public name made from the pair's key. An index is what its sender
-// calls the session, so that the other can say which one it means. time is the
-// sender's clock: a hello not newer than the newest is ignored, unless it is the
-// newest itself, which gets the same answer again. A point is an ephemeral
-// X25519 key (RFC 7748). A mac is HMAC-SHA256 under the pair's key, of a label
-// and what comes before it, in the answer also of the hello. From both points,
-// the pair's key as salt, and a hash of both messages HKDF makes two keys, one
-// for each direction. This is the shape of Noise's NNpsk0: whoever knows the
-// pair's key later cannot read what was said before.
-//
-// Data is sealed by AES-256-GCM, the counter as nonce and the first 16 bytes as
-// additional data. Counters are checked against a window ([RFC 6479]), so that
-// nothing is taken twice. Keys are renewed after 2 minutes or 2^22 datagrams,
-// and never used beyond 2^23 (the limit of RFC 9001, 6.6).
+// Of each pair of hosts the one with the lower id greets, until it is answered;
+// package seal has the messages and how data is sealed. A hello not newer than
+// the newest is ignored, unless it is the newest itself, which gets the same
+// answer again: it was lost, or the hello came by another path. A host that
+// answers uses the new keys once the other has.
 //
 // # Records
 //
@@ -50,12 +34,15 @@
 //	6 train(2)                                     asks what came of them
 //	7 train(2) bytes(4) microseconds(4)            tells it
 //
-// # The path's MTU
+// # Paths
 //
-// Datagrams are never fragmented by IP. Their size is found by padded probes
-// (RFC 8899): first 1,232 bytes, then what the interface allows, then by halves;
-// a probe of the size in use goes every two seconds, also to notice that the
-// other side is gone. ICMP is not believed.
+// Package datagram has the two kinds. UDP is greeted on first, TCP as well after
+// 1.5 seconds without an answer; while TCP is in use UDP is tried again and
+// again, and used as soon as it answers. The size of datagrams on UDP is found
+// by padded probes (RFC 8899): first 1,232 bytes, then what the interface allows,
+// then what is usual and by halves. A probe of the size in use goes every two
+// seconds, also to notice that the other side is gone: after seven seconds
+// without anything authentic keys are agreed upon anew.
 //
 // # What protects what
 //
@@ -71,6 +58,4 @@
 //
 // Relaying between hosts that cannot reach each other, hosts behind a NAT that
 // changes their address, and multicast beyond copying a frame to each host.
-//
-// [RFC 6479]: https://www.rfc-editor.org/rfc/rfc6479
 package trunk

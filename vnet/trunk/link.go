@@ -2,13 +2,14 @@ package trunk
 
 import (
 	"context"
-	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"ore/vnet/ethernet"
+	"ore/vnet/trunk/datagram"
+	"ore/vnet/trunk/seal"
 )
 
 // Times of a link.
@@ -47,13 +48,12 @@ const frameBatch = 64
 
 // link is what joins two hosts: an Outlet of our switch, keys, and ways.
 type link struct {
-	secrets secrets
-	first   bool                                     // it is we who greet
-	dial    func(ctx context.Context) (*path, error) // opens a TCP connection; nil where the other does
-	input   func(f *ethernet.Frame)                  // into the switch
+	secrets seal.Secrets
+	first   bool                                              // it is we who greet
+	dial    func(ctx context.Context) (*datagram.Path, error) // opens a TCP connection; nil where the other does
+	input   func(f *ethernet.Frame)                           // into the switch
 	queue   *ethernet.Queue
-	udp     *path // nil where there is none
-	headers int   // of IP and UDP, beside each datagram
+	udp     *datagram.Path // nil where there is none
 	epoch   time.Time
 	wake    chan struct{} // capacity 1: the state has changed
 	replies chan outgoing
@@ -74,9 +74,10 @@ type link struct {
 	retired  time.Time
 	pending  *session // answered, not yet used by the other
 	answered answered
-	greeting *greeting
+	greeting *seal.Greeting
+	greeted  time.Time // when it was made
 	greets   greets
-	tcp      *path
+	tcp      *datagram.Path
 	dialing  bool
 	health   health
 	sizes    sizes
@@ -87,10 +88,16 @@ type link struct {
 	measuring sync.Mutex // one measurement at a time
 }
 
+// session is keys and the path on which data goes.
+type session struct {
+	*seal.Session
+	path atomic.Pointer[datagram.Path]
+}
+
 // answered is the newest hello that was answered.
 type answered struct {
 	clock   uint64
-	hello   [helloSize]byte
+	hello   [seal.HelloSize]byte
 	message []byte
 }
 
@@ -106,7 +113,7 @@ type greets struct {
 
 // outgoing is a datagram to be sent by the link's own goroutine.
 type outgoing struct {
-	path   *path
+	path   *datagram.Path
 	bytes  []byte   // sent as it is, if not nil
 	record record   // else sealed,
 	keys   *session // by these,
@@ -115,10 +122,10 @@ type outgoing struct {
 
 // newLink returns a link that does nothing until it runs. Its owner sets udp,
 // dial and input before.
-func newLink(s secrets, first bool, pool *ethernet.Pool) *link {
+func newLink(s seal.Secrets, first bool, pool *ethernet.Pool) *link {
 	now := time.Now()
 	l := &link{
-		secrets: s, first: first, queue: ethernet.NewQueue(), epoch: now, headers: headers4,
+		secrets: s, first: first, queue: ethernet.NewQueue(), epoch: now,
 		wake: make(chan struct{}, 1), replies: make(chan outgoing, maxReplies),
 		pieces: pieces{pool: pool}, greets: greets{since: now}, health: health{since: now},
 	}
@@ -153,9 +160,9 @@ func (l *link) run() {
 }
 
 // read takes what comes on a path until it ends.
-func (l *link) read(w *path) {
-	w.read(func(b []byte, now time.Time) { l.receive(b, w, now) })
-	w.close()
+func (l *link) read(w *datagram.Path) {
+	w.Read(func(b []byte, now time.Time) { l.receive(b, w, now) })
+	w.Close()
 	l.kick()
 }
 
@@ -168,10 +175,10 @@ func (l *link) close() {
 	l.cancel()
 	l.queue.Close()
 	if l.udp != nil {
-		l.udp.close()
+		l.udp.Close()
 	}
 	if tcp != nil {
-		tcp.close()
+		tcp.Close()
 	}
 	l.running.Wait()
 	l.current.Store(nil)
@@ -234,7 +241,7 @@ func (l *link) transmit(o outgoing) {
 	if b == nil {
 		b = o.seal()
 	}
-	if len(b) == 0 || o.path.send(b, len(b)) != nil {
+	if len(b) == 0 || o.path.Send(b, len(b)) != nil {
 		l.count(unsent, 1)
 	}
 }
@@ -243,23 +250,23 @@ func (l *link) transmit(o outgoing) {
 func (o outgoing) seal() []byte {
 	var small [16]byte
 	r := o.record.append(small[:0])
-	b := make([]byte, max(o.size, overhead+len(r))) // padding is zeros
-	copy(b[headSize:], r)
-	return b[:o.keys.seal(b, len(b)-overhead)]
+	b := make([]byte, max(o.size, seal.Overhead+len(r))) // padding is zeros
+	copy(b[seal.HeadSize:], r)
+	return b[:o.keys.Seal(b, len(b)-seal.Overhead)]
 }
 
 // receive takes a datagram that came on a path. The memory is the caller's.
-func (l *link) receive(b []byte, via *path, now time.Time) {
-	if len(b) < headSize || b[1] != version {
+func (l *link) receive(b []byte, via *datagram.Path, now time.Time) {
+	if len(b) < seal.HeadSize || b[1] != seal.Version {
 		l.count(malformed, 1)
 		return
 	}
 	switch b[0] {
-	case kindData:
+	case seal.KindData:
 		l.open(b, via, now)
-	case kindHello:
+	case seal.KindHello:
 		l.answer(b, via, now)
-	case kindAnswer:
+	case seal.KindAnswer:
 		l.complete(b, via, now)
 	default:
 		l.count(malformed, 1)
@@ -267,17 +274,17 @@ func (l *link) receive(b []byte, via *path, now time.Time) {
 }
 
 // open takes a datagram with data.
-func (l *link) open(b []byte, via *path, now time.Time) {
+func (l *link) open(b []byte, via *datagram.Path, now time.Time) {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
-	s := l.find(binary.BigEndian.Uint32(b[4:]), now)
+	s := l.find(seal.Index(b), now)
 	if s == nil {
 		l.count(stale, 1)
 		return
 	}
-	plain, why := s.open(b)
-	if why != passed {
-		l.count(why, 1)
+	plain, err := s.Open(b)
+	if err != nil {
+		l.count(reasonOf(err), 1)
 		return
 	}
 	if s != l.current.Load() {
@@ -301,22 +308,22 @@ func (l *link) open(b []byte, via *path, now time.Time) {
 
 // find returns the session that we call by an index.
 func (l *link) find(index uint32, now time.Time) *session {
-	if s := l.current.Load(); s != nil && s.ours == index {
+	if s := l.current.Load(); s != nil && s.Index() == index {
 		return s
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.pending != nil && l.pending.ours == index:
+	case l.pending != nil && l.pending.Index() == index:
 		return l.pending
-	case l.previous != nil && l.previous.ours == index && now.Sub(l.retired) < afterlife:
+	case l.previous != nil && l.previous.Index() == index && now.Sub(l.retired) < afterlife:
 		return l.previous
 	}
 	return nil
 }
 
 // confirm has a session be used that the other side has used for the first time.
-func (l *link) confirm(s *session, via *path, now time.Time) {
+func (l *link) confirm(s *session, via *datagram.Path, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s == l.pending {
@@ -326,14 +333,13 @@ func (l *link) confirm(s *session, via *path, now time.Time) {
 }
 
 // promote has a session be the one that is used. It is called with mu held.
-func (l *link) promote(s *session, via *path, now time.Time) {
+func (l *link) promote(s *session, via *datagram.Path, now time.Time) {
 	if old := l.current.Load(); old != nil {
 		l.previous, l.retired = old, now
 	} else {
 		l.health.since = now
 	}
 	s.path.Store(via)
-	s.born = now
 	l.heard.Store(int64(now.Sub(l.epoch)))
 	l.current.Store(s)
 	l.sessions.Add(1)
@@ -344,11 +350,11 @@ func (l *link) promote(s *session, via *path, now time.Time) {
 	l.health.begin(now)
 	if via == l.udp {
 		if l.sizes.now == 0 {
-			l.sizes.begin(via.ceiling(), now)
-			via.size.Store(int64(l.sizes.now))
+			l.sizes.begin(via.Ceiling(), now)
+			via.SetSize(l.sizes.now)
 		}
 		if l.tcp != nil {
-			l.tcp.close()
+			l.tcp.Close()
 			l.tcp = nil
 		}
 	}
@@ -369,7 +375,7 @@ func (l *link) fall(now time.Time) {
 func (l *link) newIndex() uint32 {
 	for {
 		n := rand.Uint32()
-		taken := func(s *session) bool { return s != nil && s.ours == n }
+		taken := func(s *session) bool { return s != nil && s.Index() == n }
 		if n != 0 && !taken(l.current.Load()) && !taken(l.previous) && !taken(l.pending) {
 			return n
 		}
@@ -381,9 +387,9 @@ func (l *link) newIndex() uint32 {
 func (l *link) clock() uint64 { return uint64(l.epoch.UnixNano() + int64(time.Since(l.epoch))) }
 
 // answer answers a hello.
-func (l *link) answer(b []byte, via *path, now time.Time) {
-	h, ok := parseHello(b)
-	if !ok || l.first || h.name != l.secrets.name || !l.secrets.authentic(b) {
+func (l *link) answer(b []byte, via *datagram.Path, now time.Time) {
+	h, ok := seal.ParseHello(b)
+	if !ok || l.first || h.Name != l.secrets.Name() || !l.secrets.Authentic(b) {
 		l.count(corrupt, 1)
 		return
 	}
@@ -392,19 +398,18 @@ func (l *link) answer(b []byte, via *path, now time.Time) {
 	switch a := &l.answered; {
 	case a.message != nil && string(b) == string(a.hello[:]):
 		// Its answer was lost, or it comes by another path.
-	case h.clock <= a.clock:
+	case h.Clock <= a.clock:
 		l.count(replayed, 1)
 		return
 	default:
-		index := l.newIndex()
-		m, s, err := l.secrets.answer(append([]byte(nil), b...), h, index)
+		m, s, err := l.secrets.Answer(b, l.newIndex())
 		if err != nil {
 			l.count(malformed, 1)
 			return
 		}
-		a.clock, a.message = h.clock, m
+		a.clock, a.message = h.Clock, m
 		copy(a.hello[:], b)
-		l.pending = s
+		l.pending = &session{Session: s}
 	}
 	l.reply(outgoing{path: via, bytes: l.answered.message})
 }
@@ -418,19 +423,18 @@ func (l *link) reply(o outgoing) {
 }
 
 // complete takes the answer to our hello.
-func (l *link) complete(b []byte, via *path, now time.Time) {
+func (l *link) complete(b []byte, via *datagram.Path, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.greeting == nil {
 		l.count(stale, 1)
 		return
 	}
-	s := l.secrets.complete(l.greeting, b)
+	s := l.secrets.Complete(l.greeting, b)
 	if s == nil {
 		l.count(corrupt, 1)
 		return
 	}
-	s.greeted = true
 	l.greeting = nil
-	l.promote(s, via, now)
+	l.promote(&session{Session: s}, via, now)
 }

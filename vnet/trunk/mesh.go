@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,10 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ore/vnet"
 	"ore/vnet/ethernet"
+	"ore/vnet/trunk/datagram"
+	"ore/vnet/trunk/seal"
 )
 
 // Limits of what strangers can have a mesh hold.
@@ -31,6 +30,17 @@ const (
 	// maxPeers is far more hosts than anyone has joined, each with a socket.
 	maxPeers = 4096
 )
+
+// Key is a secret of a job or of a pair of its hosts.
+type Key = seal.Key
+
+// NewKey makes the key of a job.
+func NewKey() Key { return seal.NewKey() }
+
+// PairKey derives from a job's key the key of the link between two of its hosts,
+// in whatever order they are named. Whoever holds the job's key gives each host
+// the keys of its own links only, so that none can speak for another.
+func PairKey(job Key, a, b string) Key { return seal.PairKey(job, a, b) }
 
 // Config says whose mesh it is.
 type Config struct {
@@ -118,7 +128,7 @@ func (m *Mesh) listen() error {
 		}
 		m.listener = l.(*net.TCPListener)
 		m.address = netip.AddrPortFrom(at.Addr(), l.Addr().(*net.TCPAddr).AddrPort().Port())
-		lc := net.ListenConfig{Control: shared}
+		lc := net.ListenConfig{Control: datagram.Shared}
 		var p net.PacketConn
 		if p, err = lc.ListenPacket(m.ctx, family("udp", at.Addr()), m.address.String()); err == nil {
 			m.port = p.(*net.UDPConn)
@@ -242,7 +252,7 @@ var _ ethernet.Outlet = outlet{}
 
 // join makes the link to a peer.
 func (m *Mesh) join(p Peer) (*member, error) {
-	l := newLink(newSecrets(p.Key), m.config.ID < p.ID, m.config.Network.Pool())
+	l := newLink(seal.NewSecrets(p.Key), m.config.ID < p.ID, m.config.Network.Pool())
 	k := &member{peer: p, link: l}
 	var err error
 	if k.trunk, err = m.config.Network.PlugTrunk(outlet{l}); err != nil {
@@ -250,22 +260,18 @@ func (m *Mesh) join(p Peer) (*member, error) {
 		return nil, err
 	}
 	l.input = k.trunk.Input
-	socket, err := dial(m.ctx, m.address, p.Address)
-	if err != nil {
+	if l.udp, err = datagram.DialUDP(m.ctx, m.address, p.Address); err != nil {
 		// There may be no way for UDP at all; TCP is tried then.
 		m.log.Warn("no UDP to another host", "host", p.ID, "cause", err)
-	} else {
-		l.udp, l.headers = socket.path(), socket.headers
 	}
 	if l.first {
-		l.dial = func(ctx context.Context) (*path, error) {
+		l.dial = func(ctx context.Context) (*datagram.Path, error) {
 			var d net.Dialer
 			c, err := d.DialContext(ctx, family("tcp", p.Address.Addr()), p.Address.String())
 			if err != nil {
 				return nil, err
 			}
-			tuneStream(c)
-			return streamPath(c), nil
+			return datagram.NewStream(c), nil
 		}
 	}
 	m.mu.Lock()
@@ -278,20 +284,6 @@ func (m *Mesh) join(p Peer) (*member, error) {
 	m.mu.Unlock()
 	l.run()
 	return k, nil
-}
-
-// tuneStream keeps little in the kernel that has not been sent, so that what
-// does not fit is dropped by us, and has a dead connection noticed.
-func tuneStream(c net.Conn) {
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return
-	}
-	// A kernel without these is only slower to notice.
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 4*streamSize)
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(streamWait.Milliseconds()))
-	})
 }
 
 // accept takes TCP connections until the mesh is closed.
@@ -328,20 +320,19 @@ func (m *Mesh) meet(c net.Conn) {
 	m.mu.Lock()
 	delete(m.strangers, c)
 	var l *link
-	if h, ok := parseHello(b); err == nil && ok && !m.closed {
+	if h, ok := seal.ParseHello(b); err == nil && ok && !m.closed {
 		for _, k := range m.peers {
-			if k.link.secrets.name == h.name && !k.link.first {
+			if k.link.secrets.Name() == h.Name && !k.link.first {
 				l = k.link
 			}
 		}
 	}
 	m.mu.Unlock()
-	if l == nil || !l.secrets.authentic(b) {
+	if l == nil || !l.secrets.Authentic(b) {
 		c.Close()
 		return
 	}
-	tuneStream(c)
-	w := streamPath(c)
+	w := datagram.NewStream(c)
 	l.mu.Lock()
 	l.adopt(w)
 	l.mu.Unlock()
@@ -353,14 +344,11 @@ func readHello(c net.Conn) ([]byte, error) {
 	if err := c.SetDeadline(time.Now().Add(strangerTime)); err != nil {
 		return nil, err
 	}
-	var b [streamHead + helloSize]byte
-	if _, err := io.ReadFull(c, b[:]); err != nil {
+	b, err := datagram.ReadFirst(c, seal.HelloSize)
+	if err != nil {
 		return nil, err
 	}
-	if int(b[0])<<8|int(b[1]) != helloSize {
-		return nil, errMalformed
-	}
-	return b[streamHead:], c.SetDeadline(time.Time{})
+	return b, c.SetDeadline(time.Time{})
 }
 
 // Stats tells of all links, by the names of their hosts.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore/vnet"
+	"ore/vnet/trunk/datagram"
 )
 
 func TestMain(m *testing.M) {
@@ -195,7 +196,7 @@ func TestFramesCross(t *testing.T) {
 				}
 			}
 			for _, s := range append(a.mesh.Stats(), b.mesh.Stats()...) {
-				if s.Way != wayUDP || len(s.Dropped) > 0 || s.Sent.Frames != 9 || s.Received.Frames != 9 || s.Keys != 1 {
+				if s.Way != datagram.UDP || len(s.Dropped) > 0 || s.Sent.Frames != 9 || s.Received.Frames != 9 || s.Keys != 1 {
 					t.Errorf("%+v", s)
 				}
 			}
@@ -212,7 +213,7 @@ func TestPathIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := min(lo.MTU, mostDatagram+headers4)
+	want := min(lo.MTU, datagram.MostSize+datagram.Headers4)
 	for _, h := range []*host{a, b} {
 		eventually(t, "the MTU is found", func() bool { return h.mesh.Stats()[0].MTU == want })
 		if err := h.mesh.Measure(t.Context(), h.mesh.Stats()[0].ID); err != nil {

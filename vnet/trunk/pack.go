@@ -2,27 +2,21 @@ package trunk
 
 import (
 	"ore/vnet/ethernet"
+	"ore/vnet/trunk/datagram"
+	"ore/vnet/trunk/seal"
 )
 
-// Sizes of what is given to the kernel at once.
-const (
-	// sendSize is the most that one call with UDP GSO takes: an IP packet.
-	sendSize = 65535 - 28
-	// sendSegments is into how many datagrams the kernel cuts it (UDP_MAX_SEGMENTS
-	// of Linux before 6.2).
-	sendSegments = 64
-	// leastPiece is the least room at the end of a datagram for which a frame is
-	// cut rather than the room filled up.
-	leastPiece = 64
-)
+// leastPiece is the least room at the end of a datagram for which a frame is cut
+// rather than the room filled up.
+const leastPiece = 64
 
 // packer makes frames into datagrams of one size, sealed one after the other, so
 // that the kernel can take them at once. It is used by one goroutine.
 type packer struct {
-	buf     []byte // of sendSize and a tag
+	buf     []byte // of MostSize
 	id      uint16 // of the next frame that is cut
 	session *session
-	path    *path
+	path    *datagram.Path
 	size    int // of a sealed datagram
 	start   int // of the datagram that is being filled
 	at      int // where its next record comes
@@ -34,16 +28,16 @@ type packer struct {
 type sentCounts struct{ datagrams, bytes, failed uint64 }
 
 // begin starts a batch.
-func (p *packer) begin(s *session, w *path) {
+func (p *packer) begin(s *session, w *datagram.Path) {
 	if p.buf == nil {
-		p.buf = make([]byte, sendSize+tagSize)
+		p.buf = make([]byte, datagram.MostSize)
 	}
-	p.session, p.path, p.size = s, w, min(int(w.size.Load()), sendSize)
-	p.start, p.at, p.count = 0, headSize, 0
+	p.session, p.path, p.size = s, w, w.Size()
+	p.start, p.at, p.count = 0, seal.HeadSize, 0
 }
 
 // room is how many bytes fit into the datagram that is being filled.
-func (p *packer) room() int { return p.start + p.size - tagSize - p.at }
+func (p *packer) room() int { return p.start + p.size - seal.TagSize - p.at }
 
 // add packs a frame.
 func (p *packer) add(f *ethernet.Frame) {
@@ -69,31 +63,31 @@ func (p *packer) add(f *ethernet.Frame) {
 
 // next fills the datagram up, seals it and begins another.
 func (p *packer) next() {
-	end := p.start + p.size - tagSize
+	end := p.start + p.size - seal.TagSize
 	clear(p.buf[p.at:end])
 	p.at = end
 	p.close()
-	if p.count == sendSegments || p.start+p.size > sendSize {
+	if p.count == datagram.Segments || p.start+p.size > datagram.MostSize {
 		p.flush()
 	}
 }
 
 // close seals the datagram that is being filled.
 func (p *packer) close() {
-	n := p.session.seal(p.buf[p.start:], p.at-p.start-headSize)
+	n := p.session.Seal(p.buf[p.start:], p.at-p.start-seal.HeadSize)
 	if n == 0 {
 		p.sent.failed++ // the keys are used up, and new ones are on the way
-		p.at = p.start + headSize
+		p.at = p.start + seal.HeadSize
 		return
 	}
 	p.start += n
-	p.at = p.start + headSize
+	p.at = p.start + seal.HeadSize
 	p.count++
 }
 
 // end sends what is left of the batch.
 func (p *packer) end() {
-	if p.at > p.start+headSize {
+	if p.at > p.start+seal.HeadSize {
 		p.close()
 	}
 	p.flush()
@@ -102,12 +96,12 @@ func (p *packer) end() {
 // flush sends what is sealed.
 func (p *packer) flush() {
 	if p.count > 0 {
-		if err := p.path.send(p.buf[:p.start], p.size); err != nil {
+		if err := p.path.Send(p.buf[:p.start], p.size); err != nil {
 			p.sent.failed += uint64(p.count)
 		} else {
 			p.sent.datagrams += uint64(p.count)
 			p.sent.bytes += uint64(p.start)
 		}
 	}
-	p.start, p.at, p.count = 0, headSize, 0
+	p.start, p.at, p.count = 0, seal.HeadSize, 0
 }

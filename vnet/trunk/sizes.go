@@ -3,13 +3,12 @@ package trunk
 import (
 	"slices"
 	"time"
+
+	"ore/vnet/trunk/datagram"
 )
 
 // Sizes of datagrams, as UDP carries them, and the search for the largest.
 const (
-	// baseSize is where the search begins (RFC 8899, 5.1.2: BASE_PLPMTU): it
-	// fits a path with IPv6's least MTU of 1,280 bytes.
-	baseSize = 1232
 	// floorSize is used where not even that passes: an IPv4 path of 576 bytes,
 	// less a margin for tunnels.
 	floorSize = 508
@@ -42,12 +41,15 @@ type sizes struct {
 
 // usual are payloads of UDP over IPv4 for MTUs that are usual: tunnels,
 // Ethernet, and larger Ethernet. They are tried before the middle.
-func usual() []int { return []int{1392 - 28, 1420 - 28, 1450 - 28, 1500 - 28, 4000 - 28, 9000 - 28} }
+func usual() []int {
+	const h = datagram.Headers4
+	return []int{1392 - h, 1420 - h, 1450 - h, 1500 - h, 4000 - h, 9000 - h}
+}
 
 // begin starts a search below and including ceiling.
 func (z *sizes) begin(ceiling int, now time.Time) {
 	if z.now == 0 {
-		z.now = min(baseSize, ceiling)
+		z.now = min(datagram.BaseSize, ceiling)
 	}
 	z.now = min(z.now, ceiling)
 	z.above, z.ask, z.again = ceiling+1, 0, now.Add(searchAgain)
@@ -115,8 +117,8 @@ func (z *sizes) lost() bool {
 		return false
 	}
 	z.missed = 0
-	if z.now > baseSize {
-		z.now = baseSize
+	if z.now > datagram.BaseSize {
+		z.now = datagram.BaseSize
 	} else {
 		z.now = floorSize
 	}

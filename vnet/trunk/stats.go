@@ -1,9 +1,12 @@
 package trunk
 
 import (
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"ore/vnet/trunk/seal"
 )
 
 // reason is why something was dropped.
@@ -25,6 +28,14 @@ const (
 // String names the reason, as in statistics.
 func (r reason) String() string {
 	return [...]string{"passed", "corrupt", "replayed", "stale", "malformed", "incomplete", "full", "down", "unsent"}[r]
+}
+
+// reasonOf returns why a datagram was not opened.
+func reasonOf(err error) reason {
+	if errors.Is(err, seal.ErrReplayed) {
+		return replayed
+	}
+	return corrupt
 }
 
 // counts is what a link counts while it works.
@@ -92,9 +103,9 @@ func (l *link) stats() Stats {
 	}
 	if ses := l.current.Load(); ses != nil {
 		w := ses.path.Load()
-		s.Up, s.Way = true, w.way
+		s.Up, s.Way = true, w.Kind
 		if w == l.udp {
-			s.MTU = l.sizes.now + l.headers
+			s.MTU = l.sizes.now + w.Headers
 		}
 	}
 	for r := range l.dropped {

@@ -3,6 +3,9 @@ package trunk
 import (
 	"context"
 	"time"
+
+	"ore/vnet/trunk/datagram"
+	"ore/vnet/trunk/seal"
 )
 
 // tick does what is due and returns when to be called again at the latest.
@@ -15,7 +18,7 @@ func (l *link) tick(now time.Time) time.Time {
 		return due.at
 	}
 	s := l.current.Load()
-	if s != nil && (s.path.Load().ended.Load() || now.Sub(l.lastHeard()) > deadAfter) {
+	if s != nil && (s.path.Load().Ended() || now.Sub(l.lastHeard()) > deadAfter) {
 		l.fall(now)
 		s = nil
 	}
@@ -55,7 +58,7 @@ func (l *link) maintain(s *session, now time.Time, due *dueBy) (out []outgoing) 
 	measured := w == l.udp
 	if !now.Before(l.health.next) {
 		if measured && l.health.unanswered() && l.sizes.lost() {
-			l.sizes.begin(w.ceiling(), now)
+			l.sizes.begin(w.Ceiling(), now)
 		}
 		size := 0
 		if measured {
@@ -66,13 +69,13 @@ func (l *link) maintain(s *session, now time.Time, due *dueBy) (out []outgoing) 
 	}
 	if measured {
 		if !now.Before(l.sizes.again) {
-			l.sizes.begin(w.ceiling(), now)
+			l.sizes.begin(w.Ceiling(), now)
 		}
 		size, at := l.sizes.want(now)
 		if size > 0 {
 			probe(size, false)
 		}
-		w.size.Store(int64(l.sizes.now))
+		w.SetSize(l.sizes.now)
 		due.by(at)
 	}
 	due.by(l.health.next)
@@ -84,8 +87,8 @@ func (l *link) maintain(s *session, now time.Time, due *dueBy) (out []outgoing) 
 func (l *link) greet(s *session, now time.Time, due *dueBy) (out []outgoing) {
 	g := &l.greets
 	better := s != nil && s.path.Load() != l.udp && l.udp != nil && !now.Before(g.udpNext)
-	if s != nil && !s.old(now) && !better {
-		due.by(s.born.Add(rekeyAfter))
+	if s != nil && !s.Old(now) && !better {
+		due.by(now.Add(seal.RekeyAfter))
 		if l.udp != nil && s.path.Load() != l.udp {
 			due.by(g.udpNext)
 		}
@@ -95,16 +98,16 @@ func (l *link) greet(s *session, now time.Time, due *dueBy) (out []outgoing) {
 		due.by(g.next)
 		return nil
 	}
-	if l.greeting == nil || now.Sub(l.greeting.made) > helloLife {
-		next, err := l.secrets.greet(l.newIndex(), l.clock(), now)
+	if l.greeting == nil || now.Sub(l.greeted) > helloLife {
+		next, err := l.secrets.Greet(l.newIndex(), l.clock())
 		if err != nil {
 			due.by(now.Add(helloMost))
 			return nil
 		}
-		l.greeting = next
+		l.greeting, l.greeted = next, now
 	}
 	for _, w := range l.ways(s, better, now) {
-		out = append(out, outgoing{path: w, bytes: l.greeting.message})
+		out = append(out, outgoing{path: w, bytes: l.greeting.Message})
 	}
 	g.wait = min(max(2*g.wait, helloFirst), helloMost)
 	g.next = now.Add(g.wait)
@@ -122,12 +125,12 @@ func (l *link) greet(s *session, now time.Time, due *dueBy) (out []outgoing) {
 }
 
 // ways returns the paths on which to greet.
-func (l *link) ways(s *session, better bool, now time.Time) (out []*path) {
+func (l *link) ways(s *session, better bool, now time.Time) (out []*datagram.Path) {
 	if better {
 		out = append(out, l.udp)
 	}
 	if s != nil {
-		if !better || s.old(now) {
+		if !better || s.Old(now) {
 			out = append(out, s.path.Load())
 		}
 		return out
@@ -136,7 +139,7 @@ func (l *link) ways(s *session, better bool, now time.Time) (out []*path) {
 		out = append(out, l.udp)
 	}
 	if l.udp == nil || now.Sub(l.greets.since) >= udpPatience {
-		if l.tcp != nil && !l.tcp.ended.Load() {
+		if l.tcp != nil && !l.tcp.Ended() {
 			out = append(out, l.tcp)
 		} else {
 			l.connect()
@@ -170,13 +173,13 @@ func (l *link) connect() {
 
 // adopt makes w the link's TCP connection; one that it had ends. It is called
 // with mu held.
-func (l *link) adopt(w *path) {
+func (l *link) adopt(w *datagram.Path) {
 	if l.tcp != nil {
-		l.tcp.close()
+		l.tcp.Close()
 	}
 	l.tcp = w
 	if l.closed {
-		w.close()
+		w.Close()
 		return
 	}
 	l.running.Go(func() { l.read(w) })

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"ore/vnet/trunk/datagram"
 )
 
 // A train is datagrams sent back to back; how far apart they arrive tells the
@@ -79,7 +81,7 @@ func (l *link) measure(ctx context.Context) error {
 			return errDown
 		}
 		w := s.path.Load()
-		size := min(int(w.size.Load()), sendSize)
+		size := w.Size()
 		n = min(n, mostTrain/size, 1<<16-1)
 		r, err := l.probeRate(ctx, s, n)
 		if err != nil {
@@ -95,7 +97,7 @@ func (l *link) measure(ctx context.Context) error {
 		}
 		datagrams := float64(r.bytes) / float64(size)
 		l.mu.Lock()
-		l.rate, l.measured = (float64(r.bytes)+datagrams*headers4)/took.Seconds(), time.Now()
+		l.rate, l.measured = (float64(r.bytes)+datagrams*float64(w.Headers))/took.Seconds(), time.Now()
 		l.mu.Unlock()
 		return nil
 	}
@@ -109,16 +111,16 @@ func (l *link) probeRate(ctx context.Context, s *session, count int) (record, er
 	id, answer := l.train.wanted, l.train.answer
 	l.mu.Unlock()
 	w := s.path.Load()
-	size := min(int(w.size.Load()), sendSize)
-	buf := make([]byte, 0, sendSize+size)
+	size := w.Size()
+	buf := make([]byte, 0, datagram.MostSize)
 	for i := range count {
 		if ctx.Err() != nil {
 			return record{}, context.Cause(ctx)
 		}
 		o := outgoing{keys: s, size: size, record: record{kind: recordTrain, id: id, index: i, count: count}}
 		buf = append(buf, o.seal()...)
-		if i+1 == count || len(buf)+size > sendSize || len(buf) >= sendSegments*size {
-			if err := w.send(buf, size); err != nil {
+		if i+1 == count || len(buf)+size > datagram.MostSize || len(buf) >= datagram.Segments*size {
+			if err := w.Send(buf, size); err != nil {
 				return record{}, fmt.Errorf("send: %w", err)
 			}
 			buf = buf[:0]

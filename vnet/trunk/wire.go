@@ -5,26 +5,6 @@ import (
 	"errors"
 )
 
-// Kinds of datagrams, and the version that follows.
-const (
-	kindHello  = 1
-	kindAnswer = 2
-	kindData   = 3
-	version    = 1
-)
-
-// Sizes of datagrams and their parts; see the package's page.
-const (
-	headSize   = 16 // of data
-	tagSize    = 16 // of AES-GCM
-	overhead   = headSize + tagSize
-	macSize    = 32
-	pointSize  = 32
-	nameSize   = 8
-	helloSize  = 24 + pointSize + macSize
-	answerSize = 12 + pointSize + macSize
-)
-
 // Kinds of records.
 const (
 	recordPad   = 0

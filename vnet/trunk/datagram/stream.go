@@ -1,4 +1,4 @@
-package trunk
+package datagram
 
 import (
 	"bufio"
@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,21 +29,39 @@ type stream struct {
 	buf  []byte
 }
 
-// streamPath returns c as a way to the other host.
-func streamPath(c net.Conn) *path {
+// NewStream returns a TCP connection as a path. It owns the connection.
+func NewStream(c net.Conn) *Path {
+	tune(c)
 	s := &stream{conn: c}
-	w := &path{way: wayTCP, ceiling: func() int { return streamSize }}
-	w.size.Store(streamSize)
-	w.read = func(take func([]byte, time.Time)) { _ = readStream(c, take) } // how it ended changes nothing
-	w.close = func() { w.ended.Store(true); c.Close() }
-	w.send = func(b []byte, size int) error {
+	p := &Path{Kind: TCP, Ceiling: func() int { return streamSize }, end: c.Close}
+	p.SetSize(streamSize)
+	p.Read = func(take func([]byte, time.Time)) { _ = readStream(c, take) } // how it ended changes nothing
+	p.Send = func(b []byte, size int) error {
 		err := s.send(b, size)
 		if err != nil {
-			w.close() // a datagram may have gone in part
+			p.Close() // a datagram may have gone in part
 		}
 		return err
 	}
-	return w
+	return p
+}
+
+// tune keeps little in the kernel that has not been sent, so that what does not
+// fit is dropped before, and has a dead connection noticed.
+func tune(c net.Conn) {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return
+	}
+	// A kernel without these is only slower to notice.
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 4*streamSize)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(streamWait.Milliseconds()))
+	})
 }
 
 func (s *stream) send(b []byte, size int) error {
@@ -60,6 +80,19 @@ func (s *stream) send(b []byte, size int) error {
 	return err
 }
 
+// ReadFirst reads the first datagram of a connection, which must be of a size,
+// and nothing beyond it.
+func ReadFirst(c io.Reader, size int) ([]byte, error) {
+	b := make([]byte, streamHead+size)
+	if _, err := io.ReadFull(c, b); err != nil {
+		return nil, err
+	}
+	if int(binary.BigEndian.Uint16(b)) != size {
+		return nil, errMalformed
+	}
+	return b[streamHead:], nil
+}
+
 // readStream gives each datagram of a connection to take, in memory that is used
 // again, until the connection ends or says what no datagram is.
 func readStream(c io.Reader, take func(b []byte, now time.Time)) error {
@@ -70,7 +103,7 @@ func readStream(c io.Reader, take func(b []byte, now time.Time)) error {
 			return err
 		}
 		n := int(binary.BigEndian.Uint16(head))
-		if n < headSize || n > streamSize {
+		if n == 0 || n > streamSize {
 			return errMalformed
 		}
 		b, err := r.Peek(streamHead + n)

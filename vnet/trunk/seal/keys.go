@@ -1,4 +1,4 @@
-package trunk
+package seal
 
 import (
 	"crypto/hkdf"

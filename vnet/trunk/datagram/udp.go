@@ -1,4 +1,4 @@
-package trunk
+package datagram
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 	receiveBuffer = 4 << 20
 	// sendBatch is how many datagrams one call sends where the kernel does not
 	// cut them itself.
-	sendBatch = sendSegments
+	sendBatch = Segments
 	// minReceive and maxReceive are how many buffers one call may fill: a reader
 	// starts with few and takes more when they all came back full.
 	minReceive = 2
@@ -31,17 +31,11 @@ const (
 	// receiveSize is that of each: datagrams that the kernel has joined (UDP
 	// GRO) are as long as an IP packet.
 	receiveSize = 65535
-	// headers are IPv4's and UDP's, and IPv6's and UDP's.
-	headers4 = 28
-	headers6 = 48
-	// mostDatagram is the largest datagram that is sent, so that a probe for it
-	// fits the buffers on both sides.
-	mostDatagram = sendSize
 )
 
-// shared has sockets share a port: each peer has a socket of its own that is
-// connected to its address, which the kernel then prefers to the others.
-func shared(_, _ string, c syscall.RawConn) error {
+// Shared has sockets share a port, as net.ListenConfig and net.Dialer want it:
+// that of a peer is connected to its address, and the kernel prefers it then.
+func Shared(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
@@ -62,16 +56,16 @@ type socket struct {
 	wide bool // the kernel cuts what it is given (UDP GSO)
 }
 
-// dial opens the socket for a peer, on the port that all share.
-func dial(ctx context.Context, local, peer netip.AddrPort) (*socket, error) {
-	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(local), Control: shared}
+// DialUDP opens the path to a peer, on a local port that others share.
+func DialUDP(ctx context.Context, local, peer netip.AddrPort) (*Path, error) {
+	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(local), Control: Shared}
 	c, err := d.DialContext(ctx, "udp", peer.String())
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{conn: c.(*net.UDPConn), headers: headers4, wide: true}
+	k := &socket{conn: c.(*net.UDPConn), headers: Headers4, wide: true}
 	if !peer.Addr().Unmap().Is4() {
-		k.headers = headers6
+		k.headers = Headers6
 	}
 	if k.raw, err = k.conn.SyscallConn(); err == nil {
 		err = k.tune()
@@ -80,7 +74,9 @@ func dial(ctx context.Context, local, peer netip.AddrPort) (*socket, error) {
 		c.Close()
 		return nil, fmt.Errorf("udp socket: %w", err)
 	}
-	return k, nil
+	p := &Path{Kind: UDP, Headers: k.headers, Send: k.send, Read: k.read, Ceiling: k.ceiling, end: k.conn.Close}
+	p.SetSize(BaseSize)
+	return p, nil
 }
 
 // tune sets what the socket needs; what only makes it faster may be missing.
@@ -95,7 +91,7 @@ func (k *socket) tune() error {
 			k.wide = false
 		}
 		// Never fragmented, and no size is believed from ICMP: ip(7), IP_PMTUDISC_PROBE.
-		if k.headers == headers4 {
+		if k.headers == Headers4 {
 			err = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 		} else {
 			err = unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
@@ -106,28 +102,20 @@ func (k *socket) tune() error {
 	return err
 }
 
-// path returns the socket as a way to the other host.
-func (k *socket) path() *path {
-	w := &path{way: wayUDP, send: k.send, read: k.read, ceiling: k.ceiling}
-	w.size.Store(baseSize)
-	w.close = func() { w.ended.Store(true); k.conn.Close() }
-	return w
-}
-
 // ceiling is the largest datagram that the interface takes.
 func (k *socket) ceiling() int {
 	mtu := 0
 	_ = k.raw.Control(func(fd uintptr) {
-		if k.headers == headers4 {
+		if k.headers == Headers4 {
 			mtu, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU)
 		} else {
 			mtu, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU)
 		}
 	})
-	if mtu <= k.headers+floorSize {
-		return baseSize
+	if mtu <= k.headers {
+		return BaseSize // it could not be read
 	}
-	return min(mtu-k.headers, mostDatagram)
+	return min(mtu-k.headers, MostSize)
 }
 
 // message is struct mmsghdr of recvmmsg(2).
@@ -174,7 +162,7 @@ func (o *sendCall) segment(size int) {
 	o.messages[0].header.SetControllen(unix.CmsgSpace(2))
 }
 
-// send sends datagrams; see path.
+// send sends datagrams; see Path.
 func (k *socket) send(b []byte, size int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

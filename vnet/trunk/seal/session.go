@@ -1,17 +1,18 @@
-package trunk
+package seal
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"time"
 )
 
 // Limits of a session's keys.
 const (
-	// rekeyAfter is the age at which new keys are made; WireGuard's.
-	rekeyAfter = 2 * time.Minute
+	// RekeyAfter is the age at which new keys are made; WireGuard's.
+	RekeyAfter = 2 * time.Minute
 	// rekeyCount is how many datagrams in either direction have new keys made.
 	rekeyCount = 1 << 22
 	// mostCount is how many may be sealed with one key: RFC 9001, 6.6 and B.1.1,
@@ -19,31 +20,36 @@ const (
 	mostCount = 1 << 23
 )
 
-// session is a pair of keys and what was done with them.
-type session struct {
+// Session is a pair of keys and what was done with them. Seal may be called by
+// several goroutines, Open by one at a time.
+type Session struct {
 	ours, theirs uint32 // what each end calls it
 	out, in      cipher.AEAD
-	path         atomic.Pointer[path] // where data goes
-	sent         atomic.Uint64        // counter of the next datagram
-	got          atomic.Uint64        // the highest that came, and one
-	window       window               // guarded by the link's receiving
+	sent         atomic.Uint64 // counter of the next datagram
+	got          atomic.Uint64 // the highest that came, and one
+	window       window
 	born         time.Time
-	greeted      bool // the keys were made at our wish
 }
 
-func newSession(ours, theirs uint32, out, in Key) (*session, error) {
-	s := &session{ours: ours, theirs: theirs}
+// Errors of datagrams.
+var (
+	ErrCorrupt  = errors.New("not made by who has the key")
+	ErrReplayed = errors.New("seen before, or too old to know")
+)
+
+func newSession(ours, theirs uint32, out, in Key) (*Session, error) {
+	s := &Session{ours: ours, theirs: theirs, born: time.Now()}
 	var err error
-	if s.out, err = seal(out); err != nil {
+	if s.out, err = aead(out); err != nil {
 		return nil, err
 	}
-	if s.in, err = seal(in); err != nil {
+	if s.in, err = aead(in); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func seal(k Key) (cipher.AEAD, error) {
+func aead(k Key) (cipher.AEAD, error) {
 	b, err := aes.NewCipher(k[:])
 	if err != nil {
 		return nil, err
@@ -51,25 +57,28 @@ func seal(k Key) (cipher.AEAD, error) {
 	return cipher.NewGCM(b)
 }
 
-// old reports whether the keys are to be renewed.
-func (s *session) old(now time.Time) bool {
-	return now.Sub(s.born) >= rekeyAfter || s.sent.Load() >= rekeyCount || s.got.Load() >= rekeyCount
+// Index returns what we call the session.
+func (s *Session) Index() uint32 { return s.ours }
+
+// Old reports whether the keys are to be renewed.
+func (s *Session) Old(now time.Time) bool {
+	return now.Sub(s.born) >= RekeyAfter || s.sent.Load() >= rekeyCount || s.got.Load() >= rekeyCount
 }
 
-// seal makes a datagram of b, which holds room for the head and then n bytes to
+// Seal makes a datagram of b, which holds room for the head and then n bytes to
 // be sealed, and has room for the tag. It returns the datagram's size, 0 when
 // the keys are used up.
-func (s *session) seal(b []byte, n int) int {
+func (s *Session) Seal(b []byte, n int) int {
 	counter := s.sent.Add(1) - 1
 	if counter >= mostCount {
 		return 0
 	}
-	head := b[:headSize]
-	head[0], head[1], head[2], head[3] = kindData, version, 0, 0
+	head := b[:HeadSize]
+	head[0], head[1], head[2], head[3] = KindData, Version, 0, 0
 	binary.BigEndian.PutUint32(head[4:], s.theirs)
 	binary.BigEndian.PutUint64(head[8:], counter)
 	nonce := nonceOf(counter)
-	sealed := s.out.Seal(head, nonce[:], b[headSize:headSize+n], head)
+	sealed := s.out.Seal(head, nonce[:], b[HeadSize:HeadSize+n], head)
 	return len(sealed)
 }
 
@@ -78,23 +87,29 @@ func nonceOf(counter uint64) (n [12]byte) {
 	return n
 }
 
-// open returns what a datagram for this session holds, in its own memory. The
-// reason is passed when it is authentic and new.
-func (s *session) open(b []byte) (plain []byte, why reason) {
+// Index returns the session that a datagram of KindData is for: what its
+// receiver calls it. The datagram must not be shorter than HeadSize.
+func Index(b []byte) uint32 { return binary.BigEndian.Uint32(b[4:]) }
+
+// Open returns what a datagram for this session holds, in its own memory.
+func (s *Session) Open(b []byte) ([]byte, error) {
+	if len(b) < Overhead || b[0] != KindData || b[1] != Version || b[2] != 0 || b[3] != 0 {
+		return nil, ErrCorrupt
+	}
 	counter := binary.BigEndian.Uint64(b[8:])
 	if counter >= mostCount || !s.window.fresh(counter) {
-		return nil, replayed
+		return nil, ErrReplayed
 	}
 	nonce := nonceOf(counter)
-	plain, err := s.in.Open(b[headSize:headSize], nonce[:], b[headSize:], b[:headSize])
+	plain, err := s.in.Open(b[HeadSize:HeadSize], nonce[:], b[HeadSize:], b[:HeadSize])
 	if err != nil {
-		return nil, corrupt
+		return nil, ErrCorrupt
 	}
 	s.window.mark(counter)
 	if counter >= s.got.Load() {
 		s.got.Store(counter + 1)
 	}
-	return plain, passed
+	return plain, nil
 }
 
 // windowSize is by how much datagrams may overtake each other: what a fast link
