@@ -93,9 +93,10 @@ type Distributor interface {
 
 // Distribution is what all hosts of a job need.
 type Distribution struct {
-	Job    string
-	Image  image.Manifest
-	Inputs []node.Input
+	Job     string
+	Network ore.Network
+	Image   image.Manifest
+	Inputs  []node.Input
 }
 
 // Publisher is the ability of a node to make machines' ports reachable.
@@ -177,7 +178,7 @@ func (r *run) distribute(ctx context.Context, img image.Manifest) error {
 		return nil
 	}
 	_, err := step(r, "distribute", func() (struct{}, error) {
-		stages, err := d.Distribute(ctx, Distribution{Job: r.ID, Image: img, Inputs: r.inputs}, r.Watch)
+		stages, err := d.Distribute(ctx, Distribution{Job: r.ID, Network: r.job.Network, Image: img, Inputs: r.inputs}, r.Watch)
 		r.add(stages...)
 		return struct{}{}, err
 	})

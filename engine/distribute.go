@@ -50,7 +50,7 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 	}
 	var hosts []*host
 	e.mu.Lock()
-	e.sent = blobs
+	e.sent, e.network = blobs, d.Network
 	for _, h := range e.hosts {
 		for _, at := range e.where {
 			if at == h {
@@ -60,7 +60,11 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 		}
 	}
 	e.mu.Unlock()
-	return e.bring(ctx, hosts, blobs, w)
+	stages, err := e.bring(ctx, hosts, blobs, w)
+	if err != nil {
+		return nil, err
+	}
+	return stages, e.join(ctx)
 }
 
 // bring has hosts have blobs. A host that cannot get them is blamed, which is an

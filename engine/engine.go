@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"ore/node/agent"
 	"ore/node/kit"
 	"ore/vnet"
+	"ore/vnet/trunk"
 )
 
 // reserveTime bounds a reservation from when the image is there: some calls to
@@ -48,11 +50,16 @@ type Config struct {
 type Engine struct {
 	config Config
 	source *source
+	secret trunk.Key // from which the keys of links between hosts are made
+
+	joining sync.Mutex // one joining at a time; guards joined
+	joined  bool
 
 	mu       sync.Mutex // guards what follows
 	hosts    []*host    // all that may be used
 	where    map[string]*host
 	wanted   cluster.Reservation
+	network  ore.Network
 	subnet   netip.Prefix
 	kit      kit.Kit
 	paths    map[ore.Digest]string // of the kit's blobs
@@ -73,14 +80,14 @@ func New(c Config) (*Engine, error) {
 	if len(c.Agents) == 0 {
 		return nil, errors.New("engine hosts: no hosts: name some with --host, or under hosts: in the settings")
 	}
-	e := &Engine{config: c, where: map[string]*host{}}
+	e := &Engine{config: c, where: map[string]*host{}, secret: trunk.NewKey()}
 	seen := map[string]bool{}
-	for _, a := range c.Agents {
+	for i, a := range c.Agents {
 		if seen[a.Addr()] {
 			return nil, fmt.Errorf("engine hosts: %s was named twice: name each host once", a.Addr())
 		}
 		seen[a.Addr()] = true
-		e.hosts = append(e.hosts, &host{engine: e, agent: a})
+		e.hosts = append(e.hosts, &host{engine: e, agent: a, id: "h" + strconv.Itoa(i)})
 	}
 	e.source = newSource(c)
 	return e, nil
@@ -128,7 +135,7 @@ func (e *Engine) reserve(ctx context.Context, r cluster.Reservation) ([]cluster.
 		}
 		c := cluster.Host{Node: h}
 		for range counts[i] {
-			m := node.Machine{Name: cluster.MachineName(rank), Rank: rank}
+			m := node.Machine{Name: e.name(rank), Rank: rank}
 			c.Machines = append(c.Machines, m)
 			e.where[m.Name] = h
 			rank++
@@ -139,6 +146,9 @@ func (e *Engine) reserve(ctx context.Context, r cluster.Reservation) ([]cluster.
 	e.config.Watch.Tell(ore.Event{Stage: "reserve", Text: fmt.Sprintf("%d machines on %d of %d hosts", rank, len(all), len(e.hosts))})
 	return all, nil
 }
+
+// name is the name of the machine with a rank.
+func (e *Engine) name(rank int) string { return cluster.MachineName(rank) }
 
 // meet makes the job known to all agents. A host that refuses is left out, as
 // long as there are others.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -26,6 +27,9 @@ type host struct {
 	agent  *agent.Client
 	facts  agent.Facts // as of the start of the job
 	job    *agent.Job  // nil until the agent knows the job
+	id     string      // in the job's network
+
+	links netip.AddrPort // where links to it end, once it has been asked to open them
 
 	laying sync.Mutex // one layout of the kit at a time
 	boot   node.Boot

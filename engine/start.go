@@ -39,7 +39,11 @@ func (e *Engine) start(ctx context.Context, h *host, s node.Start, w ore.Watcher
 			return nil, err
 		}
 		now.blame(err)
-		if moved := e.move(here, s.Resources, w); moved != nil {
+		moved := e.move(here, s.Resources, w)
+		if moved == nil {
+			moved = e.join(ctx)
+		}
+		if moved != nil {
 			return nil, errors.Join(err, moved)
 		}
 		w.Tell(ore.Event{Stage: "start", Text: fmt.Sprintf("host %s: %v: trying elsewhere", now.name(), err)})

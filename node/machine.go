@@ -182,6 +182,9 @@ func (n *Node) adopt(s Start, machines []*machine, hold func()) []Started {
 // launch runs a command on another machine for one that asked.
 func (n *Node) launch(ctx context.Context, name string, c guest.Command) (guest.Exit, error) {
 	m, err := n.lookup(name)
+	if err != nil && n.elsewhere(name) {
+		return n.launchFar(ctx, name, c)
+	}
 	if err != nil {
 		return guest.Exit{}, err
 	}

@@ -106,3 +106,9 @@ func libraries(env []string) []string {
 	}
 	return nil
 }
+
+// Prepare gets ready on this host what machines of a reservation start with,
+// wherever they are.
+func (s *Site) Prepare(ctx context.Context, r cluster.Reservation, watch ore.Watcher) (node.Boot, error) {
+	return s.prepare(ctx, r, watch)
+}

@@ -142,7 +142,7 @@ hardware virtualisation.`,
 	add("jobs", newRun(a), newPlan(a), newJobs(a))
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
 	add("images", newBuild(a), newLock(a), newImages(a))
-	add("host", newCache(a), newDoctor(a), newTestbed(a), newVersion(a))
+	add("host", newCache(a), newDoctor(a), newHosts(a), newNode(a), newTestbed(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
 	blameUser(root)
 	return root

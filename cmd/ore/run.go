@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/cluster/results"
+	"ore/cmd/ore/fleet"
 	"ore/job"
 	"ore/site"
 	"ore/site/ledger"
@@ -70,6 +71,7 @@ tried again (--retries) needs it as a file, which can be read again.`,
 	flags.machines(c)
 	flags.running(c)
 	flags.locks(c)
+	t.hosts.Flags(c)
 	c.Flags().BoolVar(&stdin, "stdin", false, "pass standard input to the job even from a terminal; =false: never; default: when it is redirected")
 	c.Flags().StringVar(&t.folder, "results", "ore-results", "`folder` in which the job's folder of results is made")
 	return c
@@ -80,6 +82,7 @@ type toRun struct {
 	work   []cluster.Part
 	input  stdinUse
 	folder string // of results
+	hosts  fleet.Hosts
 }
 
 // run runs j and tells how it went.
@@ -89,7 +92,11 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err != nil {
 		return err
 	}
-	if err := s.CheckHost(id, j); err != nil {
+	here, err := t.hosts.Local()
+	if err == nil && here {
+		err = s.CheckHost(id, j)
+	}
+	if err != nil {
 		return usageError{err}
 	}
 	if err := site.CheckPorts(j); err != nil {
@@ -116,6 +123,9 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	config.Results, config.Work, config.Stdin = out, t.work, in
 	if !a.json {
 		config.Live = v.Output
+	}
+	if err := t.hosts.Use(s, &config); err != nil {
+		return err
 	}
 	res := cluster.Run(ctx, config, j)
 	v.Close()

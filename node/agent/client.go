@@ -42,6 +42,7 @@ type Client struct {
 	addr string
 	http *http.Client
 	from atomic.Pointer[netip.Addr] // this side's address on the way to the agent
+	at   atomic.Pointer[netip.Addr] // the agent's
 
 	ctx    context.Context // ends with Close or the host's loss
 	end    context.CancelCauseFunc
@@ -137,9 +138,11 @@ func (c *Client) dial(ctx context.Context, conf *tls.Config) (net.Conn, error) {
 		bare.Close()
 		return nil, err
 	}
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
-		ip := a.AddrPort().Addr().Unmap()
-		c.from.Store(&ip)
+	for end, a := range map[*atomic.Pointer[netip.Addr]]net.Addr{&c.from: conn.LocalAddr(), &c.at: conn.RemoteAddr()} {
+		if a, ok := a.(*net.TCPAddr); ok {
+			ip := a.AddrPort().Addr().Unmap()
+			end.Store(&ip)
+		}
 	}
 	c.mu.Lock()
 	c.conns[conn] = true
@@ -165,8 +168,13 @@ func (c *Client) Name() string { return c.name }
 func (c *Client) Addr() string { return c.addr }
 
 // From is this side's address on the way to the agent.
-func (c *Client) From() netip.Addr {
-	if a := c.from.Load(); a != nil {
+func (c *Client) From() netip.Addr { return known(&c.from) }
+
+// At is the agent's address.
+func (c *Client) At() netip.Addr { return known(&c.at) }
+
+func known(p *atomic.Pointer[netip.Addr]) netip.Addr {
+	if a := p.Load(); a != nil {
 		return *a
 	}
 	return netip.Addr{}
@@ -240,6 +248,9 @@ func (c *Client) Job(ctx context.Context, id string) (*Job, error) {
 	if err := c.call(ctx, http.MethodPost, j.path(""), nil, &j.grip); err != nil {
 		c.forget(id)
 		return nil, fmt.Errorf("host %s: %w", c.name, err)
+	}
+	if _, port, err := net.SplitHostPort(j.grip.Chain); err == nil { // it may not know by which address it is reached
+		j.grip.Chain = net.JoinHostPort(c.At().String(), port)
 	}
 	j.Client = node.NewClientOver(c.http, base+j.path(nodePart))
 	return j, nil

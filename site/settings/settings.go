@@ -14,6 +14,9 @@
 //	superset: true                              # an image with more than was asked will do
 //	hedge: false                                # never start two ways at once
 //	quota: 50G                                  # of the image cache; default: what the disk has
+//	engine: hosts                               # where machines run; default: local, this host
+//	hosts: [node1, node2:7447]                  # where 'ore node' runs
+//	host_keys: ~/.config/ore/host.keys          # default: this user's own
 //
 // Paths may begin with ~/, the user's home. Relative ones are relative to the
 // file. Sizes are a number with K, M, G or T, powers of 1024.
@@ -40,13 +43,16 @@ const system = "/etc/ore/site.yaml"
 
 // Settings is what such a file says.
 type Settings struct {
-	Mirror      string  `yaml:"mirror"`
-	Keyring     string  `yaml:"keyring"`
-	Caches      []Cache `yaml:"caches"`
-	TrustedKeys string  `yaml:"trusted_keys"`
-	Superset    bool    `yaml:"superset"`
-	Hedge       *bool   `yaml:"hedge"` // nil: on
-	Quota       Size    `yaml:"quota"`
+	Mirror      string   `yaml:"mirror"`
+	Keyring     string   `yaml:"keyring"`
+	Caches      []Cache  `yaml:"caches"`
+	TrustedKeys string   `yaml:"trusted_keys"`
+	Superset    bool     `yaml:"superset"`
+	Hedge       *bool    `yaml:"hedge"` // nil: on
+	Quota       Size     `yaml:"quota"`
+	Engine      string   `yaml:"engine"`
+	Hosts       []string `yaml:"hosts"`
+	HostKeys    string   `yaml:"host_keys"`
 }
 
 // Cache is a cache elsewhere.
@@ -99,7 +105,7 @@ func Read(path, home string) (Settings, error) {
 		return Settings{}, fmt.Errorf("settings %s: %w", path, err)
 	}
 	from := filepath.Dir(path)
-	paths := []*string{&s.TrustedKeys, &s.Keyring}
+	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys}
 	for i := range s.Caches {
 		paths = append(paths, &s.Caches[i].TokenFile, &s.Caches[i].CA)
 	}

@@ -1,0 +1,199 @@
+package slurm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ore"
+)
+
+// lease is the command of the allocation: it says what was given, and lives as
+// long as its standard input.
+const lease = `printf '%s\n' "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "$SLURM_TASKS_PER_NODE"; exec cat >/dev/null`
+
+const (
+	// askTime bounds a question to Slurm's controller, which answers in
+	// milliseconds unless it is away.
+	askTime = 10 * time.Second
+	// endedTime bounds a question in the middle of a job that goes on.
+	endedTime = 3 * time.Second
+	// giveBackTime bounds how long the controller may be away when an allocation
+	// is given back: as long as an operator needs to restart it.
+	giveBackTime = 60 * time.Second
+)
+
+// allocation is hosts that Slurm gave.
+type allocation struct {
+	id    string
+	short string   // the hosts in Slurm's form
+	hosts []string // by name
+	lease *process
+	input io.Closer // the lease's life
+
+	once sync.Once // for why
+	why  error
+}
+
+// allocate asks Slurm for hosts and waits until it gives them. Ending ctx takes
+// the request back.
+func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*allocation, error) {
+	cmd := exec.Command("salloc", append(s.salloc(r), "/bin/sh", "-c", lease)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	p, out, err := start(cmd, func(line string) {
+		watch.Tell(ore.Event{Stage: "reserve", Text: "Slurm: " + strings.TrimPrefix(strings.TrimPrefix(line, "salloc: "), "error: ")})
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &allocation{lease: p, input: in}
+	given := make(chan error, 1)
+	go func() {
+		defer out.Close()
+		given <- a.read(out)
+	}()
+	select {
+	case err = <-given:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		in.Close()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		ended := p.stop(stop)
+		if ctx.Err() != nil {
+			return nil, errors.Join(context.Cause(ctx), ended)
+		}
+		return nil, p.fault()
+	}
+	if a.hosts, err = hostnames(ctx, a.short); err != nil {
+		return nil, errors.Join(err, a.giveBack(ctx))
+	}
+	return a, nil
+}
+
+// read reads what the lease says.
+func (a *allocation) read(out io.Reader) error {
+	lines := bufio.NewScanner(out)
+	var said []string
+	for len(said) < 3 && lines.Scan() {
+		said = append(said, lines.Text())
+	}
+	if len(said) < 3 || said[0] == "" {
+		return errors.New("salloc: it ended before it gave hosts")
+	}
+	a.id, a.short = said[0], said[1]
+	return nil
+}
+
+// hostnames expands Slurm's short form of a list of hosts.
+func hostnames(ctx context.Context, short string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	out, err := ask(ctx, "scontrol", "show", "hostnames", short)
+	if err != nil {
+		return nil, err
+	}
+	hosts := strings.Fields(out)
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("scontrol: no hosts in %q", short)
+	}
+	slices.Sort(hosts)
+	return hosts, nil
+}
+
+// over returns why the allocation has ended, nil while it lasts.
+func (a *allocation) over() error {
+	select {
+	case <-a.lease.done:
+	default:
+		return nil
+	}
+	a.once.Do(func() {
+		if s, err := a.ask(); err == nil && s.State != running {
+			a.why = s.over(a.id)
+			return
+		}
+		a.why = fmt.Errorf("Slurm job %s: its allocation has ended: %w: see 'sacct -j %s', and run the job again", a.id, a.lease.fault(), a.id)
+	})
+	return a.why
+}
+
+// Words of Slurm for states of a job (squeue(1)). While it is completing, what it
+// will have been is not said.
+const (
+	running    = "RUNNING"
+	completing = "COMPLETING"
+)
+
+// ask asks Slurm for the state of the allocation.
+func (a *allocation) ask() (state, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), endedTime)
+	defer cancel()
+	const again = 100 * time.Millisecond // a question costs the controller some ms
+	tick := time.NewTicker(again)
+	defer tick.Stop()
+	for {
+		out, err := ask(ctx, "scontrol", "-o", "show", "job", a.id)
+		if err != nil {
+			return state{}, err
+		}
+		s, err := parseState(out)
+		if err != nil || s.State != completing {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// ended is over for who has seen something fail, which may be a moment before
+// salloc hears of the end: Slurm is asked then.
+func (a *allocation) ended() error {
+	if over := a.over(); over != nil {
+		return over
+	}
+	s, err := a.ask()
+	if err != nil || s.State == running {
+		return nil // or the controller is away, which ends nothing
+	}
+	return s.over(a.id)
+}
+
+// note puts what is known only later into the allocation's comment. It is for
+// accounting: that it cannot be written harms no job.
+func (a *allocation) note(ctx context.Context, r request) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	_, err := ask(ctx, "scontrol", "update", "jobid="+a.id, "comment="+r.comment())
+	return err
+}
+
+// giveBack ends the allocation. Doing it twice does no harm.
+func (a *allocation) giveBack(ctx context.Context) error {
+	a.input.Close()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
+	defer cancel()
+	select {
+	case <-a.lease.done:
+		return nil
+	case <-ctx.Done():
+	}
+	a.lease.cmd.Process.Kill()
+	<-a.lease.done
+	return fmt.Errorf("give the allocation back: Slurm's controller does not answer: run 'scancel %s' once it does", a.id)
+}

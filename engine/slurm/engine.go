@@ -1,0 +1,244 @@
+package slurm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ore"
+	"ore/cluster"
+	"ore/engine"
+	"ore/image"
+	"ore/node/agent"
+)
+
+// Config is what an engine works with.
+type Config struct {
+	Settings Settings
+	Program  Program
+	Timeout  time.Duration // of the job; 0 for none
+	Dir      string        // an existing folder of the user, where the hosts of earlier runs are remembered
+	// Hint is what jobs with the same image have in common and is known before
+	// the image is: by it hosts are found that have it. It may be "".
+	Hint string
+	// Hosts is what the engine behind this one works with, without agents and
+	// end, which are this one's.
+	Hosts engine.Config
+}
+
+// Engine runs one job on hosts of Slurm. Its methods may be called concurrently.
+type Engine struct {
+	config     Config
+	allocation *allocation
+	agents     agents
+	clients    []*agent.Client
+	inner      *engine.Engine
+
+	mu  sync.Mutex // guards key
+	key ore.Key    // of the job's environment, once it is known
+}
+
+var (
+	_ cluster.Engine      = (*Engine)(nil)
+	_ cluster.Distributor = (*Engine)(nil)
+)
+
+// New returns an engine for one job. It asks for nothing yet.
+func New(c Config) (*Engine, error) {
+	if err := c.Settings.Check(); err != nil {
+		return nil, err
+	}
+	return &Engine{config: c}, nil
+}
+
+// Reserve implements [cluster.Engine].
+func (e *Engine) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.Host, error) {
+	ask := request{job: r.Job, machines: r.Machines, timeout: e.config.Timeout}
+	if err := e.allocate(ctx, &ask); err != nil {
+		return nil, fmt.Errorf("engine slurm: %w", err)
+	}
+	// Who ends the allocation ends the waiting for what was to be done with it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	reserved := make(chan struct{})
+	defer close(reserved)
+	go func() {
+		select {
+		case <-e.allocation.lease.done:
+			cancel(e.allocation.over())
+		case <-reserved:
+		}
+	}()
+	if err := e.meet(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("engine slurm: %w", err), e.end(ctx))
+	}
+	c := e.config.Hosts
+	c.Agents, c.End = e.clients, e.end
+	inner, err := engine.New(c)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("engine slurm: %w", err), e.end(ctx))
+	}
+	e.inner = inner
+	made := r.Image
+	r.Image = func(ctx context.Context) (image.Manifest, error) {
+		img, err := made(ctx)
+		if err == nil {
+			e.know(ctx, ask, img.Key)
+		}
+		return img, err
+	}
+	if made == nil {
+		r.Image = nil
+	}
+	hosts, err := inner.Reserve(ctx, r) // on an error it has called end
+	if err != nil {
+		return nil, fmt.Errorf("engine slurm: %w", e.explain(err))
+	}
+	for i, h := range hosts {
+		hosts[i].Node = e.wrap(h.Node)
+	}
+	return hosts, nil
+}
+
+// allocate asks for hosts that had the image if some are free, else for any.
+func (e *Engine) allocate(ctx context.Context, r *request) (err error) {
+	s, watch := e.config.Settings, e.config.Hosts.Watch
+	if e.config.Hint != "" {
+		r.named, r.feature = s.prefer(ctx, *r, recall(e.config.Dir).Hints[e.config.Hint])
+	}
+	if len(r.named) > 0 {
+		quiet := ore.Watcher(nil) // its refusal is no news
+		if e.allocation, err = s.allocate(ctx, *r, quiet); err == nil || ctx.Err() != nil {
+			return err
+		}
+		r.named = nil
+	}
+	e.allocation, err = s.allocate(ctx, *r, watch)
+	return err
+}
+
+// meet starts agents on the hosts and connects to them.
+func (e *Engine) meet(ctx context.Context) error {
+	tell := e.config.Hosts.Watch
+	tell.Tell(ore.Event{Stage: "reserve", Text: fmt.Sprintf("Slurm job %s: %d hosts", e.allocation.id, len(e.allocation.hosts))})
+	authority, err := agent.NewAuthority()
+	if err != nil {
+		return err
+	}
+	// One key for all agents of the job: one line goes to all of them, and they
+	// are one user's on hosts that are his for the time.
+	theirs, err := authority.Agent(append([]string{agentName}, e.allocation.hosts...)...)
+	if err != nil {
+		return err
+	}
+	ours, err := authority.Client("ore")
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(theirs)
+	if err != nil {
+		return err
+	}
+	e.agents = agents{allocation: e.allocation, keys: append(line, '\n')}
+	ready, err := e.agents.start(ctx, e.config.Program)
+	if err != nil {
+		return err
+	}
+	return e.dial(ctx, ready, ours)
+}
+
+// agentName is what the certificate of each agent of a job is for.
+const agentName = "ore-node"
+
+// dial connects to the agents. One that cannot be reached is left out, as long as
+// there are others.
+func (e *Engine) dial(ctx context.Context, ready []agent.Ready, ours agent.Keys) error {
+	clients, errs := make([]*agent.Client, len(ready)), make([]error, len(ready))
+	var g errgroup.Group
+	for i, r := range ready {
+		g.Go(func() error {
+			name := agentName
+			if slices.Contains(e.allocation.hosts, r.Name) {
+				name = r.Name
+			}
+			clients[i], errs[i] = agent.Dial(ctx, agent.Target{Name: name, Addr: r.Addr}, ours)
+			return nil
+		})
+	}
+	_ = g.Wait() // their errors are the hosts'
+	for _, c := range clients {
+		if c != nil {
+			e.clients = append(e.clients, c)
+		}
+	}
+	if len(e.clients) == 0 {
+		return fmt.Errorf("connect to the agents: %w: see that hosts of Slurm can be reached from here on any port", errors.Join(errs...))
+	}
+	slices.SortFunc(e.clients, func(a, b *agent.Client) int {
+		if a.Name() < b.Name() {
+			return -1
+		}
+		return 1
+	})
+	return nil
+}
+
+// know takes the job's key down, for accounting and for the next run.
+func (e *Engine) know(ctx context.Context, r request, k ore.Key) {
+	e.mu.Lock()
+	e.key = k
+	e.mu.Unlock()
+	r.key = k
+	if err := e.allocation.note(ctx, r); err != nil {
+		e.config.Hosts.Watch.Tell(ore.Event{Stage: "reserve", Text: "Slurm's accounting lacks the environment: " + err.Error()})
+	}
+}
+
+// Distribute implements [cluster.Distributor].
+func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.Watcher) ([]ore.Stage, error) {
+	stages, err := e.inner.Distribute(ctx, d, w)
+	return stages, e.explain(err)
+}
+
+// end gives back all that Reserve took, and remembers where the image now is.
+func (e *Engine) end(ctx context.Context) error {
+	var names []string
+	patience := endTime
+	for _, c := range e.clients {
+		if errors.Is(context.Cause(c.Lost()), agent.ErrLost) {
+			patience = lostEndTime
+		} else {
+			names = append(names, c.Name())
+		}
+	}
+	for _, c := range e.clients {
+		c.Close()
+	}
+	e.agents.end(ctx, patience)
+	err := e.allocation.giveBack(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.config.Hint != "" && e.key != "" && len(names) > 0 {
+		m := recall(e.config.Dir)
+		m.add(e.config.Hint, remembered{Key: e.key, Hosts: names, Time: time.Now()})
+		err = errors.Join(err, m.write(e.config.Dir))
+	}
+	return err
+}
+
+// explain gives an error Slurm's reason, if Slurm has ended the allocation.
+func (e *Engine) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if over := e.allocation.ended(); over != nil {
+		return over
+	}
+	return err
+}
