@@ -41,3 +41,12 @@ func TestRottenImageIsMadeAnew(t *testing.T) {
 		}
 	}
 }
+
+// Machines whose ports cannot be published do not stay.
+func TestUpThatCannotPublishLeavesNone(t *testing.T) {
+	s := newSite(nil)
+	port := func(j *ore.Job) { j.Run.Publish = []ore.Port{{Listen: "127.0.0.1:0", Port: 80}} } // which a fakeNode cannot
+	if _, err := Up(t.Context(), Config{ID: "bed", Images: s.images, Engine: s.engine}, job(2, port)); err == nil || s.node.released != 1 {
+		t.Errorf("%v, released %d times", err, s.node.released)
+	}
+}

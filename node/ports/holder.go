@@ -100,9 +100,19 @@ func (s socket) program() string {
 			continue
 		}
 		process := filepath.Dir(filepath.Dir(f))
-		if name, err := os.ReadFile(filepath.Join(process, "comm")); err == nil {
-			return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+		if line, err := os.ReadFile(filepath.Join(process, "cmdline")); err == nil {
+			return fmt.Sprintf("%s (process %s)", called(line), filepath.Base(process))
 		}
 	}
 	return "a program"
+}
+
+// called is the name of a program by its command line: /usr/sbin/nginx, and also
+// "nginx: master process", is nginx.
+func called(line []byte) string {
+	words := strings.FieldsFunc(string(line), func(r rune) bool { return r == 0 || r == ' ' })
+	if len(words) == 0 {
+		return "a program"
+	}
+	return strings.TrimSuffix(filepath.Base(words[0]), ":")
 }

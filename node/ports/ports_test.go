@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -53,11 +54,7 @@ func hasIPv6() bool {
 // Who cannot listen is told by whom the port is taken, and what to do.
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	taken := listen(t, "127.0.0.1:0").String()
-	name, err := os.ReadFile("/proc/self/comm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	us := fmt.Sprintf("in use by %s (process %d) of ", strings.TrimSpace(string(name)), os.Getpid())
+	us := fmt.Sprintf("in use by %s (process %d) of ", filepath.Base(os.Args[0]), os.Getpid())
 	for address, want := range map[string]string{
 		taken: us,
 		strings.Replace(taken, "127.0.0.1", "0.0.0.0", 1): us,
@@ -87,6 +84,16 @@ func FuzzFind(f *testing.F) {
 			t.Errorf("%v, %+v", found, s)
 		}
 	})
+}
+
+func TestCalled(t *testing.T) {
+	for line, want := range map[string]string{
+		"/usr/sbin/nginx\x00-g\x00": "nginx", "nginx: master process /usr/sbin/nginx": "nginx", "\x00": "a program", "": "a program",
+	} {
+		if got := called([]byte(line)); got != want {
+			t.Errorf("%q is called %q", line, got)
+		}
+	}
 }
 
 func TestFind(t *testing.T) {
