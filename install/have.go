@@ -1,7 +1,8 @@
 package install
 
 import (
-	"os"
+	"fmt"
+	"path/filepath"
 
 	"ore"
 	"ore/image"
@@ -27,8 +28,12 @@ func (b *Builder) Have(env ore.Environment) (Have, error) {
 		return have, err
 	}
 	have.Base = base
-	_, err = os.Lstat(p.tree)
-	have.Tree = err == nil
+	// A host has one tier, and finding out which takes longer than looking.
+	trees, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(p.tree)), fmt.Sprintf("v%d-*", recipe), filepath.Base(p.tree)))
+	if err != nil {
+		return have, err
+	}
+	have.Tree = len(trees) > 0
 	packs, err := pack.Open(p.packs, b.Options, nil)
 	if err != nil {
 		return have, err

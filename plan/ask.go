@@ -51,6 +51,7 @@ type Have struct {
 	Packs      map[ore.Digest]bool // packages that were decoded before
 	Weights    map[ore.Digest]Weight
 	Candidates []Candidate
+	Links      map[string]LinkTry // what asking showed of links; counts for those that have no rates yet
 }
 
 // Weight is what is known of a package that was decoded before.
@@ -62,6 +63,7 @@ type Weight struct {
 type Candidate struct {
 	Key     ore.Key
 	At      string        // the cache that has it; "" when it is here
+	Base    bool          // it is the environment's base set alone
 	Missing []ore.Package // what it lacks
 	Extra   []ore.Package // what it has too much
 	Files   bool          // it has the environment's files, or there are none

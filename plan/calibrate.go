@@ -73,6 +73,25 @@ func (r Rates) Calibrate(host string, c Calibration) Rates {
 	return n
 }
 
+// Assume returns r with first rates from c for the work of a host that nothing
+// is known of; what is known stays as it is.
+func (r Rates) Assume(host string, c Calibration) Rates {
+	n := r.clone()
+	for name, l := range (Rates{}).Calibrate(host, c).Laws {
+		old := r.named(name)
+		if old.Knows(l.Coef) {
+			continue
+		}
+		for i, c := range old.Coef { // what was measured keeps its part
+			if i < len(l.Coef) && old.knows(i) && c > 0 {
+				l.Coef[i] = c
+			}
+		}
+		n.Laws[name] = old.Calibrated(l.Coef)
+	}
+	return n
+}
+
 // Weigh returns what is known of a package by the names of the files in its
 // control member.
 func Weigh(control []string) Weight {

@@ -142,3 +142,25 @@ func TestRememberIsBounded(t *testing.T) {
 		t.Error("the dearest name was forgotten")
 	}
 }
+
+// What is assumed counts only where nothing is known.
+func TestAssume(t *testing.T) {
+	c := Calibration{Cores: 2, Decode: 20e6, Compress: 200e6, Hash: 400e6, Create: 20000, Process: 0.002,
+		Links: map[string]LinkTry{"cache": {Request: 0.1, Rate: 1e6}, Mirror: {Request: 0.2, Rate: 1e6}}}
+	known := Rates{}.Learn(Measurement{Law: "fetch@mirror", Amounts: []float64{10, 1e6}, Took: time.Second},
+		Measurement{Law: "unpack@here", Amounts: []float64{1, 0, 1e6, 0}, Took: time.Second})
+	r := known.Assume("", c)
+	was := known.named("fetch@mirror")
+	if l := r.named("fetch@mirror"); l.Seconds([]float64{10, 1e6}) != was.Seconds([]float64{10, 1e6}) {
+		t.Errorf("what was known is now %+v", l)
+	}
+	if l := r.named("fetch@cache"); !l.Knows([]float64{1, 1}) || !near(l.Seconds([]float64{1, 1e6}), 1.1, 1e-6) {
+		t.Errorf("the cache's link: %+v", l)
+	}
+	if l := r.named("unpack@here"); !l.Knows([]float64{1, 1, 1, 1}) || !near(l.Seconds([]float64{1, 0, 1e6, 0}), 1, 0.6) {
+		t.Errorf("unpacking, half known: %+v", l)
+	}
+	if _, changed := known.Laws["fetch@cache"]; changed {
+		t.Error("the rates that were given have changed")
+	}
+}

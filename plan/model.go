@@ -42,6 +42,9 @@ func newModel(ask Ask, have Have, rates Rates) *model {
 	if rates.Version != RatesVersion {
 		rates = Rates{}
 	}
+	if len(have.Links) > 0 {
+		rates = rates.Assume("", Calibration{Links: have.Links})
+	}
 	m := &model{ask: ask, have: have, rates: &rates, boxes: map[string]int{}, laws: map[string]*Law{},
 		roads: map[string][]road{}, starts: map[string]started{}}
 	for i, h := range ask.hosts() {
@@ -157,6 +160,9 @@ func (m *model) candidate(i int, c Candidate) []way {
 			w.way = Exact
 		}
 		return []way{w}
+	}
+	if c.Base {
+		w.way = Delta
 	}
 	for _, s := range steps {
 		if !slices.Contains(c.Steps, s.Name) {

@@ -17,6 +17,8 @@ import (
 	"ore/image"
 	"ore/install/exact"
 	"ore/plan"
+	"ore/site/bound"
+	"ore/site/calibrate"
 	"ore/site/remote"
 )
 
@@ -24,11 +26,8 @@ const (
 	// maxCandidates is how many images of one cache the plan weighs. More are
 	// hardly ever better: they come by what they save.
 	maxCandidates = 4
-	// patience bounds how long a cache is asked that this site knows nothing of
-	// yet, and after what was expected to be saved is not known.
+	// patience bounds how long a cache is asked, whatever it was expected to save.
 	patience = 3 * time.Second
-	// leastPatience is what asking a near and busy cache may take in any case.
-	leastPatience = 100 * time.Millisecond
 )
 
 // Have looks for images and packages that env could use, here and in the caches
@@ -60,17 +59,23 @@ func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, erro
 	if err != nil {
 		return have, err
 	}
-	have.Base, have.Packs = installed.Base, installed.Packs
+	have.Base, have.Packs = installed.Base != nil, installed.Packs
+	if installed.Base != nil {
+		have.BaseLayer = *installed.Base
+		if !installed.Tree {
+			have.Restore = installed.Base.Size
+		}
+	}
 	for _, p := range env.Packages {
 		have.Debs[p.Digest] = a.Kept(p)
 	}
-	have.Candidates, err = m.candidates(ctx, env)
+	have.Candidates, err = m.candidates(ctx, env, have.Restore)
 	return have, err
 }
 
 // candidates returns the images here that env could be made from, or that will
-// do as they are.
-func (m *images) candidates(ctx context.Context, env ore.Environment) ([]plan.Candidate, error) {
+// do as they are. restore is how much of the base has to be unpacked for them.
+func (m *images) candidates(ctx context.Context, env ore.Environment, restore int64) ([]plan.Candidate, error) {
 	found, err := m.site.Cache.Candidates(ctx, env, maxCandidates)
 	if err != nil {
 		return nil, err
@@ -97,7 +102,9 @@ func (m *images) candidates(ctx context.Context, env ore.Environment) ([]plan.Ca
 			return nil, err
 		}
 		if why == "" {
-			all = append(all, candidate(c, img))
+			p := candidate(c, img)
+			p.Restore += restore
+			all = append(all, p)
 		}
 	}
 	return all, nil
@@ -141,7 +148,7 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 	if err != nil || len(caches) == 0 {
 		return have, err
 	}
-	found := make([]*plan.Candidate, len(caches))
+	found := make([][]plan.Candidate, len(caches))
 	var asked sync.WaitGroup
 	for i, c := range caches {
 		limit := m.saving(env, have, c.Name)
@@ -151,13 +158,15 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 		asked.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			found[i] = m.ask(ctx, c, env)
+			found[i] = m.ask(ctx, c, env, have)
 		})
 	}
 	asked.Wait()
-	for _, f := range found {
-		if f != nil {
-			have.Candidates = append(have.Candidates, *f)
+	have.Links = map[string]plan.LinkTry{}
+	for i, f := range found {
+		have.Candidates = append(have.Candidates, f...)
+		if try, ok := caches[i].Try(); ok {
+			have.Links[caches[i].Name] = try
 		}
 	}
 	return have, ctx.Err()
@@ -166,60 +175,40 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 // saving returns how much sooner the image would be here if the cache called
 // name had it: what asking may cost.
 func (m *images) saving(env ore.Environment, have plan.Have, name string) time.Duration {
-	rates := m.site.Rates()
-	ask := m.site.ask()
-	ask.Environment = env
-	without := plan.Choose(ask, have, rates).Chosen()
 	var debs int64
 	for _, p := range env.Packages {
 		debs += p.Size
 	}
-	bytes := int64(rates.Layer * float64(debs))
+	share := m.site.Rates().Layer
+	if share <= 0 {
+		share = guessedShare
+	}
+	bytes := int64(share * float64(debs))
 	have.Candidates = append(slices.Clip(have.Candidates), plan.Candidate{
-		Key: env.Key(), At: name, Files: true, Steps: stepNames(env), Layers: []plan.Layer{{Size: bytes, Fetch: bytes}},
+		Key: env.Key(), At: name, Files: true, Steps: remote.Names(env.Steps), Layers: []plan.Layer{{Size: bytes, Fetch: bytes}},
 	})
-	for _, o := range plan.Choose(ask, have, rates).Options {
-		if o.At != name || !o.Possible {
-			continue
-		}
-		if !o.Known || !without.Known || bytes == 0 {
-			return patience
-		}
-		saved := seconds(without.Total.High - o.Total.Low)
-		if saved <= 0 {
-			return 0
-		}
-		return max(leastPatience, min(saved, patience))
+	b := m.bound(env, have, plan.Option{Way: plan.Fetched, From: env.Key(), At: name})
+	if b.Saving <= 0 {
+		return 0
 	}
-	return patience
+	return max(bound.Least, min(b.Saving, patience))
 }
 
-func stepNames(env ore.Environment) []string {
-	names := make([]string, len(env.Steps))
-	for i, s := range env.Steps {
-		names[i] = s.Name
-	}
-	return names
+// bound returns what the option o, which begins with an image of a cache
+// elsewhere, may take.
+func (m *images) bound(env ore.Environment, have plan.Have, o plan.Option) bound.Bound {
+	ask := m.site.ask()
+	ask.Environment = env
+	return bound.Of(ask, have, m.site.Rates().Assume(plan.Here, calibrate.Prior(o.At)), o)
 }
 
-// ask returns the image of env in c, nil if c has none or does not answer.
-func (m *images) ask(ctx context.Context, c *remote.Cache, env ore.Environment) *plan.Candidate {
-	found, err := c.Find(ctx, env.Key(), nil)
-	if err != nil {
-		if !errors.Is(err, image.ErrMissing) && m.site.Log != nil {
-			m.site.Log.Warn("cache is left out", "cache", c.Name, "error", err)
-		}
-		return nil
+// ask returns what c has of use for env, nothing if it does not answer.
+func (m *images) ask(ctx context.Context, c *remote.Cache, env ore.Environment, have plan.Have) []plan.Candidate {
+	found, err := c.Candidates(ctx, env, have, maxCandidates)
+	if err != nil && m.site.Log != nil {
+		m.site.Log.Warn("cache is left out", "cache", c.Name, "error", err)
 	}
-	p := &plan.Candidate{Key: env.Key(), At: c.Name, Files: true, Steps: stepNames(env)}
-	for _, l := range found.Manifest.Layers {
-		layer := plan.Layer{Digest: l.Digest, Size: l.Size}
-		if _, err := m.site.Cache.Path(l.Digest); err != nil {
-			layer.Fetch = l.Size
-		}
-		p.Layers = append(p.Layers, layer)
-	}
-	return p
+	return found
 }
 
 // take gives an image that exists: one here with more than was asked, or one of
@@ -232,35 +221,59 @@ func (m *images) take(ctx context.Context, o plan.Option, mk cluster.Make, watch
 		}
 		return img, err
 	}
-	caches, err := m.site.caches()
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	i := slices.IndexFunc(caches, func(c *remote.Cache) bool { return c.Name == o.At })
-	if i < 0 {
-		return image.Manifest{}, fmt.Errorf("cache %s: not one of this site", o.At)
-	}
-	if limit := instead(mk.Plan); limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("slower than making it here, which takes %.1f s", limit.Seconds()))
-		defer cancel()
-	}
-	img, err := m.pull(ctx, caches[i], o.From, watch)
-	if err != nil && context.Cause(ctx) != nil {
-		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
-	}
+	var img image.Manifest
+	err := m.within(ctx, o, mk, func(ctx context.Context, c *remote.Cache) (err error) {
+		img, err = m.pull(ctx, c, o.From, watch)
+		return err
+	})
 	return img, err
 }
 
-// instead returns how long the best way that needs no cache elsewhere is
-// predicted to take at most; 0 if that is not known.
-func instead(p plan.Plan) time.Duration {
-	for _, o := range p.Options {
-		if o.Possible && o.At == "" && o.Known {
-			return seconds(o.Total.High)
-		}
+// within calls fetch with the cache that o begins with, as long as that is worth
+// it.
+func (m *images) within(ctx context.Context, o plan.Option, mk cluster.Make, fetch func(context.Context, *remote.Cache) error) error {
+	caches, err := m.site.caches()
+	if err != nil {
+		return err
 	}
-	return 0
+	i := slices.IndexFunc(caches, func(c *remote.Cache) bool { return c.Name == o.At })
+	if i < 0 {
+		return fmt.Errorf("cache %s: not one of this site", o.At)
+	}
+	watched, stop := m.bound(mk.Environment, mk.Have, o).Watch(ctx, caches[i].Received)
+	defer stop()
+	err = fetch(watched, caches[i])
+	if err != nil && ctx.Err() == nil && context.Cause(watched) != nil {
+		err = fmt.Errorf("cache %s: %w", o.At, context.Cause(watched))
+	}
+	return err
+}
+
+// bring fetches what o begins with from a cache elsewhere: the base's image, and
+// one over it. What does not come is told, and the build goes on with what is
+// here.
+func (m *images) bring(ctx context.Context, o plan.Option, mk cluster.Make, watch ore.Watcher) error {
+	err := m.within(ctx, o, mk, func(ctx context.Context, c *remote.Cache) error {
+		if !mk.Have.Base {
+			base, err := m.pull(ctx, c, mk.Environment.BaseOnly().Key(), watch)
+			if err != nil {
+				return err
+			}
+			if err := m.site.builder(nil, nil).Adopt(ctx, base); err != nil {
+				return err
+			}
+		}
+		if o.Way != plan.Partial {
+			return nil
+		}
+		_, err := m.pull(ctx, c, o.From, watch)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		watch.Tell(ore.Event{Stage: plan.Pull, Text: fmt.Sprintf("%v: it is built without", err), Final: true})
+		return nil
+	}
+	return err
 }
 
 // pull fetches an image and lists it here.
@@ -337,20 +350,42 @@ func (m *images) push(ctx context.Context, img image.Manifest, took time.Duratio
 	if err != nil {
 		return // it was told when they were asked
 	}
+	all := []image.Manifest{img}
+	if base := img.Environment.BaseOnly().Key(); base != img.Key {
+		// The next one may ask for something else over the same base.
+		if found, err := m.site.Cache.Find(ctx, base); err == nil {
+			all = append(all, found)
+		}
+	}
 	for _, c := range caches {
 		if !c.Push {
 			continue
+		}
+		if err := m.offer(ctx, c, all, took); err != nil {
+			watch.Tell(ore.Event{Stage: "push", Text: fmt.Sprintf("%v: the image is only here", err), Final: true})
+			continue
+		}
+		watch.Tell(ore.Event{Stage: "push", Text: "to " + c.Name, Final: true})
+	}
+}
+
+// offer gives a cache images that it lacks.
+func (m *images) offer(ctx context.Context, c *remote.Cache, all []image.Manifest, took time.Duration) error {
+	for n, img := range all {
+		if n > 0 { // the first was just made
+			if _, err := c.Find(ctx, img.Key, &all[0]); !errors.Is(err, image.ErrMissing) {
+				return err
+			}
 		}
 		i := remote.Image{Manifest: img}
 		if m.site.Signer != nil {
 			i.Signature = m.site.Signer.Sign(img)
 		}
 		if err := c.Give(ctx, i, took); err != nil {
-			watch.Tell(ore.Event{Stage: "push", Text: fmt.Sprintf("%v: the image is only here", err), Final: true})
-			continue
+			return err
 		}
-		watch.Tell(ore.Event{Stage: "push", Text: "to " + c.Name, Final: true})
 	}
+	return nil
 }
 
 // caches opens the caches elsewhere at the first call.

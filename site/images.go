@@ -154,6 +154,11 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 		return image.Manifest{}, err
 	}
 	m.addKept(mk.Environment.Files, sources)
+	if c := mk.Plan.Chosen(); c.At != "" && (c.Way == plan.Partial || c.Way == plan.Delta) {
+		if err := m.bring(ctx, c, mk, watch); err != nil {
+			return image.Manifest{}, err
+		}
+	}
 	if err := a.FetchAll(ctx, mk.Plan.Chosen().Install, watch); err != nil {
 		return image.Manifest{}, err
 	}
@@ -161,8 +166,16 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if b.Tier, err = m.site.tier(ctx); err != nil {
 		return image.Manifest{}, err
 	}
-	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants)}
-	if c := mk.Plan.Chosen(); c.Way == plan.Partial && c.At == "" {
+	begun := time.Now()
+	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants), Based: func(base image.Manifest) {
+		if base.Key == mk.Environment.Key() {
+			return // it is what is asked for
+		}
+		if _, err := m.site.Cache.Register(ctx, base, time.Since(begun)); err != nil {
+			watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("the base is not listed: %v", err)})
+		}
+	}}
+	if c := mk.Plan.Chosen(); c.Way == plan.Partial {
 		from, release, err := m.site.Cache.Acquire(ctx, c.From)
 		if err != nil && !errors.Is(err, image.ErrMissing) {
 			return image.Manifest{}, err

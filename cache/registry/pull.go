@@ -18,8 +18,8 @@ const transfers = 3
 
 // Pull fetches the layers of m that s lacks. Each appears in s once its bytes
 // match; layers that came before an error stay, so that calling Pull again goes
-// on with the rest. progress, if not nil, is told the bytes of each layer as it
-// is there.
+// on with the rest. progress, if not nil, is told the bytes as they come,
+// from several goroutines.
 func (r *Remote) Pull(ctx context.Context, m image.Manifest, s *image.Store, progress func(bytes int64)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(transfers)
@@ -28,11 +28,8 @@ func (r *Remote) Pull(ctx context.Context, m image.Manifest, s *image.Store, pro
 			continue
 		}
 		g.Go(func() error {
-			if err := r.pullLayer(ctx, l, s); err != nil {
+			if err := r.pullLayer(ctx, l, s, progress); err != nil {
 				return fmt.Errorf("pull layer %s from %s: %w", l.Digest.Short(), r.address, err)
-			}
-			if progress != nil {
-				progress(l.Size)
 			}
 			return nil
 		})
@@ -40,13 +37,13 @@ func (r *Remote) Pull(ctx context.Context, m image.Manifest, s *image.Store, pro
 	return g.Wait()
 }
 
-func (r *Remote) pullLayer(ctx context.Context, l image.Layer, s *image.Store) error {
+func (r *Remote) pullLayer(ctx context.Context, l image.Layer, s *image.Store, progress func(int64)) error {
 	body, err := r.repo.Blobs().Fetch(ctx, descriptor(typeLayer, l.Digest, l.Size))
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	return s.PutStream(ctx, l.Digest, &limited{r: body, left: l.Size})
+	return s.PutStream(ctx, l.Digest, &limited{r: body, left: l.Size, progress: progress})
 }
 
 func descriptor(mediaType string, d ore.Digest, size int64) ocispec.Descriptor {

@@ -195,8 +195,9 @@ func readJSON(path string, v any) error {
 // limited reads at most left bytes and then fails, so that an endless blob
 // fills no disk.
 type limited struct {
-	r    io.Reader
-	left int64
+	r        io.Reader
+	left     int64
+	progress func(n int64) // told of what is read; may be nil
 }
 
 func (l *limited) Read(b []byte) (int, error) {
@@ -208,5 +209,8 @@ func (l *limited) Read(b []byte) (int, error) {
 	}
 	n, err := l.r.Read(b)
 	l.left -= int64(n)
+	if l.progress != nil {
+		l.progress(int64(n))
+	}
 	return n, err
 }

@@ -140,8 +140,8 @@ func TestPushAndPull(t *testing.T) {
 		t.Errorf("found %s signed %q", found.Manifest.Digest(), found.Signatures)
 	}
 	other := store(t)
-	var pulled int64
-	if err := r.Pull(t.Context(), found.Manifest, other, func(n int64) { pulled += n }); err != nil {
+	var pulled atomic.Int64
+	if err := r.Pull(t.Context(), found.Manifest, other, func(n int64) { pulled.Add(n) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range m.Layers {
@@ -149,12 +149,12 @@ func TestPushAndPull(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if pulled != m.Size() {
-		t.Errorf("pulled %d bytes, want %d", pulled, m.Size())
+	if pulled.Load() != m.Size() {
+		t.Errorf("pulled %d bytes, want %d", pulled.Load(), m.Size())
 	}
-	pulled = 0
-	if err := r.Pull(t.Context(), found.Manifest, other, func(n int64) { pulled += n }); err != nil || pulled != 0 {
-		t.Errorf("pulled %d bytes again (%v)", pulled, err)
+	pulled.Store(0)
+	if err := r.Pull(t.Context(), found.Manifest, other, func(n int64) { pulled.Add(n) }); err != nil || pulled.Load() != 0 {
+		t.Errorf("pulled %d bytes again (%v)", pulled.Load(), err)
 	}
 }
 

@@ -159,15 +159,21 @@ func (s *Server) identify(r *http.Request) (Identity, error) {
 	return Identity{}, refuse(http.StatusUnauthorized, "neither a token nor a client certificate was shown")
 }
 
+// read reads a body of at most limit bytes.
+func (r *request) read(limit int64) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, limit))
+	var large *http.MaxBytesError
+	if err != nil && !errors.As(err, &large) {
+		err = refuse(http.StatusBadRequest, "read body: %w", err)
+	}
+	return b, err
+}
+
 // decode reads a body of JSON of at most limit bytes.
 func (r *request) decode(limit int64, to any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, limit))
+	b, err := r.read(limit)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return err
-		}
-		return refuse(http.StatusBadRequest, "read body: %w", err)
+		return err
 	}
 	if err := json.Unmarshal(b, to); err != nil {
 		return refuse(http.StatusBadRequest, "body: %w", err)

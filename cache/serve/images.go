@@ -125,8 +125,12 @@ func (s *Server) manifestBytes(ctx context.Context, i Identity, d ore.Digest) ([
 // that the client sees.
 func (s *Server) candidates(r *request) error {
 	var want wire.Wanted
-	if err := r.decode(wire.MaxManifest, &want); err != nil {
+	b, err := r.read(wire.MaxManifest)
+	if err != nil {
 		return err
+	}
+	if err := wire.Unpack(b, wire.MaxManifest, &want); err != nil {
+		return refuse(http.StatusBadRequest, "body: %w", err)
 	}
 	spaces, err := s.readable(r.Context(), r.client)
 	if err != nil {
@@ -141,10 +145,20 @@ func (s *Server) candidates(r *request) error {
 			return err
 		}
 		for _, c := range found {
-			if !seen[c.Entry.Key] {
-				seen[c.Entry.Key] = true
-				all = append(all, wire.Candidate{Namespace: p.name, Candidate: c})
+			if seen[c.Entry.Key] {
+				continue
 			}
+			m, err := p.Manifest(c.Entry.Manifest)
+			if errors.Is(err, image.ErrMissing) {
+				continue // it was evicted meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			seen[c.Entry.Key] = true
+			one := wire.Candidate{Namespace: p.name, Candidate: c, Layers: m.Layers}
+			one.Shorten(want.Environment)
+			all = append(all, one)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b wire.Candidate) int {
@@ -156,7 +170,11 @@ func (s *Server) candidates(r *request) error {
 		}
 		return compareDown(a.Score, b.Score)
 	})
-	return r.answer(all[:min(most, len(all))])
+	packed, err := wire.Pack(all[:min(most, len(all))])
+	if err != nil {
+		return err
+	}
+	return r.send("application/gzip", packed)
 }
 
 // compareDown orders the larger first.

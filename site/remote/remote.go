@@ -15,12 +15,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"ore"
 	"ore/cache/registry"
 	"ore/cache/serve/client"
 	"ore/image"
+	"ore/plan"
 )
 
 // Address says where a cache is and who asks.
@@ -44,21 +46,15 @@ type Image struct {
 	Signature image.Signature // zero if nobody signed it
 }
 
-// Near is an image in a cache from which an environment may be made.
-type Near struct {
-	Key            ore.Key
-	Missing, Extra []ore.Package
-	Files          bool     // it has the environment's files
-	Ran            []string // steps of the environment that it has run
-	Bytes          int64    // of its layers
-}
-
 // Cache is a cache elsewhere. Its methods may be called concurrently.
 type Cache struct {
 	Name string // for people, and for its link in plans: the address without secrets
 	Push bool
 
 	local    Local
+	received atomic.Int64     // bytes that came since it was opened
+	waited   atomic.Int64     // nanoseconds that the last answer took
+	answered atomic.Int64     // its bytes
 	client   *client.Client   // of a served cache, or
 	registry *registry.Remote // of a registry
 }
@@ -76,7 +72,8 @@ func Open(a Address, l Local) (*Cache, error) {
 		return nil, fmt.Errorf("cache %q: not an address: write https://HOST:PORT or oci://HOST/REPOSITORY", a.URL)
 	}
 	c.Name = u.Scheme + "://" + u.Host
-	config := client.Config{URL: a.URL, Token: a.Token, Check: l.Check, Dir: filepath.Join(l.Dir, u.Host)}
+	config := client.Config{URL: a.URL, Token: a.Token, Check: l.Check, Dir: filepath.Join(l.Dir, u.Host),
+		Received: func(n int64) { c.received.Add(n) }}
 	if a.CA != "" {
 		if config.CA, err = os.ReadFile(a.CA); err != nil {
 			return nil, fmt.Errorf("cache %s: %w", c.Name, err)
@@ -117,23 +114,18 @@ func (c *Cache) Find(ctx context.Context, key ore.Key, near *image.Manifest) (Im
 	return i, err
 }
 
-// Candidates returns images that env may be made from, the best first.
-func (c *Cache) Candidates(ctx context.Context, env ore.Environment, most int) ([]Near, error) {
-	if c.client == nil {
-		return nil, nil
+// Try returns what asking has shown of the link; false if nothing was asked. An
+// answer is short, so that the link may be faster than it seems.
+func (c *Cache) Try() (plan.LinkTry, bool) {
+	took, bytes := time.Duration(c.waited.Load()).Seconds(), float64(c.answered.Load())
+	if took <= 0 || bytes == 0 {
+		return plan.LinkTry{}, false
 	}
-	found, err := c.client.Candidates(ctx, env, most)
-	if err != nil {
-		return nil, err
-	}
-	near := make([]Near, 0, len(found))
-	for _, f := range found {
-		near = append(near, Near{
-			Key: f.Entry.Key, Missing: f.Missing, Extra: f.Extra, Files: f.SameFiles, Ran: f.Ran, Bytes: f.Entry.Bytes,
-		})
-	}
-	return near, nil
+	return plan.LinkTry{Request: took, Rate: bytes / took}, true
 }
+
+// Received returns how many bytes of images and answers have come so far.
+func (c *Cache) Received() int64 { return c.received.Load() }
 
 // Fetch brings the layers of m into the store, and returns how many bytes came
 // over the link. near are images in the store that may be relatives.
@@ -148,7 +140,7 @@ func (c *Cache) Fetch(ctx context.Context, m image.Manifest, near []image.Manife
 			lacking += l.Size
 		}
 	}
-	return lacking, c.registry.Pull(ctx, m, c.local.Store, nil)
+	return lacking, c.registry.Pull(ctx, m, c.local.Store, func(n int64) { c.received.Add(n) })
 }
 
 // Give sends an image to the cache. took is what making it cost.

@@ -67,6 +67,9 @@ type Config struct {
 	Check func(m image.Manifest, s image.Signature) error
 	// Dir is a folder for unfinished fetches and the chunk lists of local layers.
 	Dir string
+	// Received, if not nil, is told of the bytes of bodies as they are read, from
+	// several goroutines.
+	Received func(n int64)
 }
 
 // Client speaks to one cache.
@@ -200,6 +203,9 @@ func (c *Client) try(ctx context.Context, q call, body io.Reader, size int64) (*
 		return nil, err
 	}
 	if answer.StatusCode/100 == 2 {
+		if c.Received != nil {
+			answer.Body = &counted{answer.Body, c.Received}
+		}
 		return answer, nil
 	}
 	defer answer.Body.Close()
@@ -209,6 +215,18 @@ func (c *Client) try(ctx context.Context, q call, body io.Reader, size int64) (*
 		said.Error = answer.Status
 	}
 	return nil, &refused{answer.StatusCode, said.Error}
+}
+
+// counted tells how much was read of a body.
+type counted struct {
+	io.ReadCloser
+	tell func(int64)
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	c.tell(int64(n))
+	return n, err
 }
 
 // refused is a server's error.

@@ -92,10 +92,34 @@ func signatureOf(text string) (s image.Signature, err error) {
 // Candidates returns images from which env may be made, the best first, most at
 // most.
 func (c *Client) Candidates(ctx context.Context, env ore.Environment, most int) ([]wire.Candidate, error) {
-	var all []wire.Candidate
-	q := call{method: http.MethodPost, path: "/v1/candidates", body: encode(wire.Wanted{Environment: env, Max: most})}
-	if err := c.ask(ctx, q, &all); err != nil {
+	all, err := c.candidates(ctx, env, most)
+	if err != nil {
 		return nil, fmt.Errorf("candidates: %w", err)
+	}
+	return all, nil
+}
+
+func (c *Client) candidates(ctx context.Context, env ore.Environment, most int) ([]wire.Candidate, error) {
+	question, err := wire.Pack(wire.Wanted{Environment: env, Max: most})
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.send(ctx, call{method: http.MethodPost, path: "/v1/candidates", body: question})
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAll(r.Body, maxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	var all []wire.Candidate
+	if err := wire.Unpack(b, maxAnswer, &all); err != nil {
+		return nil, fmt.Errorf("cache %s: answer: %w", c.base.Host, err)
+	}
+	for i := range all {
+		if !all[i].Complete(env) {
+			return nil, fmt.Errorf("cache %s: answer: a candidate lacks what was not asked for", c.base.Host)
+		}
 	}
 	return all, nil
 }

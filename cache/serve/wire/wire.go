@@ -14,7 +14,7 @@
 //	GET    /v1/stats                  Stats
 //	GET    /v1/images                 []Listed, own and shared
 //	GET    /v1/images/KEY?have=D      the manifest as a delta (package delta) from manifest D, or from nothing
-//	POST   /v1/candidates             Wanted -> []Candidate
+//	POST   /v1/candidates             Wanted -> []Candidate, both packed (see Pack)
 //	POST   /v1/images                 Registration -> Registered; all layers must be readable by the client
 //	DELETE /v1/images/KEY             forget an image of one's own namespace
 //	GET    /v1/blobs/D                a blob; ranges as in RFC 9110, 14
@@ -96,6 +96,8 @@ type Wanted struct {
 type Candidate struct {
 	Namespace string
 	cache.Candidate
+	Lacks  []int         // places of Missing in the wanted environment, see Shorten
+	Layers []image.Layer // of its image
 }
 
 // Registration lists an image whose layers the server has.

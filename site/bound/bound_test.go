@@ -1,0 +1,62 @@
+package bound_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ore/site/bound"
+)
+
+func TestOver(t *testing.T) {
+	b := bound.Bound{Instead: 10 * time.Second, Saving: 4 * time.Second, Bytes: 1000}
+	for _, c := range []struct {
+		summary string
+		p       bound.Progress
+		over    string
+	}{
+		{"as predicted", bound.Progress{Elapsed: 3 * time.Second, Got: 500}, ""},
+		{"down", bound.Progress{Elapsed: 4 * time.Second, Quiet: 4 * time.Second}, "nothing came for 4.0 s"},
+		{"down for a while", bound.Progress{Elapsed: 3 * time.Second, Quiet: 3 * time.Second}, ""},
+		{"slow", bound.Progress{Elapsed: 2 * time.Second, Got: 100}, "18.0 s more"},
+		{"slow, but it has only begun", bound.Progress{Elapsed: time.Second, Got: 10}, ""},
+		{"slow, and yet sooner than to begin anew", bound.Progress{Elapsed: 9 * time.Second, Got: 500}, ""},
+		{"more than was expected", bound.Progress{Elapsed: 9 * time.Second, Got: 2000}, ""},
+	} {
+		if why := b.Over(c.p); (why == "") != (c.over == "") || !strings.Contains(why, c.over) {
+			t.Errorf("%s: %q, want %q", c.summary, why, c.over)
+		}
+	}
+	if why := (bound.Bound{}).Over(bound.Progress{Elapsed: bound.Least, Quiet: bound.Least}); why == "" {
+		t.Error("where nothing is to be saved, a cache that is down is waited for")
+	}
+}
+
+// A fetch from a cache that is down ends when what it was to save is spent, and
+// not before.
+func TestWatch(t *testing.T) {
+	b := bound.Bound{Instead: time.Hour, Saving: 200 * time.Millisecond, Bytes: 1000}
+	begun := time.Now()
+	ctx, stop := b.Watch(t.Context(), func() int64 { return 7 })
+	defer stop()
+	<-ctx.Done()
+	if took := time.Since(begun); took < b.Saving {
+		t.Errorf("given up after %v", took)
+	}
+	if cause := context.Cause(ctx); !strings.Contains(cause.Error(), "given up: nothing came") {
+		t.Errorf("because %v", cause)
+	}
+	// One that goes on is not ended but by its caller.
+	var n atomic.Int64
+	n.Store(500)
+	ctx, stop = b.Watch(t.Context(), func() int64 { return n.Add(10) })
+	if ctx.Err() != nil {
+		t.Error(ctx.Err())
+	}
+	stop()
+	if cause := context.Cause(ctx); cause != context.Canceled {
+		t.Errorf("ended because of %v", cause)
+	}
+}
