@@ -143,7 +143,7 @@ func Arrange(w Wish, seen []Seen) (Layout, error) {
 	taken := map[string]bool{}
 	startsFrom := startDisks(s)
 	for i, d := range s.Disks {
-		dev, err := choose(d.Match, l.digest, i, seen, taken)
+		dev, err := l.choose(d.Match, i, slices.DeleteFunc(slices.Clone(seen), func(s Seen) bool { return taken[s.Name] }))
 		if err != nil {
 			return l, fmt.Errorf("disk %d: %w", i+1, err)
 		}
@@ -160,19 +160,16 @@ func Arrange(w Wish, seen []Seen) (Layout, error) {
 	return l, l.check(w.Need)
 }
 
-// choose returns the device that a description means.
-func choose(m ore.Match, layout [sha256.Size]byte, index int, seen []Seen, taken map[string]bool) (Seen, error) {
+// choose returns the device that the description number index means.
+func (l Layout) choose(m ore.Match, index int, seen []Seen) (Seen, error) {
 	var first *Seen
 	var others []string
 	for i, s := range seen {
-		if taken[s.Name] {
-			continue
-		}
 		if why := mismatch(m, s.Device); why != "" {
 			others = append(others, s.Path()+" "+why)
 			continue
 		}
-		if s.Mark != nil && s.Mark.Layout == layout && s.Mark.Index == index {
+		if s.Mark != nil && s.Mark.Layout == l.digest && s.Mark.Index == index {
 			return s, nil
 		}
 		if first == nil {

@@ -264,7 +264,7 @@ func tabulate(f *os.File, p Placed) error {
 		return err
 	}
 	for i, e := range p.Table.Parts {
-		if err := partition(f, unix.BLKPG_ADD_PARTITION, i+1, e.Start*p.Sector, e.Sectors*p.Sector); err != nil {
+		if err := tell(f, unix.BLKPG_ADD_PARTITION, unix.BlkpgPartition{Pno: int32(i + 1), Start: e.Start * p.Sector, Length: e.Sectors * p.Sector}); err != nil {
 			return fmt.Errorf("partition %d: %w", i+1, err)
 		}
 	}
@@ -274,7 +274,7 @@ func tabulate(f *os.File, p Placed) error {
 // forget makes the kernel forget all partitions of a disk.
 func forget(f *os.File) error {
 	for n := 1; n <= table.MaxEntries; n++ {
-		err := partition(f, unix.BLKPG_DEL_PARTITION, n, 0, 0)
+		err := tell(f, unix.BLKPG_DEL_PARTITION, unix.BlkpgPartition{Pno: int32(n)})
 		if err != nil && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("forget partition %d: %w: unmount it, and stop what is built on it", n, err)
 		}
@@ -282,10 +282,9 @@ func forget(f *os.File) error {
 	return nil
 }
 
-// partition tells the kernel of one partition, or to forget it (linux/blkpg.h),
-// so that no program has to read the table again.
-func partition(f *os.File, op int32, number int, start, length int64) error {
-	p := unix.BlkpgPartition{Start: start, Length: length, Pno: int32(number)}
+// tell tells the kernel of one partition, or to forget it (linux/blkpg.h), so
+// that no program has to read the table again.
+func tell(f *os.File, op int32, p unix.BlkpgPartition) error {
 	a := unix.BlkpgIoctlArg{Op: op, Datalen: int32(unsafe.Sizeof(p)), Data: (*byte)(unsafe.Pointer(&p))}
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&a)))
 	if e != 0 {

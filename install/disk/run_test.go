@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,9 @@ import (
 // sh runs a program, and gives the test up when it fails.
 func sh(t *testing.T, argv ...string) string {
 	t.Helper()
-	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	c := exec.Command(argv[0], argv[1:]...)
+	c.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
+	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
 	}
@@ -182,6 +185,9 @@ func TestRunMBR(t *testing.T) {
 func TestPowerLoss(t *testing.T) {
 	device, file := loop(t, gib)
 	w := everything(device)
+	seed := rand.Int63()
+	t.Log("seed", seed)
+	random := rand.New(rand.NewSource(seed))
 	rounds := len(Plan(arrange(t, w, device)))
 	for cut := range rounds {
 		l := arrange(t, w, device)
@@ -199,7 +205,11 @@ func TestPowerLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		if cut < len(plan)-1 {
-			tear(t, device, before, head(t, file), flushes(plan[cut], l))
+			after := head(t, file)
+			cutAt, order := random.Intn(5), flushes(plan[cut], l)
+			tear(t, device, before, func(at int64) bool {
+				return string(before[at]) != string(after[at]) && (order(at) > cutAt || order(at) == cutAt && random.Intn(2) == 0)
+			})
 		}
 		after := arrange(t, w, device)
 		if s := after.State(); s >= Formatted && cut < len(plan)-1 {
@@ -247,16 +257,15 @@ func head(t *testing.T, file string) map[int64][]byte {
 // tear puts back a random part of the sectors that an action changed, as a disk
 // may not have written them when the power failed: in any order between two
 // flushes, and in the order of the flushes else.
-func tear(t *testing.T, device string, before, after map[int64][]byte, order func(at int64) int) {
+func tear(t *testing.T, device string, before map[int64][]byte, lost func(at int64) bool) {
 	t.Helper()
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	reached := rand.Intn(5)
 	for at, b := range before {
-		if string(b) == string(after[at]) || order(at) < reached || order(at) == reached && rand.Intn(2) == 0 {
+		if !lost(at) {
 			continue
 		}
 		if _, err := f.WriteAt(b, at); err != nil {
@@ -274,7 +283,10 @@ func flushes(a Action, l Layout) func(at int64) int {
 	switch a.do {
 	case erase:
 		return func(at int64) int {
-			return map[int64]int{0: 0, 512: 1, last: 2}[at] + 3*btoi(at != 0 && at != 512 && at != last)
+			if i := slices.Index([]int64{0, 512, last}, at); i >= 0 {
+				return i
+			}
+			return 3
 		}
 	case writeTable:
 		return func(at int64) int {
@@ -287,13 +299,6 @@ func flushes(a Action, l Layout) func(at int64) int {
 		}
 	}
 	return func(int64) int { return 0 }
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // A mark of an earlier run does not make another system's disk ours.
@@ -315,7 +320,7 @@ func TestAnotherSystemIsNotOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := partition(f, unix.BLKPG_ADD_PARTITION, 1, mib, 100*mib); err != nil && !errors.Is(err, unix.EBUSY) { // some kernels have seen it already
+	if err := tell(f, unix.BLKPG_ADD_PARTITION, unix.BlkpgPartition{Pno: 1, Start: mib, Length: 100 * mib}); err != nil && !errors.Is(err, unix.EBUSY) { // some kernels have seen it already
 		t.Fatal(err)
 	}
 	sh(t, "mkfs.ext4", "-q", "-F", "-L", "theirs", device+"p1")
