@@ -44,7 +44,7 @@ var (
 	_ cluster.Publisher = (*host)(nil)
 )
 
-func (h *host) name() string { return h.agent.Name() }
+func (h *host) name() string { return h.agent.String() }
 
 // blame takes the host off the list of those that machines are started on.
 func (h *host) blame(err error) {
@@ -68,7 +68,7 @@ func (h *host) meet(ctx context.Context, job string) (err error) {
 		return err
 	}
 	h.job, err = h.agent.Job(ctx, job)
-	return err
+	return err // which names the host
 }
 
 // offer says what placement has to know.

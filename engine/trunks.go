@@ -107,7 +107,7 @@ func (e *Engine) introduce(ctx context.Context, h *host, all spread) error {
 		}
 		t.Peers = append(t.Peers, trunk.Peer{ID: other.id, Key: trunk.PairKey(e.secret, h.id, other.id), Address: other.links, Machines: machines})
 		for _, m := range machines {
-			peers[m.Name] = agent.Peer{Addr: other.agent.Addr(), Name: other.name()}
+			peers[m.Name] = agent.Peer{Addr: other.agent.Addr(), Name: other.agent.Name()}
 		}
 	}
 	if _, err := h.job.SetTrunks(ctx, t); err != nil {

@@ -105,7 +105,7 @@ func (r request) walltime() string {
 func (s Settings) salloc(r request) []string {
 	cpus, memory := r.tasks()
 	args := []string{
-		"--no-kill", "--no-bell", "--job-name=" + r.name(), "--comment=" + r.comment(),
+		"--no-kill", "--no-bell", "--kill-command=TERM", "--job-name=" + r.name(), "--comment=" + r.comment(),
 		fmt.Sprintf("--ntasks=%d", r.machines.Count), fmt.Sprintf("--cpus-per-task=%d", cpus),
 		fmt.Sprintf("--mem-per-cpu=%dM", memory),
 	}

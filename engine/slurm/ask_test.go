@@ -20,19 +20,19 @@ func TestSalloc(t *testing.T) {
 		{
 			"what is left to Slurm is not mentioned", Settings{},
 			request{job: "blast-1", machines: ore.Machines{Count: 16, Resources: ore.Resources{CPUs: 1, Memory: 256 << 20}}},
-			"--no-kill --no-bell --job-name=ore-blast-1 --comment=ore job=blast-1 --ntasks=16 --cpus-per-task=1 --mem-per-cpu=320M",
+			"--no-kill --no-bell --kill-command=TERM --job-name=ore-blast-1 --comment=ore job=blast-1 --ntasks=16 --cpus-per-task=1 --mem-per-cpu=320M",
 		},
 		{
 			"memory is for each CPU, rounded up; time is whole minutes and a margin",
 			Settings{Partition: "main", Account: "lab", QOS: "low", Constraint: "intel&ib", Extra: []string{"--exclusive"}},
 			request{job: "j", key: "abc", timeout: 90 * time.Second, feature: "ore-1", machines: ore.Machines{Count: 2, Resources: ore.Resources{CPUs: 3, Memory: 1 << 30}}},
-			"--no-kill --no-bell --job-name=ore-j --comment=ore job=j key=abc --ntasks=2 --cpus-per-task=3 --mem-per-cpu=363M" +
+			"--no-kill --no-bell --kill-command=TERM --job-name=ore-j --comment=ore job=j key=abc --ntasks=2 --cpus-per-task=3 --mem-per-cpu=363M" +
 				" --time=17 --partition=main --account=lab --qos=low --constraint=intel&ib --prefer=ore-1 --exclusive",
 		},
 		{
 			"hosts that are only better are not waited for", Settings{},
 			request{job: "j", named: []string{"h1", "h3"}, machines: ore.Machines{Count: 1, Resources: ore.Resources{Memory: 1 << 20}}},
-			"--no-kill --no-bell --job-name=ore-j --comment=ore job=j --ntasks=1 --cpus-per-task=1 --mem-per-cpu=65M --nodelist=h1,h3 --immediate=2",
+			"--no-kill --no-bell --kill-command=TERM --job-name=ore-j --comment=ore job=j --ntasks=1 --cpus-per-task=1 --mem-per-cpu=65M --nodelist=h1,h3 --immediate=2",
 		},
 	} {
 		if got := strings.Join(c.s.salloc(c.r), " "); got != c.want {

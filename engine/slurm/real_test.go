@@ -249,7 +249,7 @@ func (l *lab) nothingLeft(t *testing.T, hosts ...string) {
 		t.Fatal(err)
 	}
 	for _, h := range hosts {
-		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-* 2>/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'play:agent' || :").Output()
+		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-* 2>/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'play[:]agent' || :").Output()
 		if err != nil || len(out) > 0 {
 			t.Errorf("left on %s: %s, %v", h, out, err)
 		}

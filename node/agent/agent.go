@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// firstCall is how long an agent on a lease waits for its client at the
+	// firstCall is how much longer an agent on a lease waits for its client at the
 	// beginning: a batch system starts a hundred of them one after the other.
-	firstCall = 4 * LeaseTime
+	firstCall = 3 * LeaseTime
 	// lookEvery is how often leases and leftovers are looked at.
 	lookEvery = time.Second
 	// endTime bounds how long the end of a job may take; then it is killed.
@@ -41,6 +41,9 @@ type Config struct {
 	Dir      string       // is made; agents of one user may share it
 	Quota    int64        // bytes of blobs that stay when no job needs them
 	Lease    bool         // Done closes when nobody has called for LeaseTime
+	// LeaseTime is after which time without a sign of its owner a job ends; zero
+	// means the constant of that name, by which clients go.
+	LeaseTime time.Duration
 	// Supervise starts the process of a job, in a folder that it makes, with the
 	// store of blobs in images. The process must end with this one.
 	Supervise func(ctx context.Context, id, folder, images string) (Supervisor, error)
@@ -83,7 +86,10 @@ func start(ctx context.Context, c Config) (*Agent, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: give a folder that you can write to with --dir", err)
 	}
-	a := &Agent{config: c, log: c.Log, done: make(chan struct{}), jobs: map[string]*job{}, called: time.Now().Add(firstCall - LeaseTime)}
+	if c.LeaseTime == 0 {
+		c.LeaseTime = LeaseTime
+	}
+	a := &Agent{config: c, log: c.Log, done: make(chan struct{}), jobs: map[string]*job{}, called: time.Now().Add(firstCall)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -174,10 +180,10 @@ func (a *Agent) look() {
 		}
 		a.blobs.tidy()
 		a.mu.Lock()
-		idle := a.config.Lease && time.Since(a.called) > LeaseTime
+		idle := a.config.Lease && time.Since(a.called) > a.config.LeaseTime
 		var over []*job
 		for _, j := range a.jobs {
-			if time.Since(j.renewed) > LeaseTime && !j.leaving {
+			if time.Since(j.renewed) > a.config.LeaseTime && !j.leaving {
 				j.leaving = true
 				over = append(over, j)
 			}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +40,8 @@ const (
 // through it until Close; from when the agent has not answered for [LeaseTime]
 // the host counts as lost, for good. Its methods may be called concurrently.
 type Client struct {
-	name string // what it was called by
+	name string // of its certificate
+	said string
 	addr string
 	http *http.Client
 	from atomic.Pointer[netip.Addr] // this side's address on the way to the agent
@@ -73,23 +76,20 @@ func (c *connection) Close() error {
 type Target struct {
 	Name string
 	Addr string // host:port
+	Said string // what people call the host; "" for its name
 }
 
 // ParseTarget reads what people write: HOST, HOST:PORT, or NAME=HOST:PORT for
 // one that is reached by another name than its certificate's.
 func ParseTarget(s string) (Target, error) {
-	var t Target
-	t.Addr = s
-	for i := range len(s) {
-		if s[i] == '=' {
-			t.Name, t.Addr = s[:i], s[i+1:]
-			break
-		}
+	t := Target{Addr: s, Said: s}
+	if name, addr, ok := strings.Cut(s, "="); ok {
+		t.Name, t.Addr = name, addr
 	}
 	host, port, err := net.SplitHostPort(t.Addr)
 	if err != nil { // without a port, perhaps
 		host, port = t.Addr, DefaultPort
-		if ip, err := netip.ParseAddr(host); (err != nil || !ip.Is6()) && bytes.ContainsAny([]byte(host), ":[]") {
+		if ip, err := netip.ParseAddr(host); (err != nil || !ip.Is6()) && strings.ContainsAny(host, ":[]") {
 			return t, fmt.Errorf("host %q: write HOST, HOST:PORT or NAME=HOST:PORT", s)
 		}
 	}
@@ -109,7 +109,7 @@ func Dial(ctx context.Context, t Target, k Keys) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{name: t.Name, addr: t.Addr, jobs: map[string]bool{}, conns: map[*connection]bool{}}
+	c := &Client{name: t.Name, said: cmp.Or(t.Said, t.Name), addr: t.Addr, jobs: map[string]bool{}, conns: map[*connection]bool{}}
 	// The client's life is its owner's, not that of the call that makes it.
 	c.ctx, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.http = &http.Client{Transport: &http.Transport{
@@ -118,7 +118,7 @@ func Dial(ctx context.Context, t Target, k Keys) (*Client, error) {
 	}}
 	if _, err := c.Host(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("host %s: %w: see that 'ore node' runs there and knows this authority", t.Name, err)
+		return nil, fmt.Errorf("host %s: %w: see that 'ore node' runs there, with keys of the same authority", c, err)
 	}
 	c.leases.Go(c.renew)
 	return c, nil
@@ -161,8 +161,11 @@ func (c *Client) cut() {
 	}
 }
 
-// Name is what the agent is called.
+// Name is what the agent's certificate calls it.
 func (c *Client) Name() string { return c.name }
+
+// String is what people call the host.
+func (c *Client) String() string { return c.said }
 
 // Addr is where the agent listens.
 func (c *Client) Addr() string { return c.addr }
@@ -208,7 +211,7 @@ func (c *Client) renew() {
 		if err == nil {
 			last = time.Now()
 		} else if time.Since(last) >= LeaseTime {
-			c.end(fmt.Errorf("host %s: %w: no answer for %v: %w", c.name, ErrLost, LeaseTime, err))
+			c.end(fmt.Errorf("host %s: %w: no answer for %v: %w", c, ErrLost, LeaseTime, err))
 			c.cut()
 			return
 		}
@@ -247,7 +250,7 @@ func (c *Client) Job(ctx context.Context, id string) (*Job, error) {
 	c.mu.Unlock()
 	if err := c.call(ctx, http.MethodPost, j.path(""), nil, &j.grip); err != nil {
 		c.forget(id)
-		return nil, fmt.Errorf("host %s: %w", c.name, err)
+		return nil, fmt.Errorf("host %s: %w", c, err)
 	}
 	if _, port, err := net.SplitHostPort(j.grip.Chain); err == nil { // it may not know by which address it is reached
 		j.grip.Chain = net.JoinHostPort(c.At().String(), port)

@@ -1,0 +1,526 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ore"
+	"ore/chain"
+	"ore/chain/conduct"
+	"ore/chain/shape"
+	"ore/image"
+	"ore/node"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is an agent whose supervisors are servers in this process, and its
+// authority.
+type bench struct {
+	agent     *Agent
+	authority *Authority
+	dir       string
+	running   atomic.Int32 // supervisors
+}
+
+func newBench(t *testing.T, change func(*Config)) *bench {
+	t.Helper()
+	b := &bench{dir: t.TempDir()}
+	var err error
+	if b.authority, err = NewAuthority(); err != nil {
+		t.Fatal(err)
+	}
+	return b.begin(t, change)
+}
+
+// begin starts an agent in the bench's folder.
+func (b *bench) begin(t *testing.T, change func(*Config)) *bench {
+	t.Helper()
+	keys, err := b.authority.Agent("host", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Name: "host", Keys: keys, Listener: listen(t), Chain: listen(t), Dir: b.dir, Quota: 1 << 20, Supervise: b.supervise}
+	if change != nil {
+		change(&c)
+	}
+	if b.agent, err = Start(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	a := b.agent
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if n := b.running.Load(); n != 0 {
+			t.Errorf("%d supervisors outlive their agent", n)
+		}
+		if _, err := os.Stat(a.life.dir); err == nil {
+			t.Errorf("left behind: %s", a.life.dir)
+		}
+	})
+	return b
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// supervise makes a supervisor that answers who has machines.
+func (b *bench) supervise(_ context.Context, id, folder, _ string) (Supervisor, error) {
+	if id == "refused" {
+		return Supervisor{}, errors.New("no room")
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return Supervisor{}, err
+	}
+	socket := filepath.Join(folder, "node")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return Supervisor{}, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/machines", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode([]node.Started{{Machine: node.Machine{Name: "m0"}}})
+	})
+	mux.HandleFunc("GET /v1/wire", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	s := &http.Server{Handler: mux}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(l)
+	}()
+	b.running.Add(1)
+	return Supervisor{Socket: socket, Release: func(context.Context) error {
+		err := s.Close()
+		<-served
+		b.running.Add(-1)
+		return errors.Join(err, os.RemoveAll(folder))
+	}}, nil
+}
+
+func (b *bench) target() Target { return Target{Name: "host", Addr: b.agent.Ready().Addr} }
+
+// client connects somebody new.
+func (b *bench) client(t *testing.T) *Client {
+	t.Helper()
+	keys, err := b.authority.Client("someone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(t.Context(), b.target(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (b *bench) job(t *testing.T, c *Client, id string) *Job {
+	t.Helper()
+	j, err := c.Job(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(j.Close)
+	return j
+}
+
+func TestStrangersGetNothing(t *testing.T) {
+	b := newBench(t, nil)
+	other, err := NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := other.Client("stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := b.authority.Client("someone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := stranger
+	mixed.CA = own.CA // trusts the agent, and is not trusted by it
+	for name, k := range map[string]Keys{"of another authority": stranger, "that trusts the agent": mixed} {
+		if c, err := Dial(t.Context(), b.target(), k); err == nil {
+			c.Close()
+			t.Errorf("a client %s was served", name)
+		}
+	}
+	bare := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer bare.CloseIdleConnections()
+	for _, path := range []string{"/v1/host", "/v1/jobs/a/node/v1/machines"} {
+		if resp, err := bare.Get("https://" + b.target().Addr + path); err == nil {
+			resp.Body.Close()
+			t.Errorf("who has no certificate got %s: %s", path, resp.Status)
+		}
+	}
+	if resp, err := http.Get("http://" + b.target().Addr + "/v1/host"); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			t.Error("served without TLS")
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	old, err := tls.Dial("tcp", b.target().Addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+	if err == nil {
+		old.Close()
+		t.Error("TLS 1.2 was spoken")
+	}
+	// An agent that is not the one that was meant is not talked to.
+	if c, err := Dial(t.Context(), Target{Name: "another", Addr: b.target().Addr}, own); err == nil {
+		c.Close()
+		t.Error("an agent of another name was taken")
+	}
+}
+
+func TestJobsBelongToWhoMadeThem(t *testing.T) {
+	b := newBench(t, nil)
+	alice, bob := b.client(t), b.client(t)
+	j := b.job(t, alice, "job")
+	again := b.job(t, alice, "job")
+	if all, err := again.Machines(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("its owner sees %v, %v", all, err)
+	}
+	if n := b.running.Load(); n != 1 {
+		t.Errorf("asked for twice, a job has %d supervisors", n)
+	}
+	if _, err := bob.Job(t.Context(), "job"); err == nil {
+		t.Error("somebody else got the job")
+	}
+	theirs := &Job{client: bob, id: "job", Client: node.NewClientOver(bob.http, base+"/v1/jobs/job"+nodePart)}
+	if all, err := theirs.Machines(t.Context()); err == nil {
+		t.Errorf("somebody else sees its machines: %v", all)
+	}
+	if err := bob.call(t.Context(), http.MethodDelete, "/v1/jobs/job", nil, nil); !errors.Is(err, ErrGone) {
+		t.Errorf("somebody else ends it: %v", err)
+	}
+	if _, err := theirs.Want(t.Context(), nil); !errors.Is(err, ErrGone) {
+		t.Errorf("somebody else holds blobs for it: %v", err)
+	}
+	if err := j.End(t.Context()); err != nil || b.running.Load() != 0 {
+		t.Errorf("its owner ends it: %v, %d supervisors left", err, b.running.Load())
+	}
+	if err := j.End(t.Context()); err != nil {
+		t.Errorf("ended twice: %v", err)
+	}
+	for _, id := range []string{"refused", "../up", "a/b", "", strings.Repeat("x", 64)} {
+		if _, err := alice.Job(t.Context(), id); err == nil {
+			t.Errorf("job %q was made", id)
+		}
+	}
+	if f, err := alice.Host(t.Context()); err != nil || len(f.Jobs) != 0 || f.Cores < 1 || f.Memory < 1 || f.Free < 1 {
+		t.Errorf("the host says %+v, %v", f, err)
+	}
+}
+
+// Agents reach the commands of jobs whose owner named them, and nothing else.
+func TestPeers(t *testing.T) {
+	b := newBench(t, nil)
+	j := b.job(t, b.client(t), "job")
+	keys, err := b.authority.Agent("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := Dial(t.Context(), b.target(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	way := node.NewClientOver(other.http, base+"/v1/jobs/job"+nodePart)
+	defer way.Close()
+	wire := func() error { return other.call(t.Context(), http.MethodGet, "/v1/jobs/job/node/v1/wire", nil, nil) }
+	if err := wire(); !errors.Is(err, ErrGone) {
+		t.Errorf("an agent that is no peer: %v", err)
+	}
+	if err := j.Meet(t.Context(), Peers{"m1": {Addr: "127.0.0.1:1", Name: "other"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := wire(); err == nil || !strings.Contains(err.Error(), "418") {
+		t.Errorf("a peer asks for the wire: %v", err)
+	}
+	if all, err := way.Machines(t.Context()); err == nil {
+		t.Errorf("a peer lists machines: %v", all)
+	}
+	if _, err := other.Job(t.Context(), "own"); err == nil {
+		t.Error("an agent made a job")
+	}
+}
+
+func TestJobsEndWithTheirOwner(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.LeaseTime = 300 * time.Millisecond })
+	c := b.client(t)
+	j := b.job(t, c, "job")
+	for b.running.Load() != 0 { // the test's deadline ends this if nobody does
+		select {
+		case <-t.Context().Done():
+			t.Fatal("the job of a client that is silent goes on")
+		case <-b.agent.Done():
+			t.Fatal("an agent without a lease has ended")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if _, err := j.Want(t.Context(), nil); !errors.Is(err, ErrGone) {
+		t.Errorf("the job afterwards: %v", err)
+	}
+	if gone, err := c.Renew(t.Context()); err != nil || !slices.Equal(gone, []string{"job"}) {
+		t.Errorf("its owner is told that %v is gone, %v", gone, err)
+	}
+}
+
+func TestAgentEndsWithItsLease(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Lease, c.LeaseTime = true, 100*time.Millisecond })
+	c := b.client(t) // it was called, and then not again
+	_ = c
+	b.agent.mu.Lock()
+	b.agent.called = time.Now()
+	b.agent.mu.Unlock()
+	<-b.agent.Done()
+}
+
+// source is a peer that has blobs to give.
+func source(t *testing.T) (*chain.Peer, conduct.Host) {
+	t.Helper()
+	p, err := chain.Start(t.Context(), chain.Config{Dir: t.TempDir(), Listener: listen(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	g := chain.NewGrant()
+	g.Conduct = true
+	p.Allow(g)
+	return p, conduct.Host{Host: shape.Host{Name: "source"}, Address: p.Addr().String(), Conduct: g}
+}
+
+// bring sends content as if it were blob d.
+func bring(t *testing.T, j *Job, content []byte, d ore.Digest) {
+	t.Helper()
+	p, from := source(t)
+	path := filepath.Join(t.TempDir(), "blob")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := chain.Cut(t.Context(), bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := nameOf(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := chain.NewBlob(name, list)
+	if err := p.Add(blob, list, path); err != nil {
+		t.Fatal(err)
+	}
+	addr, g := j.Chain()
+	r, err := conduct.New(conduct.Config{}).Send(t.Context(), conduct.Transfer{
+		Blob: blob, Source: from, Receivers: []conduct.Host{{Host: shape.Host{Name: "host"}, Address: addr, Conduct: g}},
+	})
+	if err != nil || r.Hosts[0].Err != nil {
+		t.Fatal(err, r.Hosts)
+	}
+}
+
+func blob(n byte) ([]byte, ore.Digest) {
+	b := bytes.Repeat([]byte{n}, 400<<10)
+	return b, ore.DigestOf(b)
+}
+
+// What the chain brings is kept only if its bytes are those of its name,
+// whatever the conductor says.
+func TestOnlyVerifiedBlobsAreKept(t *testing.T) {
+	b := newBench(t, nil)
+	j := b.job(t, b.client(t), "job")
+	good, d := blob(1)
+	if lacking, err := j.Want(t.Context(), []ore.Digest{d}); err != nil || !slices.Equal(lacking, []ore.Digest{d}) {
+		t.Fatalf("an empty host lacks %v, %v", lacking, err)
+	}
+	if err := j.Keep(t.Context(), d); err == nil {
+		t.Error("a blob that did not come was kept")
+	}
+	wrong := bytes.Clone(good)
+	wrong[100]++
+	bring(t, j, wrong, d)
+	if err := j.Keep(t.Context(), d); err == nil || !strings.Contains(err.Error(), image.ErrRotten.Error()) {
+		t.Errorf("bytes of another blob: %v", err)
+	}
+	if lacking, err := j.Want(t.Context(), []ore.Digest{d}); err != nil || len(lacking) != 1 {
+		t.Errorf("after bytes of another blob the host lacks %v, %v", lacking, err)
+	}
+	if err := j.Keep(t.Context(), "sha256:../../x"); err == nil {
+		t.Error("a malformed digest was taken")
+	}
+}
+
+// A second job finds the blobs of the first; what nobody holds goes, the least
+// recently used first, when there is more than the quota.
+func TestBlobsAreKeptForTheNextJob(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Quota = 900 << 10 })
+	c := b.client(t)
+	first := b.job(t, c, "first")
+	var all []ore.Digest
+	for n := range byte(3) {
+		content, d := blob(n)
+		bring(t, first, content, d)
+		if err := first.Keep(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, d)
+	}
+	if lacking, err := first.Want(t.Context(), all); err != nil || len(lacking) != 0 {
+		t.Fatalf("what a job holds went because of the quota: %v, %v", lacking, err)
+	}
+	offered, err := first.Offer(t.Context(), all[0])
+	if err != nil || offered.Size != 400<<10 {
+		t.Errorf("offered: %+v, %v", offered, err)
+	}
+	before := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(b.dir, "used", all[1].Hex()), before, before); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := b.job(t, c, "second")
+	if lacking, err := second.Want(t.Context(), all); err != nil || !slices.Equal(lacking, all[1:2]) {
+		t.Errorf("the second job lacks %v, %v; want the least recently used, %v", lacking, err, all[1])
+	}
+}
+
+// What a killed agent left is removed by the next; what came of a blob is kept.
+func TestNextLifeSweeps(t *testing.T) {
+	b := newBench(t, nil)
+	dead := filepath.Join(b.dir, "lives", "dead")
+	for _, d := range []string{"jobs/x", "chain"} {
+		if err := os.MkdirAll(filepath.Join(dead, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	part := fmt.Sprintf("%064d.part", 7)
+	if err := os.WriteFile(filepath.Join(dead, "chain", part), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := b.agent
+	b.begin(t, nil) // beside the first, which lives
+	if _, err := os.Stat(dead); err == nil {
+		t.Error("what a dead agent left is there")
+	}
+	if _, err := os.Stat(filepath.Join(b.agent.life.chain(), part)); err != nil {
+		t.Errorf("what came of a blob is lost: %v", err)
+	}
+	if _, err := os.Stat(first.life.dir); err != nil {
+		t.Errorf("what a living agent has was removed: %v", err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	a, err := NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := a.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := DecodeAuthority(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := again.Agent("h", "10.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := strings.NewReader(string(line) + "\nrest")
+	if got, err := ReadKeys(r); err != nil || got != k || r.Len() != len("rest") {
+		t.Errorf("read %v, %d bytes left, %v", got == k, r.Len(), err)
+	}
+	for _, bad := range []string{"", "{}", "x\n", `{"ca":"x"}`, string(line[:100]), strings.Repeat(" ", maxKeys+1)} {
+		if _, err := ReadKeys(strings.NewReader(bad)); err == nil {
+			t.Errorf("%.20q were taken for keys", bad)
+		}
+	}
+	if _, err := DecodeAuthority([]byte(k.Certificate + k.Key)); err == nil {
+		t.Error("an agent's keys were taken for an authority's")
+	}
+}
+
+func TestTargets(t *testing.T) {
+	for said, want := range map[string]Target{
+		"node1": {Name: "node1", Addr: "node1:7447"}, "node1:8": {Name: "node1", Addr: "node1:8"},
+		"10.0.0.1": {Name: "10.0.0.1", Addr: "10.0.0.1:7447"}, "::1": {Name: "::1", Addr: "[::1]:7447"},
+		"[::1]:9": {Name: "::1", Addr: "[::1]:9"}, "n=10.0.0.1:9": {Name: "n", Addr: "10.0.0.1:9"},
+	} {
+		want.Said = said
+		if got, err := ParseTarget(said); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", said, got, err)
+		}
+	}
+	for _, bad := range []string{"", "a:b:c", ":7", "n=", "[x"} {
+		if got, err := ParseTarget(bad); err == nil {
+			t.Errorf("%q is %+v", bad, got)
+		}
+	}
+}
+
+func TestLimitsOfAControlGroup(t *testing.T) {
+	root := t.TempDir()
+	for p, s := range map[string]string{"a/memory.max": "1000", "a/memory.current": "400", "a/b/memory.max": "max", "a/b/memory.current": "300"} {
+		p = filepath.Join(root, p)
+		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(s+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if limit, left := limits(root, "0::/a/b\n"); limit != 1000 || left != 600 {
+		t.Errorf("limit %d, left %d", limit, left)
+	}
+}
+
+func FuzzReadKeys(f *testing.F) {
+	f.Add([]byte(`{"ca":"x","certificate":"y","key":"z"}` + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if k, err := ReadKeys(bytes.NewReader(b)); err == nil {
+			if _, err := k.server(); err != nil {
+				t.Errorf("taken, but no agent can use them: %v", err)
+			}
+		}
+	})
+}
+
+func FuzzParseTarget(f *testing.F) {
+	f.Add("n=[::1]:7")
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, err := ParseTarget(s); err == nil {
+			if _, _, err := net.SplitHostPort(got.Addr); err != nil || got.Name == "" {
+				t.Errorf("%q gives %+v", s, got)
+			}
+		}
+	})
+}
