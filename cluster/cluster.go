@@ -234,7 +234,7 @@ func Anew(watch ore.Watcher, give func() (image.Manifest, func(), error)) (image
 		if err == nil || !errors.Is(err, ErrGone) || try == maxAnew {
 			return img, release, err
 		}
-		watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("%v: it is made anew", err)})
+		watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: it is made anew", err)})
 	}
 }
 

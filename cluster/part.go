@@ -255,6 +255,9 @@ func (r *run) bring(ctx context.Context, p Part, n Node) ([]string, error) {
 	if err != nil {
 		return names, fmt.Errorf("outputs of %s: %w", p.Machine, err)
 	}
+	if len(names) == 0 {
+		r.Watch.Tell(ore.Event{Stage: "note", Machine: p.Machine, Text: "the job left no output that matches " + strings.Join(r.job.Run.Outputs, ", ")})
+	}
 	slices.Sort(names)
 	return names, nil
 }

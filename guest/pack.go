@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -38,7 +39,7 @@ func PackMatches(w io.Writer, dir *os.Root, patterns []string) error {
 	p := newPacker(w)
 	seen := make(map[string]bool)
 	for _, pattern := range patterns {
-		names, err := fs.Glob(dir.FS(), path.Clean(pattern))
+		names, err := matches(dir, path.Clean(pattern))
 		if err != nil {
 			return fmt.Errorf("pack %q: %w", pattern, err)
 		}
@@ -53,6 +54,20 @@ func PackMatches(w io.Writer, dir *os.Root, patterns []string) error {
 		}
 	}
 	return p.tar.Close()
+}
+
+// matches returns what matches pattern in dir. A pattern that is a name matches
+// whatever has it, as one with a star would: also a link that leads nowhere or
+// out of dir, which its receiver has an opinion of.
+func matches(dir *os.Root, pattern string) ([]string, error) {
+	if strings.ContainsAny(pattern, `*?[\`) {
+		return fs.Glob(dir.FS(), pattern)
+	}
+	_, err := dir.Lstat(pattern)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	return []string{pattern}, err
 }
 
 // inode names a file whatever its path.

@@ -90,8 +90,11 @@ func New(c Config) *View {
 func (v *View) Watch(e ore.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if e.Stage == "retry" && !v.Quiet {
-		fmt.Fprintf(v.Err, "ore: %s: %s: trying again\n", e.Machine, e.Text)
+	if text := said(e); text != "" {
+		if !v.Quiet {
+			v.wipe() // it stays, above what is drawn anew
+			fmt.Fprintf(v.Err, "ore: %s\n", text)
+		}
 		return
 	}
 	if e.Stage == "index" && !v.live && !v.Quiet && worthALine(e.Text) {
@@ -118,6 +121,22 @@ func (v *View) Watch(e ore.Event) {
 		v.running = true
 		v.wipe()
 	}
+}
+
+// said is the line for an event that is no step of a stage: something went
+// another way than was to be expected.
+func said(e ore.Event) string {
+	text := e.Text
+	if e.Machine != "" {
+		text = e.Machine + ": " + text
+	}
+	switch e.Stage {
+	case "note":
+		return text
+	case "retry":
+		return text + ": trying again"
+	}
+	return ""
 }
 
 // worthALine says whether what is told of the archive's indexes, which are no

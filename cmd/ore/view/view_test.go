@@ -46,3 +46,25 @@ func TestFit(t *testing.T) {
 		}
 	}
 }
+
+// What went another way than was to be expected is said once, in a line of its
+// own above what is drawn, and not where only the job's output is wanted.
+func TestNotes(t *testing.T) {
+	for _, quiet := range []bool{false, true} {
+		var out, err bytes.Buffer
+		v := New(Config{Out: &out, Err: &err, Quiet: quiet})
+		v.drawn = 2
+		v.Watch(ore.Event{Stage: "note", Text: "image x: damaged: it is made anew"})
+		v.Watch(ore.Event{Stage: "note", Machine: "m0", Text: "no output"})
+		v.Watch(ore.Event{Stage: "retry", Machine: "m1", Text: "lost"})
+		v.drawn = 0
+		v.Close()
+		want := "\x1b[2A\x1b[Jore: image x: damaged: it is made anew\nore: m0: no output\nore: m1: lost: trying again\n"
+		if quiet {
+			want = ""
+		}
+		if err.String() != want || out.Len() > 0 {
+			t.Errorf("quiet %v: said %q, want %q; output %q", quiet, err.String(), want, out.String())
+		}
+	}
+}
