@@ -249,7 +249,7 @@ func (l *lab) nothingLeft(t *testing.T, hosts ...string) {
 		t.Fatal(err)
 	}
 	for _, h := range hosts {
-		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-* 2>/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'play[:]agent' || :").Output()
+		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-[0-9]*-???????? 2>/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'play[:]agent' || :").Output()
 		if err != nil || len(out) > 0 {
 			t.Errorf("left on %s: %s, %v", h, out, err)
 		}
@@ -404,7 +404,7 @@ func TestBroughtProgram(t *testing.T) {
 func (l *lab) nothing(t *testing.T) {
 	t.Helper()
 	for _, h := range all {
-		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-* 2>/dev/null || :").Output()
+		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-[0-9]*-???????? 2>/dev/null || :").Output()
 		if err != nil || len(out) > 0 {
 			t.Errorf("on %s: %s, %v", h, out, err)
 		}
