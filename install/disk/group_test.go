@@ -1,11 +1,14 @@
 package disk
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+
+	"ore"
 )
 
 // Also on a kernel without device-mapper LVM keeps its books, which say whether a
@@ -34,19 +37,44 @@ func TestGroupHasTheExtentsComputed(t *testing.T) {
 	}
 }
 
-// A mirror under a group under file systems, and a stripe beside it: what LVM,
-// mdadm and the kernel make has the very sizes of the layout, also when it is
-// made a second time over the first.
-func TestStackIsAsComputed(t *testing.T) {
-	needRoot(t)
-	for _, m := range []string{"dm_mod", "raid1", "raid0", "btrfs", "xfs", "loop"} {
+func needStacks(t *testing.T) {
+	t.Helper()
+	for _, m := range []string{"dm_mod", "raid1", "raid0", "raid10", "raid456", "btrfs", "xfs", "loop"} {
 		exec.Command("modprobe", m).Run() // what lacks shows below
 	}
+	needRoot(t)
 	for _, f := range []string{"/proc/mdstat", "/sys/class/misc/device-mapper"} {
 		if _, err := os.Stat(f); err != nil {
 			t.Skipf("this kernel has neither md nor device-mapper: no %s", f)
 		}
 	}
+}
+
+// Arrays of all levels, of members that differ, have the sizes computed.
+func TestArraysHaveTheSizesComputed(t *testing.T) {
+	needStacks(t)
+	device, _ := loop(t, 4*gib)
+	w := Wish{Storage: ore.Storage{Disks: []ore.Disk{{Match: ore.Match{Path: device}}}}}
+	for _, c := range []struct{ level, members int }{{0, 3}, {1, 2}, {5, 3}, {6, 4}, {10, 4}, {10, 3}} {
+		name := fmt.Sprintf("a%d_%d", c.level, c.members)
+		w.Storage.Arrays = append(w.Storage.Arrays, ore.RAID{Name: name, Level: c.level, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/" + name}})
+		for i := range c.members {
+			w.Storage.Disks[0].Partitions = append(w.Storage.Disks[0].Partitions, ore.Partition{Size: ore.Share{Bytes: int64(40+i) * mib}, Array: name})
+		}
+	}
+	l := arrange(t, w, device)
+	if _, err := (Doer{}).Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	defer (Doer{}).Release(l)
+	checkAll(t, l)
+}
+
+// A mirror under a group under file systems, and a stripe beside it: what LVM,
+// mdadm and the kernel make has the very sizes of the layout, also when it is
+// made a second time over the first.
+func TestStackIsAsComputed(t *testing.T) {
+	needStacks(t)
 	a, _ := loop(t, 4*gib)
 	b, _ := loop(t, 4*gib)
 	w := Wish{Storage: stacked(), Firmware: BIOS}

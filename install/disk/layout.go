@@ -190,18 +190,16 @@ func (l Layout) choose(m ore.Match, index int, seen []Seen) (Seen, error) {
 func (l *Layout) join(s ore.Storage) error {
 	for i, a := range s.Arrays {
 		made := Array{RAID: a, ID: l.id("array", a.Name).String(), Made: Made{Device: fmt.Sprintf("/dev/md%d", i), FileSystem: a.FileSystem, Group: a.Group}}
-		least := int64(-1)
+		var sizes []int64
 		l.parts(func(m Made) {
 			if m.Array == a.Name {
 				made.Members = append(made.Members, m.Device)
-				if least < 0 || m.Bytes < least {
-					least = m.Bytes
-				}
+				sizes = append(sizes, m.Bytes)
 			}
 		})
-		made.Bytes = capacity(a.Level, len(made.Members), least)
+		made.Bytes = capacity(a.Level, sizes)
 		if made.Bytes <= 0 {
-			return fmt.Errorf("array %s: nothing is left of members of %s: make them larger", a.Name, bytesText(least))
+			return fmt.Errorf("array %s: nothing is left of its %d members: make them larger than %s", a.Name, len(sizes), bytesText(memberBytes+chunk))
 		}
 		l.identify(&made.Made, "array "+a.Name)
 		l.Arrays = append(l.Arrays, made)
@@ -233,18 +231,23 @@ func (l *Layout) join(s ore.Storage) error {
 }
 
 // capacity returns what an array holds (md(4), with chunks of 512 KiB): of each
-// member as many whole chunks as all have.
-func capacity(level, members int, member int64) int64 {
-	n := int64(members)
-	each := member - memberBytes
-	if level != 1 {
-		each -= each % chunk
+// member as many whole chunks as all have, but of a stripe's all that each has.
+func capacity(level int, members []int64) int64 {
+	if len(members) == 0 {
+		return 0
 	}
+	n, each := int64(len(members)), slices.Min(members)-memberBytes
+	if level == 1 {
+		return each
+	}
+	each -= each % chunk
 	switch level {
 	case 0:
-		return each * n
-	case 1:
-		return each
+		sum := int64(0)
+		for _, m := range members {
+			sum += (m - memberBytes) / chunk * chunk
+		}
+		return sum
 	case 5:
 		return each * (n - 1)
 	case 6:

@@ -133,7 +133,7 @@ func TestArraysAndGroups(t *testing.T) {
 	}, lines(l)); d != "" {
 		t.Error("both disks of the mirror that holds / can start the machine:", d)
 	}
-	if l.Arrays[0].Bytes != 2*gib-mib || l.Arrays[1].Bytes != 2*(gib-mib) {
+	if l.Arrays[0].Bytes != 2*gib-mib || l.Arrays[1].Bytes != gib-mib+gib {
 		t.Errorf("arrays of %d and %d bytes", l.Arrays[0].Bytes, l.Arrays[1].Bytes)
 	}
 	g := l.Groups[0]
@@ -154,14 +154,20 @@ func TestArraysAndGroups(t *testing.T) {
 
 func TestCapacity(t *testing.T) {
 	for _, c := range []struct {
-		level, members int
-		member, want   int64
+		level   int
+		members []int64
+		want    int64
 	}{
-		{1, 2, 100*mib + 1, 99*mib + 1}, {0, 3, 100*mib + 1000, 3 * 99 * mib}, {5, 4, 100 * mib, 3 * 99 * mib},
-		{6, 4, 100 * mib, 2 * 99 * mib}, {10, 4, 100 * mib, 2 * 99 * mib}, {10, 3, 2*mib + chunk, 4 * chunk},
+		{1, []int64{100*mib + 1, 101 * mib}, 99*mib + 1},
+		{0, []int64{100*mib + 1000, 200 * mib}, 99*mib + 199*mib},
+		{5, []int64{100 * mib, 100 * mib, 100 * mib, 120 * mib}, 3 * 99 * mib},
+		{6, []int64{100 * mib, 100 * mib, 100 * mib, 120 * mib}, 2 * 99 * mib},
+		{10, []int64{100 * mib, 100 * mib, 100 * mib, 120 * mib}, 2 * 99 * mib},
+		{10, []int64{2*mib + chunk, 2*mib + chunk, 2*mib + chunk}, 4 * chunk},
+		{5, []int64{mib, mib, mib}, 0},
 	} {
-		if got := capacity(c.level, c.members, c.member); got != c.want {
-			t.Errorf("level %d of %d: %d, want %d", c.level, c.members, got, c.want)
+		if got := capacity(c.level, c.members); got != c.want {
+			t.Errorf("level %d of %v: %d, want %d", c.level, c.members, got, c.want)
 		}
 	}
 }

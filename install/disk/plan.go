@@ -86,9 +86,7 @@ func makeFileSystem(m Made) []string {
 func assemble(a Array) Action {
 	argv := []string{"mdadm", "--create", a.Device, "--run", "--quiet", "--metadata=1.2", "--homehost=any", "--name=" + a.Name,
 		"--uuid=" + strings.ReplaceAll(a.ID, "-", ""), "--level=" + strconv.Itoa(a.Level), "--data-offset=" + strconv.Itoa(memberBytes>>10) + "K"}
-	if a.Level == 0 {
-		argv = append(argv, "--bitmap=none")
-	} else {
+	if a.Level != 0 { // what has no second copy needs no map of what differs
 		argv = append(argv, "--bitmap=internal")
 	}
 	if a.Level != 1 {
