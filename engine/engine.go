@@ -31,6 +31,10 @@ type Config struct {
 	// Agents are those of the hosts that may be used. The caller closes them,
 	// once the engine has released its hosts.
 	Agents []*agent.Client
+	// Most, where set, is how many machines hosts may have at first, by the names of
+	// their agents: what a batch system has counted. Machines whose host is lost go
+	// to the others beyond that.
+	Most map[string]int
 	// Prepare gets ready on this host what machines are started with.
 	Prepare func(ctx context.Context, r cluster.Reservation) (node.Boot, error)
 	// Kits makes them fit to be sent.

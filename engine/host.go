@@ -73,7 +73,7 @@ func (h *host) meet(ctx context.Context, job string) (err error) {
 
 // offer says what placement has to know.
 func (h *host) offer(ctx context.Context, layers []ore.Digest) Place {
-	p := Place{Cores: h.facts.Cores, Load: h.facts.Load, Free: h.facts.Free}
+	p := Place{Cores: h.facts.Cores, Load: h.facts.Load, Free: h.facts.Free, Most: h.engine.config.Most[h.name()]}
 	if h.fault() == nil {
 		lacking, err := h.job.Want(ctx, layers)
 		if err != nil {

@@ -13,6 +13,7 @@ type Place struct {
 	Free    int64   // bytes of memory
 	Lacking int     // how many of the image's layers it lacks
 	Blamed  bool    // takes no machines
+	Most    int     // machines that it may have; 0 bounds nothing
 }
 
 // Deal says how many machines each of the places gets: one after the other, to
@@ -24,7 +25,7 @@ func Deal(m ore.Machines, places []Place) ([]int, error) {
 	for n := range m.Count {
 		best := -1
 		for i, p := range places {
-			if p.Blamed || p.Free < m.Memory*int64(counts[i]+1) {
+			if p.Blamed || p.Most > 0 && counts[i] >= p.Most || p.Free < m.Memory*int64(counts[i]+1) {
 				continue
 			}
 			if best < 0 || before(score(m, p, counts[i]), score(m, places[best], counts[best])) {

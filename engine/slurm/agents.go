@@ -18,15 +18,23 @@ import (
 	"ore/node/agent"
 )
 
+// where sets the address at which the agent is to listen: that by which others
+// know the host, of the words HOST=ADDRESS in $1, else its own first one.
+const where = `a=; for w in $1; do case $w in "$SLURMD_NODENAME="*) a=${w#*=};; esac; done; shift
+if [ -z "$a" ]; then a=$(hostname -I); a=${a%% *}; fi
+case $a in *:*) a="[$a]";; esac
+set -- "$@" --name "$SLURMD_NODENAME" --listen "$a:0"
+`
+
 // here starts the program $1 with the arguments from $3 on if its bytes there
 // have the sum $2, and says so otherwise. Nothing of the user's shell is used.
-const here = `p=$1 s=$2; shift 2
+const here = where + `p=$1 s=$2; shift 2
 if [ -x "$p" ] && [ "$(sha256sum <"$p" 2>/dev/null)" = "$s  -" ]; then exec "$p" "$@"; fi
 echo '{"absent":"'"$SLURMD_NODENAME"'"}'`
 
 // brought starts the program $1, which sbcast has brought, after its name is
 // removed: nothing of it stays, however it ends. /proc/self/exe still works.
-const brought = `p=$1; shift; chmod 700 "$p" && exec 9<"$p" && rm -f "$p" && exec /proc/self/fd/9 "$@"`
+const brought = where + `p=$1; shift; chmod 700 "$p" && exec 9<"$p" && rm -f "$p" && exec /proc/self/fd/9 "$@"`
 
 // broughtDir is where sbcast puts the program: the only folder that each host has
 // and each user may write to (FHS 3.0, 3.18).
@@ -103,7 +111,7 @@ func (a *agents) start(ctx context.Context, p Program) ([]agent.Ready, error) {
 		return nil, err
 	}
 	hosts := a.allocation.hosts
-	ready, absent, err := a.step(ctx, hosts, append([]string{"-c", here, "sh", p.Path, sum}, p.Args...))
+	ready, absent, err := a.step(ctx, hosts, append([]string{"-c", here, "sh", a.allocation.where(), p.Path, sum}, p.Args...))
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +122,22 @@ func (a *agents) start(ctx context.Context, p Program) ([]agent.Ready, error) {
 	if err := a.bring(ctx, p.Path, there); err != nil {
 		return nil, err
 	}
-	more, _, err := a.step(ctx, absent, append([]string{"-c", brought, "sh", there}, p.Args...))
+	more, _, err := a.step(ctx, absent, append([]string{"-c", brought, "sh", a.allocation.where(), there}, p.Args...))
 	if err != nil && len(ready) == 0 {
 		return nil, err
 	}
 	return append(ready, more...), nil
+}
+
+// where is the list of addresses that hosts are told.
+func (a *allocation) where() string {
+	var words []string
+	for _, h := range a.hosts {
+		if addr, ok := a.addrs[h]; ok {
+			words = append(words, h+"="+addr.String())
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // bring has Slurm put the program on all hosts.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os/exec"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,8 +35,11 @@ const (
 // allocation is hosts that Slurm gave.
 type allocation struct {
 	id    string
-	short string   // the hosts in Slurm's form
-	hosts []string // by name
+	short string                // the hosts in Slurm's form
+	hosts []string              // by name, in Slurm's order
+	most  map[string]int        // machines that Slurm has counted for each
+	addrs map[string]netip.Addr // as this host knows them; not those that it knows by none or loopback
+	tasks string
 	lease *process
 	input io.Closer // the lease's life
 
@@ -77,10 +82,83 @@ func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*
 		}
 		return nil, p.fault()
 	}
-	if a.hosts, err = hostnames(ctx, a.short); err != nil {
+	if err = a.know(ctx); err != nil {
 		return nil, errors.Join(err, a.giveBack(ctx))
 	}
 	return a, nil
+}
+
+// know finds out which hosts were given, where they are, and for how many
+// machines each.
+func (a *allocation) know(ctx context.Context) (err error) {
+	if a.hosts, err = hostnames(ctx, a.short); err != nil {
+		return err
+	}
+	counts := parseTasks(a.tasks)
+	if len(counts) != len(a.hosts) {
+		return fmt.Errorf("salloc: %d hosts in %q and %d in %q", len(a.hosts), a.short, len(counts), a.tasks)
+	}
+	a.most = map[string]int{}
+	for i, h := range a.hosts {
+		a.most[h] = counts[i]
+	}
+	out, err := ask(ctx, "scontrol", "-o", "show", "node", a.short)
+	if err != nil {
+		return err
+	}
+	a.addrs = map[string]netip.Addr{}
+	for name, addr := range parseNodes(out) {
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", addr)
+		if err != nil || len(ips) == 0 || ips[0].IsLoopback() {
+			continue // the host says itself where it is
+		}
+		a.addrs[name] = ips[0].Unmap()
+	}
+	return nil
+}
+
+// parseNodes reads what 'scontrol -o show node' prints: addresses by name.
+func parseNodes(text string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(text) {
+		var name, addr string
+		for f := range strings.FieldsSeq(line) {
+			if k, v, _ := strings.Cut(f, "="); k == "NodeName" {
+				name = v
+			} else if k == "NodeAddr" {
+				addr = v
+			}
+		}
+		if name != "" && addr != "" {
+			all[name] = addr
+		}
+	}
+	return all
+}
+
+// maxTasks bounds what a list of tasks may stand for.
+const maxTasks = 1 << 16
+
+// parseTasks reads SLURM_TASKS_PER_NODE, "2(x3),1": one number for each host.
+func parseTasks(text string) []int {
+	var all []int
+	for part := range strings.SplitSeq(text, ",") {
+		number, times, many := strings.Cut(strings.TrimSuffix(part, ")"), "(x")
+		n, err := strconv.Atoi(number)
+		k := 1
+		if many {
+			var kerr error
+			k, kerr = strconv.Atoi(times)
+			err = errors.Join(err, kerr)
+		}
+		if err != nil || n < 1 || k < 1 || len(all)+k > maxTasks {
+			return nil
+		}
+		for range k {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // read reads what the lease says.
@@ -93,7 +171,7 @@ func (a *allocation) read(out io.Reader) error {
 	if len(said) < 3 || said[0] == "" {
 		return errors.New("salloc: it ended before it gave hosts")
 	}
-	a.id, a.short = said[0], said[1]
+	a.id, a.short, a.tasks = said[0], said[1], said[2]
 	return nil
 }
 
@@ -109,7 +187,6 @@ func hostnames(ctx context.Context, short string) ([]string, error) {
 	if len(hosts) == 0 {
 		return nil, fmt.Errorf("scontrol: no hosts in %q", short)
 	}
-	slices.Sort(hosts)
 	return hosts, nil
 }
 

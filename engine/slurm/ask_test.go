@@ -143,6 +143,18 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+func TestTasksAndNodes(t *testing.T) {
+	for text, want := range map[string][]int{"4": {4}, "2(x3),1": {2, 2, 2, 1}, "": nil, "x": nil, "1(x": nil, "0": nil, "1(x99999999)": nil} {
+		if d := cmp.Diff(want, parseTasks(text)); d != "" {
+			t.Errorf("%q: %s", text, d)
+		}
+	}
+	got := parseNodes("NodeName=h1 Arch=x86_64 NodeAddr=10.0.0.1 NodeHostName=h1\nNodeName=h2 NodeAddr=h2.example.org\nnothing\n")
+	if d := cmp.Diff(map[string]string{"h1": "10.0.0.1", "h2": "h2.example.org"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("JobState=RUNNING Reason=None\n")
 	f.Add("h1|idle|0/4/0/4|a,b\n")
@@ -150,6 +162,12 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		if s, err := parseState(text); err == nil && s.State == "" {
 			t.Error("no state")
+		}
+		parseNodes(text)
+		for _, n := range parseTasks(text) {
+			if n < 1 {
+				t.Error("no task")
+			}
 		}
 		for _, r := range parseRoom(text) {
 			choose([]room{r}, request{machines: ore.Machines{Count: 3}}, remembered{Hosts: []string{r.host}})

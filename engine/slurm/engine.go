@@ -79,7 +79,7 @@ func (e *Engine) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.
 		return nil, errors.Join(fmt.Errorf("engine slurm: %w", err), e.end(ctx))
 	}
 	c := e.config.Hosts
-	c.Agents, c.End = e.clients, e.end
+	c.Agents, c.End, c.Most = e.clients, e.end, e.allocation.most
 	inner, err := engine.New(c)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("engine slurm: %w", err), e.end(ctx))

@@ -54,9 +54,10 @@ func playAgent() error {
 	if err != nil || keys != "secret\n" {
 		return fmt.Errorf("keys %q: %w", keys, err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		return err
+	args := strings.Join(os.Args[2:], " ")
+	host, _, _ := strings.Cut(strings.TrimPrefix(args, "--name "), " ")
+	if own, err := os.Hostname(); err != nil || own != host || !strings.Contains(args, " --listen 10.77.") || !strings.HasSuffix(args, ":0") {
+		return fmt.Errorf("on %s with %s: %w", own, args, err)
 	}
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
