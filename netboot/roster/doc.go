@@ -1,0 +1,38 @@
+// Package roster knows the machines that boot from the network: which there
+// are, what each is to become, and how far it is.
+//
+// # The life of a machine
+//
+//	          asks what to boot           an operator says what it is to be
+//	unknown --------------------> waiting ----------------------------------> assigned
+//
+//	          asks again: is given         reports that it            its first process,
+//	          the installer                restarts                   on the disk, says ready
+//	assigned ------------> installing ----------------> restarting ----------------> installed
+//
+// A machine that is assigned before it was ever seen is assigned at once.
+// Whoever is waiting, restarting, installed or failed boots from its own disk, or
+// waits: [Machine.Next] says what. One that asks again while it is installing
+// lost its power, or its kernel died: it starts over, but not more often than
+// [Limits].Attempts, then it has failed. One that says nothing for
+// [Limits].Silence while installing or restarting has failed too. A failed
+// machine stays as it is until an operator assigns it again: a machine that
+// installs itself for ever helps nobody.
+//
+// An installed machine boots from its disk, whatever happens, until it is
+// assigned to become something else: assigning what it already is changes
+// nothing, unless it is said to be done again.
+//
+// # Who may report
+//
+// Each time a machine is given the installer it is given a new secret with it,
+// of which the roster keeps the hash; only who knows the last one may report
+// for the machine. Somebody on the same network can pretend to be a machine that
+// asks, as everywhere with PXE; he cannot make another's word count.
+//
+// # What is kept
+//
+// All of it, in one file that appears whole, before anybody is told. Several
+// processes may use one roster at a time: each change is made under a lock on
+// the file's newest content. What strangers can fill it with is bounded.
+package roster

@@ -1,0 +1,129 @@
+package roster
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"ore"
+	"ore/netboot/link"
+)
+
+// State is where in its life a machine is.
+type State string
+
+// The states; the package's documentation says how they follow each other.
+const (
+	Waiting    State = "waiting"
+	Assigned   State = "assigned"
+	Installing State = "installing"
+	Restarting State = "restarting"
+	Installed  State = "installed"
+	Failed     State = "failed"
+)
+
+// System is what a machine is to become, and how it gets there: the installer
+// that it boots, and what that is told. Equal systems have one digest.
+type System struct {
+	Kernel    ore.Digest   `json:"kernel"`              // of the installer
+	Initramfs []ore.Digest `json:"initramfs,omitempty"` // of the installer, in order
+	Arguments string       `json:"arguments,omitempty"` // of its kernel; no secrets, anybody may read them
+	Recipe    []byte       `json:"recipe,omitempty"`    // what the installer is to do, in a form that is the installer's
+}
+
+const (
+	// maxArguments is what the kernel of x86 takes (COMMAND_LINE_SIZE is 2048),
+	// less what the loader adds.
+	maxArguments = 1500
+	// maxInitramfs bounds the files of a boot script.
+	maxInitramfs = 8
+	// maxRecipe bounds what a roster of many machines holds.
+	maxRecipe = 1 << 20
+)
+
+// Digest names the system.
+func (s System) Digest() ore.Digest {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic("roster: a system holds only strings: " + err.Error())
+	}
+	return ore.NewDigest(sha256.Sum256(b))
+}
+
+// plain is text that means itself in a script of iPXE: no control characters,
+// no $ that would be replaced.
+var plain = regexp.MustCompile(`^[ -#%-~]*$`)
+
+// Check says what is wrong with a system.
+func (s System) Check() error {
+	for _, d := range append([]ore.Digest{s.Kernel}, s.Initramfs...) {
+		if _, err := ore.ParseDigest(string(d)); err != nil {
+			return fmt.Errorf("system: %w", err)
+		}
+	}
+	switch {
+	case len(s.Initramfs) > maxInitramfs:
+		return fmt.Errorf("system: %d initramfs files, more than %d: join them", len(s.Initramfs), maxInitramfs)
+	case len(s.Arguments) > maxArguments:
+		return fmt.Errorf("system: kernel arguments of %d octets, more than %d: leave some out", len(s.Arguments), maxArguments)
+	case !plain.MatchString(s.Arguments):
+		return fmt.Errorf("system: kernel arguments %q: hold $ or what is no printable ASCII: leave it out", s.Arguments)
+	case len(s.Recipe) > maxRecipe:
+		return fmt.Errorf("system: recipe of %d octets, more than %d: make it smaller", len(s.Recipe), maxRecipe)
+	}
+	return nil
+}
+
+// Machine is what is known of one machine.
+type Machine struct {
+	MAC      link.MAC    `json:"mac"`
+	Name     string      `json:"name,omitempty"`
+	State    State       `json:"state"`
+	Since    time.Time   `json:"since"` // of the state
+	Heard    time.Time   `json:"heard"` // its last word, whatever it was
+	Address  netip.Addr  `json:"address,omitzero"`
+	Firmware string      `json:"firmware,omitempty"` // "BIOS" or "UEFI"
+	UUID     string      `json:"uuid,omitempty"`
+	Want     ore.Digest  `json:"want,omitempty"`   // the system that it is to become
+	Is       ore.Digest  `json:"is,omitempty"`     // the system that it is
+	Tries    int         `json:"tries,omitempty"`  // how often it was given the installer
+	Token    ore.Digest  `json:"token,omitempty"`  // hash of the secret of the last try
+	Last     int64       `json:"last,omitempty"`   // number of the last report of this try
+	Reason   string      `json:"reason,omitempty"` // why it failed
+	Stages   []ore.Stage `json:"stages,omitempty"` // of the last try
+}
+
+// Step is what a machine that asks is to do.
+type Step int
+
+// What a machine may be told.
+const (
+	Wait    Step = iota // ask again in a while
+	Install             // boot the installer
+	Local               // boot from its own disk
+)
+
+// Next says what the machine is to do now, were it to ask.
+func (m Machine) Next() Step {
+	switch m.State {
+	case Assigned, Installing:
+		return Install
+	case Restarting, Installed:
+		return Local
+	}
+	return Wait
+}
+
+// hostname is a label of RFC 1123, section 2.1.
+var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// CheckName says what is wrong with a machine's name.
+func CheckName(s string) error {
+	if !hostname.MatchString(s) {
+		return fmt.Errorf("name %.80q: not a host's name: use up to 63 of a-z, 0-9 and -", s)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ore"
+	"ore/netboot/keep"
+	"ore/netboot/link"
+)
+
+const (
+	// maxMachines bounds the file that every change writes anew.
+	maxMachines = 4096
+	// maxWaiting is how many strangers may wait: whoever is on the network can
+	// make more of them.
+	maxWaiting = 256
+	// strangerTime is after how long a stranger who does not ask again makes room.
+	strangerTime = time.Hour
+	// lookEvery is how often Await looks whether another process wrote.
+	lookEvery = 200 * time.Millisecond
+)
+
+// The defaults of Limits.
+const (
+	// defaultSilence covers the longest that an installer has nothing to say:
+	// a slow disk's format, a maintainer script.
+	defaultSilence = 15 * time.Minute
+	// defaultAttempts lets a machine lose its power twice.
+	defaultAttempts = 3
+)
+
+// Limits bound a machine's way; zero values stand for the defaults.
+type Limits struct {
+	Silence  time.Duration
+	Attempts int
+}
+
+// Roster is the machines of a site. It may be used by several goroutines.
+type Roster struct {
+	path   string
+	limits Limits
+
+	mu   sync.Mutex // guards what follows
+	seen fs.FileInfo
+	book *book
+}
+
+// book is the file's content.
+type book struct {
+	Machines map[link.MAC]Machine  `json:"machines"`
+	Systems  map[ore.Digest]System `json:"systems"`
+}
+
+// Open uses the roster in the folder dir, which is made if need be.
+func Open(dir string, l Limits) (*Roster, error) {
+	if l.Silence == 0 {
+		l.Silence = defaultSilence
+	}
+	if l.Attempts == 0 {
+		l.Attempts = defaultAttempts
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	r := &Roster{path: filepath.Join(dir, "machines.json"), limits: l}
+	err := r.change(func(*book) (bool, error) { return false, keep.Sweep(r.path) })
+	if err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	return r, nil
+}
+
+// load reads the file if it is another than the one that was read last. Files
+// are replaced, never written in place, so a file that is the same has the same
+// content. The caller holds mu.
+func (r *Roster) load() error {
+	info, err := os.Stat(r.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if r.book != nil && r.seen != nil && info != nil && os.SameFile(r.seen, info) && r.seen.ModTime().Equal(info.ModTime()) {
+		return nil
+	}
+	b := &book{Machines: map[link.MAC]Machine{}, Systems: map[ore.Digest]System{}}
+	if err := keep.Load(r.path, b); err != nil {
+		return err
+	}
+	r.seen, r.book = info, b
+	return nil
+}
+
+// change lets f change the newest content, alone in the world, and keeps it if
+// f says so.
+func (r *Roster) change(f func(*book) (bool, error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unlock, err := keep.Lock(r.path+".lock", false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := r.load(); err != nil {
+		return err
+	}
+	old := r.book
+	next := &book{Machines: maps.Clone(old.Machines), Systems: maps.Clone(old.Systems)}
+	changed, err := f(next)
+	if err != nil || !changed {
+		return err
+	}
+	next.sweep()
+	if err := keep.Store(r.path, next); err != nil {
+		return err
+	}
+	r.book = next
+	r.seen, err = os.Stat(r.path)
+	return err
+}
+
+// sweep drops systems that no machine is or is to become.
+func (b *book) sweep() {
+	used := map[ore.Digest]bool{}
+	for _, m := range b.Machines {
+		used[m.Want], used[m.Is] = true, true
+	}
+	maps.DeleteFunc(b.Systems, func(d ore.Digest, _ System) bool { return !used[d] })
+}
+
+// All returns the machines, by name and hardware address.
+func (r *Roster) All() ([]Machine, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	return slices.SortedFunc(maps.Values(r.book.Machines), func(a, b Machine) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(a.MAC.String(), b.MAC.String())
+	}), nil
+}
+
+// Find returns the machine of a card; false when it is unknown.
+func (r *Roster) Find(m link.MAC) (Machine, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return Machine{}, false, err
+	}
+	found, ok := r.book.Machines[m]
+	return found, ok, nil
+}
+
+// System returns a system that a machine is or is to become.
+func (r *Roster) System(d ore.Digest) (System, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return System{}, false, err
+	}
+	s, ok := r.book.Systems[d]
+	return s, ok, nil
+}
+
+// Order is what an operator wants of a machine.
+type Order struct {
+	MAC    link.MAC
+	Name   string // of the machine, for people and for its host's name
+	System System
+	Again  bool // install it even if it already is what it should be
+}
+
+// Assign says what a machine is to become. One that is it already stays as it
+// is unless the order is to do it again.
+func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
+	if err := errors.Join(CheckName(o.Name), o.System.Check()); err != nil {
+		return Machine{}, fmt.Errorf("assign %s: %w", o.MAC, err)
+	}
+	want := o.System.Digest()
+	var m Machine
+	err := r.change(func(b *book) (bool, error) {
+		for _, other := range b.Machines {
+			if other.Name == o.Name && other.MAC != o.MAC {
+				return false, fmt.Errorf("name %s: is that of %s: take another one, or forget that machine", o.Name, other.MAC)
+			}
+		}
+		var known bool
+		if m, known = b.Machines[o.MAC]; !known {
+			if len(b.Machines) >= maxMachines {
+				return false, fmt.Errorf("there are %d machines, and no more can be known: forget some", maxMachines)
+			}
+			m = Machine{MAC: o.MAC}
+		}
+		m.Name = o.Name
+		under := m.Want == want && (m.State == Installing || m.State == Restarting)
+		if m.State == Installed && m.Is == want && !o.Again || under && !o.Again {
+			b.Machines[o.MAC] = m
+			return true, nil
+		}
+		m.Want, m.State, m.Since, m.Tries, m.Reason, m.Stages, m.Token, m.Last = want, Assigned, now, 0, "", nil, "", 0
+		b.Machines[o.MAC], b.Systems[want] = m, o.System
+		return true, nil
+	})
+	if err != nil {
+		return Machine{}, fmt.Errorf("assign %s: %w", o.MAC, err)
+	}
+	return m, nil
+}
+
+// Forget removes a machine, and says whether it was known.
+func (r *Roster) Forget(m link.MAC) (bool, error) {
+	var known bool
+	err := r.change(func(b *book) (bool, error) {
+		_, known = b.Machines[m]
+		delete(b.Machines, m)
+		return known, nil
+	})
+	return known, err
+}
+
+// Await returns the machine as soon as done is true of it. Other processes may
+// be what changes it.
+func (r *Roster) Await(ctx context.Context, m link.MAC, done func(Machine) bool) (Machine, error) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		found, known, err := r.Find(m)
+		if err != nil || known && done(found) {
+			return found, err
+		}
+		select {
+		case <-ctx.Done():
+			return found, fmt.Errorf("wait for %s: %w", m, ctx.Err())
+		case <-look.C:
+		}
+	}
+}
