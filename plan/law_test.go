@@ -164,3 +164,26 @@ func TestAssume(t *testing.T) {
 		t.Error("the rates that were given have changed")
 	}
 }
+
+// Work that was never done counts as what is most like it, so that a way is not
+// avoided for ever since it was never taken.
+func TestRelated(t *testing.T) {
+	// The first build of a site decodes and puts; the base is unpacked from its
+	// layer only by the second one.
+	r := Rates{}
+	for i := range 3 {
+		n := 1e6 * float64(1+i)
+		r = r.Learn(Measurement{Law: "unpack@here", Amounts: []float64{1, n, n, 0}, Took: seconds(0.1 + 2e-7*n)})
+	}
+	m := newModel(Ask{Environment: testEnvironment()}, Have{}, r)
+	l := m.law("unpack@here")
+	if !l.Knows([]float64{1, 0, 0, 1}) || l.Seconds([]float64{0, 0, 0, 1e6}) != l.Seconds([]float64{0, 0, 1e6, 0}) {
+		t.Errorf("restoring is %+v", l)
+	}
+	if l := m.law("seal@here"); l.Knows([]float64{0, 1}) {
+		t.Error("sealing is known by unpacking")
+	}
+	if known := r.Laws["unpack@here"]; known.Knows([]float64{0, 0, 0, 1}) {
+		t.Error("the rates themselves have changed")
+	}
+}

@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"ore"
 	"ore/image"
@@ -372,7 +373,8 @@ func (m *model) law(name string) *Law {
 	if l, ok := m.laws[name]; ok {
 		return l
 	}
-	l := m.rates.named(name)
+	kind, _, _ := strings.Cut(name, "@")
+	l := m.rates.named(name).related(kind)
 	m.laws[name] = &l
 	return &l
 }

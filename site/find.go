@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,7 +13,6 @@ import (
 	"ore/cache"
 	"ore/cluster"
 	"ore/image"
-	"ore/install/exact"
 	"ore/plan"
 	"ore/site/bound"
 	"ore/site/calibrate"
@@ -80,7 +77,7 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, restore in
 	if err != nil {
 		return nil, err
 	}
-	seen, err := m.site.seen()
+	seen, err := m.site.rechecks().Seen()
 	if err != nil {
 		return nil, err
 	}
@@ -122,24 +119,6 @@ func candidate(c cache.Candidate, img image.Manifest) plan.Candidate {
 	}
 	return p
 }
-
-// seen returns what this site has seen of packages that come and go.
-func (s *Site) seen() (exact.Memory, error) {
-	b, err := os.ReadFile(s.seenPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return exact.Memory{}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what was seen of packages: %w", err)
-	}
-	m, err := exact.ReadMemory(string(b))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: delete it", s.seenPath(), err)
-	}
-	return m, nil
-}
-
-func (s *Site) seenPath() string { return filepath.Join(s.Dirs.State, "packages.txt") }
 
 // elsewhere asks the caches elsewhere, all at once. One that is down or slow
 // costs no more than what it was expected to save, and is then left out.

@@ -14,6 +14,7 @@ import (
 	"ore/deb"
 	"ore/image"
 	"ore/install"
+	"ore/install/exact"
 	"ore/job"
 	"ore/plan"
 )
@@ -184,7 +185,12 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 			defer release()
 			r.From = &from
 		}
-		if r.Seen, err = m.site.seen(); err != nil {
+		r.Started = func(relied exact.Memory) {
+			if err := m.site.rechecks().Note(mk.Environment, relied); err != nil && m.site.Log != nil {
+				m.site.Log.Warn("an image is not compared later", "error", err)
+			}
+		}
+		if r.Seen, err = m.site.rechecks().Seen(); err != nil {
 			return image.Manifest{}, err
 		}
 	}

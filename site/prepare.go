@@ -16,9 +16,11 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install"
 	"ore/install/fold"
 	"ore/site/ahead"
 	"ore/site/learn"
+	"ore/site/recheck"
 	"ore/squashfs"
 )
 
@@ -34,11 +36,36 @@ func (s *Site) Ahead(watch ore.Watcher) *ahead.Maker {
 		Build: func(ctx context.Context, w ore.Wants, tell ore.Watcher) (image.Manifest, error) {
 			return s.Build(ctx, w, tell)
 		},
-		// Half of the cores may be others': a build leaves the rest to jobs, and a
-		// job that begins meanwhile has the scheduler's even share at least.
-		Idle: func() bool { return learn.OthersLoad() < float64(runtime.NumCPU())/2 },
+		Idle: idle,
 	}
 }
+
+// rechecks is where images are noted that were built from other ones.
+func (s *Site) rechecks() recheck.Book { return recheck.Book{Dir: s.Dirs.State} }
+
+// Rechecker returns what compares images that were built from other ones with
+// the same from nothing.
+func (s *Site) Rechecker(watch ore.Watcher) *recheck.Checker {
+	return &recheck.Checker{
+		Book: s.rechecks(), Cache: s.Cache, Idle: idle,
+		Build: func(ctx context.Context, env ore.Environment) (image.Manifest, error) {
+			a, err := s.archive(ctx, ore.Wants{Base: env.Base}, watch)
+			if err != nil {
+				return image.Manifest{}, err
+			}
+			b := s.builder(a, watch)
+			if b.Tier, err = s.tier(ctx); err != nil {
+				return image.Manifest{}, err
+			}
+			return b.Build(ctx, install.Request{Environment: env})
+		},
+	}
+}
+
+// idle says whether half of the cores are free. The other half may be others': a
+// build leaves the rest to jobs, and a job that begins meanwhile has the
+// scheduler's even share at least.
+func idle() bool { return learn.OthersLoad() < float64(runtime.NumCPU())/2 }
 
 // KeepPrepared notes what was prepared, for what it gains later.
 func (s *Site) KeepPrepared(all []ahead.Prepared) error {

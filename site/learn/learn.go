@@ -21,6 +21,7 @@ import (
 	"ore"
 	"ore/plan"
 	"ore/plan/hindsight"
+	"ore/site/ledger"
 )
 
 // Memory is what a site has learned.
@@ -78,7 +79,7 @@ func (m Memory) Change(run *hindsight.Run, change func(plan.Rates) plan.Rates) (
 	if err != nil {
 		return fmt.Errorf("learn: %w", err)
 	}
-	if err := writeWhole(m.RatesPath(), b); err != nil {
+	if err := ledger.WriteWhole(m.RatesPath(), b); err != nil {
 		return fmt.Errorf("learn: %w", err)
 	}
 	if run == nil {
@@ -104,7 +105,7 @@ func (m Memory) keep(r hindsight.Run) error {
 	lines := bytes.SplitAfter(old, []byte("\n"))
 	// All is written anew only once in a while.
 	if len(lines) > hindsight.MaxRuns+hindsight.MaxRuns/10 {
-		return writeWhole(m.RunsPath(), append(bytes.Join(lines[len(lines)-hindsight.MaxRuns:], nil), line...))
+		return ledger.WriteWhole(m.RunsPath(), append(bytes.Join(lines[len(lines)-hindsight.MaxRuns:], nil), line...))
 	}
 	f, err := os.OpenFile(m.RunsPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -112,21 +113,6 @@ func (m Memory) keep(r hindsight.Run) error {
 	}
 	_, err = f.Write(line)
 	return errors.Join(err, f.Close())
-}
-
-func writeWhole(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }
 
 // Watch watches one job and teaches the rates what it showed.

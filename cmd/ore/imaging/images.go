@@ -23,6 +23,7 @@ import (
 	"ore/install/kept"
 	"ore/job"
 	"ore/site"
+	"ore/site/recheck"
 )
 
 // Shell is what the commands need of the program around them.
@@ -216,12 +217,18 @@ func (a *Shell) tellFates(fates []cache.Fate) error {
 }
 
 func newVerify(a *Shell) *cobra.Command {
-	return &cobra.Command{
+	again := false
+	c := &cobra.Command{
 		Use: "verify [KEY...]", Short: "Read images again and compare them with their digests", ValidArgsFunction: a.Complete,
 		Long: `Read the layers of images again and compare them with their digests, and their
 manifests with their signatures. What does not match is moved away and its images
-are taken off the list, so that the next request builds them anew.`,
+are taken off the list, so that the next request builds them anew. With --rebuild,
+images are built from nothing again and their trees are compared: the one from
+nothing takes the place of the other.`,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, args []string) error {
+			if again {
+				return a.rebuild(ctx, s, args)
+			}
 			if len(args) == 0 {
 				return a.verifyAll(ctx, s)
 			}
@@ -251,6 +258,47 @@ are taken off the list, so that the next request builds them anew.`,
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&again, "rebuild", false, "build from nothing and compare")
+	return c
+}
+
+// rebuild compares images with the same from nothing.
+func (a *Shell) rebuild(ctx context.Context, s *site.Site, args []string) error {
+	if len(args) == 0 {
+		return a.Usage(errors.New("verify --rebuild: which image: give the beginning of its key"))
+	}
+	v := a.View()
+	r := s.Rechecker(v.Watch)
+	var all []recheck.Outcome
+	for _, arg := range args {
+		e, err := s.Cache.Match(ctx, arg)
+		var o recheck.Outcome
+		if err == nil {
+			o, err = r.One(ctx, e.Key)
+		}
+		if err != nil {
+			v.Close()
+			return err
+		}
+		all = append(all, o)
+	}
+	v.Close()
+	if *a.JSON {
+		if err := a.print(all); err != nil {
+			return err
+		}
+	}
+	bad := false
+	for _, o := range all {
+		bad = bad || !o.Same
+		if !*a.JSON {
+			a.say("%s", o)
+		}
+	}
+	if bad {
+		return a.Exit(1)
+	}
+	return nil
 }
 
 // verifyAll verifies all images.

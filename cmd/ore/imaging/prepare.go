@@ -11,6 +11,7 @@ import (
 	"ore"
 	"ore/site"
 	"ore/site/ahead"
+	"ore/site/recheck"
 )
 
 // defaultBudget is long enough for a dozen builds by delta, and short enough
@@ -22,21 +23,27 @@ func newPrepare(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "prepare", Short: "Make images before they are asked for", Args: cobra.NoArgs,
 		Long: `Look at what was asked for before and is likely to be asked for within the next
-hour, and make those images anew whose packages have newer versions since. It
+hour, and make those images anew whose packages have newer versions since. Then
+build from nothing what had been built from another image, and compare. It
 stops when --budget is spent or the host is wanted for something else. Call it
 now and then, from cron(8) or a systemd timer. It ends by saying what earlier
 calls have gained.`,
 		Example: "  */15 * * * *  ore images prepare --quiet --budget 3m",
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
 			v := a.View()
-			m := s.Ahead(v.Watch)
+			m, again := s.Ahead(v.Watch), s.Rechecker(v.Watch)
 			if busy {
 				m.Idle = func() bool { return true }
+				again.Idle = m.Idle
 			}
+			begun := time.Now()
 			_, err := s.Fold(ctx)
-			var r ahead.Report
+			var r report
 			if err == nil {
-				r, err = m.Prepare(ctx, budget)
+				r.Report, err = m.Prepare(ctx, budget)
+			}
+			if err == nil {
+				r.Compared, err = again.All(ctx, budget-time.Since(begun))
 			}
 			v.Close()
 			if err != nil {
@@ -70,11 +77,17 @@ made anew. With --mark, all images are only looked at and marked.`,
 				a.say("%d images have packages with newer versions", n)
 				return nil
 			}
-			return a.tellPrepared(ctx, s, r)
+			return a.tellPrepared(ctx, s, report{Report: r})
 		}),
 	}
 	c.Flags().BoolVar(&mark, "mark", false, "only mark them, for 'ore images ls'")
 	return c
+}
+
+// report is what came of a call.
+type report struct {
+	ahead.Report
+	Compared []recheck.Outcome `json:",omitempty"` // images that had been built from others, with the same from nothing
 }
 
 // refresh marks all images and makes those anew that args name.
@@ -113,7 +126,7 @@ func chosen(ctx context.Context, s *site.Site, args []string) ([]ore.Key, error)
 }
 
 // tellPrepared says what was made, and what earlier calls have gained.
-func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) error {
+func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error {
 	if err := s.KeepPrepared(r.Prepared); err != nil {
 		return err
 	}
@@ -123,7 +136,7 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) 
 	}
 	if *a.JSON {
 		return a.print(struct {
-			ahead.Report
+			report
 			Gain ahead.Saving
 		}{r, gain})
 	}
@@ -136,6 +149,9 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r ahead.Report) 
 	}
 	for _, why := range r.Skipped {
 		a.say("left as it is: %s", why)
+	}
+	for _, o := range r.Compared {
+		a.say("%s", o)
 	}
 	a.say("%d made anew, %d up to date", len(r.Prepared), r.Current)
 	if r.Stopped != "" {
