@@ -124,7 +124,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if !a.json {
 		config.Live = v.Output
 	}
-	if err := t.hosts.Use(s, &config); err != nil {
+	if err := t.hosts.Use(s, &config, j); err != nil {
 		return err
 	}
 	res := cluster.Run(ctx, config, j)

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -21,6 +22,20 @@ type Settings struct {
 	Extra      []string `yaml:"extra"` // further options of salloc
 	REST       string   `yaml:"rest"`  // address of slurmrestd: unix:PATH or http://HOST:PORT; "" uses the commands
 	TokenFile  string   `yaml:"token_file"`
+}
+
+// Over returns the settings s, and those of below where s says nothing.
+func (s Settings) Over(below Settings) Settings {
+	for _, f := range []struct{ to, from *string }{
+		{&s.Partition, &below.Partition}, {&s.Account, &below.Account}, {&s.QOS, &below.QOS},
+		{&s.Constraint, &below.Constraint}, {&s.REST, &below.REST}, {&s.TokenFile, &below.TokenFile},
+	} {
+		*f.to = cmp.Or(*f.to, *f.from)
+	}
+	if len(s.Extra) == 0 {
+		s.Extra = below.Extra
+	}
+	return s
 }
 
 // owned are options of salloc that are this package's.

@@ -17,6 +17,10 @@
 //	engine: hosts                               # where machines run; default: local, this host
 //	hosts: [node1, node2:7447]                  # where 'ore node' runs
 //	host_keys: ~/.config/ore/host.keys          # default: this user's own
+//	slurm:                                      # with engine: slurm; default: Slurm's own defaults
+//	  partition: main
+//	  account: lab                              # and qos, constraint
+//	  extra: [--exclude=h3]                     # further options of salloc
 //
 // Paths may begin with ~/, the user's home. Relative ones are relative to the
 // file. Sizes are a number with K, M, G or T, powers of 1024.
@@ -32,6 +36,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"ore/engine/slurm"
 	"ore/job"
 )
 
@@ -53,6 +58,8 @@ type Settings struct {
 	Engine      string   `yaml:"engine"`
 	Hosts       []string `yaml:"hosts"`
 	HostKeys    string   `yaml:"host_keys"`
+
+	Slurm slurm.Settings `yaml:"slurm"`
 }
 
 // Cache is a cache elsewhere.
@@ -105,7 +112,7 @@ func Read(path, home string) (Settings, error) {
 		return Settings{}, fmt.Errorf("settings %s: %w", path, err)
 	}
 	from := filepath.Dir(path)
-	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys}
+	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys, &s.Slurm.TokenFile}
 	for i := range s.Caches {
 		paths = append(paths, &s.Caches[i].TokenFile, &s.Caches[i].CA)
 	}
@@ -131,7 +138,7 @@ func parse(b []byte) (Settings, error) {
 			return Settings{}, fmt.Errorf("caches: number %d has no url: write url: https://HOST:PORT or oci://HOST/REPOSITORY", i+1)
 		}
 	}
-	return s, nil
+	return s, s.Slurm.Check()
 }
 
 // empty says whether b has nothing but comments, which YAML calls no document.

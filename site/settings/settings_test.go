@@ -55,6 +55,8 @@ func TestRefusals(t *testing.T) {
 		"mirror: a\n---\nmirror: b":   "document",
 		"mirror: [a\n":                "line",
 		"caches: [{url: a, ur: b}]\n": "ur",
+		"slurm: {partitoin: a}\n":     "partitoin",
+		"slurm: {extra: [-N4]}\n":     "slurm.extra",
 	} {
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: %v, want something of %q", text, err, words)

@@ -18,12 +18,14 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"ore"
 	"ore/cluster"
 	"ore/job"
 	"ore/node/agent"
 	"ore/site"
 	"ore/site/fleet"
 	"ore/site/settings"
+	"ore/site/slurm"
 )
 
 // Shell is what commands share: where they read and write, and how errors are
@@ -50,18 +52,26 @@ type Hosts struct {
 	Engine string
 	Names  []string
 	Keys   string
+	Slurm  slurm.Settings
 }
 
 // The engines.
 const (
 	local = "local" // this host
 	hosts = "hosts" // agents that somebody started
+	batch = "slurm" // hosts that Slurm gives for the job
 )
 
 // Flags adds the flags of a command that runs jobs.
 func (h *Hosts) Flags(c *cobra.Command) {
-	c.Flags().StringVar(&h.Engine, "engine", "", "where machines run: local, this host, or hosts, those of --host; default: hosts if there are any, else local; or the settings")
+	c.Flags().StringVar(&h.Engine, "engine", "", "where machines run: local, this host, hosts, those of --host, or slurm, hosts that Slurm gives; default: hosts if there are any, else local; or the settings")
 	h.names(c)
+	f := c.Flags()
+	f.StringVar(&h.Slurm.Partition, "partition", "", "with --engine slurm: the `partition`; default: the settings, else Slurm's")
+	f.StringVar(&h.Slurm.Account, "account", "", "with --engine slurm: the `account` that is charged")
+	f.StringVar(&h.Slurm.QOS, "qos", "", "with --engine slurm: the quality of service, by `name`")
+	f.StringVar(&h.Slurm.Constraint, "constraint", "", "with --engine slurm: `features` that hosts must have")
+	f.StringArrayVar(&h.Slurm.Extra, "salloc-option", nil, "with --engine slurm: a further `option` of salloc, such as --salloc-option=--exclusive; repeat")
 }
 
 func (h *Hosts) names(c *cobra.Command) {
@@ -84,6 +94,7 @@ func (h *Hosts) settle() error {
 			h.Names = s.Hosts
 		}
 		h.Keys = cmp.Or(h.Keys, s.HostKeys)
+		h.Slurm = h.Slurm.Over(s.Slurm)
 	}
 	if h.Engine == "" {
 		h.Engine = local
@@ -99,15 +110,22 @@ func (h *Hosts) Local() (bool, error) {
 	if err := h.settle(); err != nil {
 		return false, err
 	}
-	if h.Engine != local && h.Engine != hosts {
-		return false, fmt.Errorf("engine %q: use one of %s, %s", h.Engine, local, hosts)
+	if !slices.Contains([]string{local, hosts, batch}, h.Engine) {
+		return false, fmt.Errorf("engine %q: use one of %s, %s, %s", h.Engine, local, hosts, batch)
 	}
 	return h.Engine == local, nil
 }
 
-// Use has the run of a job happen where the flags say.
-func (h *Hosts) Use(s *site.Site, c *cluster.Config) error {
+// Use has the run of job j happen where the flags say.
+func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 	if here, err := h.Local(); err != nil || here {
+		return err
+	}
+	if h.Engine == batch {
+		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch})
+		if err == nil {
+			c.Engine = e
+		}
 		return err
 	}
 	k, err := h.keys(s.Dirs)
