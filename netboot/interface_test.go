@@ -1,0 +1,102 @@
+package netboot
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"ore/netboot/link"
+)
+
+// discover asks for an address out of an interface that may have none.
+func discover(t *testing.T, name string, n byte) *net.UDPConn {
+	t.Helper()
+	i := link.Interface{Name: name}
+	c, err := i.ShareUDP(t.Context(), 68)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	m, err := dhcpv4.NewDiscovery(net.HardwareAddr{2, 0, 0, 0, 9, n}, dhcpv4.WithBroadcast(true),
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00000")),
+		dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientSystemArchitectureType, []byte{0, 0})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []uint16{67, 4011} {
+		to := netip.AddrPortFrom(netip.MustParseAddr("255.255.255.255"), port)
+		if _, err := c.WriteToUDPAddrPort(m.ToBytes(), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// TestOtherInterfacesHearNothing asks a server on both of two networks that
+// its host is on, first on the one that it was not told of. Packets are answered
+// in the order of their coming, so once the second is answered, the first has
+// been passed over.
+func TestOtherInterfacesHearNothing(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	ip(t, `link set lo up
+		link add br0 type veth peer name client0
+		link add s1 type veth peer name client1
+		address add 10.9.0.1/24 dev br0
+		address add 10.8.0.1/24 dev s1
+		link set br0 up
+		link set s1 up
+		link set client0 up
+		link set client1 up`)
+	// Both ends of each line are this host's, so an answer comes from an address
+	// of its own: not what one takes from a line as a rule.
+	for _, set := range []string{"all/accept_local=1", "all/rp_filter=0", "br0/rp_filter=0", "s1/rp_filter=0", "client0/rp_filter=0", "client1/rp_filter=0"} {
+		name, value, _ := strings.Cut(set, "=")
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name, []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, proxy := range []bool{false, true} {
+		w := &watcher{t: t}
+		c := config(t, w)
+		c.Probe = -1
+		if !proxy {
+			c.Range = addresses()
+		}
+		s := boots(t, c)
+		other, own := discover(t, "client1", 1), discover(t, "client0", 2)
+		b := make([]byte, 1500)
+		if err := own.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := own.Read(b); err != nil {
+			t.Fatalf("proxy %v: no answer on its own interface: %v", proxy, err)
+		}
+		if err := other.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := other.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("proxy %v: %d octets came on another interface: %v", proxy, n, err)
+		}
+		for _, port := range []int{8067, 69} {
+			conn, err := net.Dial("tcp4", fmt.Sprintf("10.8.0.1:%d", port))
+			if err == nil {
+				conn.Close()
+				t.Errorf("port %d is open on another interface", port)
+			}
+		}
+		own.Close()
+		other.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
