@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/ipv6"
 
 	"ore/netboot/link"
 )
@@ -97,6 +98,56 @@ func TestOtherInterfacesHearNothing(t *testing.T) {
 		other.Close()
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestSolicitationsAreAnswered asks for an IPv6 router, as iPXE does, on the
+// server's interface and on another one.
+func TestSolicitationsAreAnswered(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	ip(t, `link set lo up
+		link add br0 type veth peer name client0
+		address add 10.9.0.1/24 dev br0
+		link set br0 up
+		link set client0 up`)
+	w := &watcher{t: t}
+	c := config(t, w)
+	c.Range, c.Probe = addresses(), -1
+	client, err := (&net.ListenConfig{Control: link.Interface{Name: "client0"}.Bind}).ListenPacket(t.Context(), "ip6:ipv6-icmp", "::")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	p := ipv6.NewPacketConn(client)
+	var only ipv6.ICMPFilter
+	only.SetAll(true)
+	only.Accept(ipv6.ICMPTypeRouterAdvertisement)
+	if err := errors.Join(p.SetICMPFilter(&only), p.SetMulticastHopLimit(255), p.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagSrc, true)); err != nil {
+		t.Fatal(err)
+	}
+	boots(t, c)
+	// A link-local address is not used before its duplicates were looked for
+	// (RFC 4862, section 5.4), which takes a second; so the question is repeated.
+	b := make([]byte, 1500)
+	for try := 0; ; try++ {
+		if _, err := p.WriteTo([]byte{133, 0, 0, 0, 0, 0, 0, 0}, nil, &net.IPAddr{IP: net.ParseIP("ff02::2"), Zone: "client0"}); err != nil && try > 40 {
+			t.Fatal(err)
+		}
+		if err := p.SetReadDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		n, control, _, err := p.ReadFrom(b)
+		if err == nil {
+			if n != 16 || b[0] != 134 || control.HopLimit != 255 || !control.Src.IsLinkLocalUnicast() {
+				t.Errorf("%x from %+v", b[:n], control)
+			}
+			break
+		}
+		if try > 40 {
+			t.Fatalf("no answer: %v\n%s", err, w.text())
 		}
 	}
 }

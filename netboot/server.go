@@ -18,6 +18,7 @@ import (
 	"ore/netboot/keep"
 	"ore/netboot/link"
 	"ore/netboot/roster"
+	"ore/netboot/solicit"
 	"ore/netboot/tftp"
 )
 
@@ -282,6 +283,14 @@ func (s *Server) serveDHCP(ctx context.Context, at link.Interface) error {
 		return err
 	}
 	s.closes = append(s.closes, d.Close)
+	if c.Range == (dhcp.Range{}) {
+		return nil // what of IPv6 there is belongs to whoever runs this network
+	}
+	if q, err := solicit.Start(ctx, at); err != nil {
+		s.tell("", err.Error()+": iPXE waits some seconds for nothing")
+	} else {
+		s.closes = append(s.closes, q.Close)
+	}
 	return nil
 }
 

@@ -64,8 +64,8 @@ func (i Interface) Broadcast() netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// bind makes a socket the interface's.
-func (i Interface) bind(_, _ string, c syscall.RawConn) error {
+// Bind makes a socket the interface's; it is for a Control field of package net.
+func (i Interface) Bind(_, _ string, c syscall.RawConn) error {
 	var err error
 	control := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), i.Name) })
 	if control != nil {
@@ -74,7 +74,7 @@ func (i Interface) bind(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// bindShared is bind for a port that a client of this host may hold too.
+// bindShared is Bind for a port that a client of this host may hold too.
 func (i Interface) bindShared(network, address string, c syscall.RawConn) error {
 	var err error
 	control := c.Control(func(fd uintptr) {
@@ -86,13 +86,13 @@ func (i Interface) bindShared(network, address string, c syscall.RawConn) error 
 	if err != nil {
 		return err
 	}
-	return i.bind(network, address, c)
+	return i.Bind(network, address, c)
 }
 
 // ListenUDP opens a datagram socket at port of addr; the unspecified address
 // takes broadcasts too, of this interface only.
 func (i Interface) ListenUDP(ctx context.Context, addr netip.Addr, port uint16) (*net.UDPConn, error) {
-	return i.listenUDP(ctx, net.ListenConfig{Control: i.bind}, netip.AddrPortFrom(addr, port))
+	return i.listenUDP(ctx, net.ListenConfig{Control: i.Bind}, netip.AddrPortFrom(addr, port))
 }
 
 // ShareUDP is ListenUDP for a port that a program of this host may hold as well,
@@ -111,7 +111,7 @@ func (i Interface) listenUDP(ctx context.Context, l net.ListenConfig, at netip.A
 
 // DialUDP opens a datagram socket of a port of its own that hears only peer.
 func (i Interface) DialUDP(ctx context.Context, peer netip.AddrPort) (*net.UDPConn, error) {
-	d := net.Dialer{Control: i.bind, LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr(), 0))}
+	d := net.Dialer{Control: i.Bind, LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr(), 0))}
 	c, err := d.DialContext(ctx, "udp4", peer.String())
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: UDP to %s: %w", i.Name, peer, err)
@@ -121,7 +121,7 @@ func (i Interface) DialUDP(ctx context.Context, peer netip.AddrPort) (*net.UDPCo
 
 // ListenTCP listens at port of the interface's own address; port 0 takes any.
 func (i Interface) ListenTCP(ctx context.Context, port uint16) (net.Listener, error) {
-	l := net.ListenConfig{Control: i.bind}
+	l := net.ListenConfig{Control: i.Bind}
 	c, err := l.Listen(ctx, "tcp4", net.JoinHostPort(i.Addr().String(), strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: TCP port %d: %w", i.Name, port, err)
