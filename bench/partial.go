@@ -16,23 +16,28 @@ func overlapping() []string { return []string{beside, "python3-minimal", "libsql
 // tiny is a package with no dependencies beside the base.
 const tiny = "tree"
 
-// prepareBase makes a home that has the base image and no other package. One
-// build over the base has been there before, so that its tree is kept, too, as
-// the peer's is.
-func prepareBase(ctx context.Context, b *bench) error {
-	if _, err := b.build(ctx, b.home("base")); err != nil {
+// prepareBase makes a home that has the base image and no other package.
+func prepareBase(ctx context.Context, b *bench) error { return b.makeBase(ctx, b.home("base")) }
+
+// makeBase makes the base image in a home. One build over the base has been there
+// before, so that its tree is kept, too, as the peer's is.
+func (b *bench) makeBase(ctx context.Context, home string) error {
+	if _, err := b.build(ctx, home); err != nil {
 		return err
 	}
-	m, err := b.build(ctx, b.home("base"), "-p", tiny)
+	m, err := b.build(ctx, home, "-p", tiny)
 	if err != nil {
 		return err
 	}
-	return b.account.run(ctx, b.oreCommand(b.home("base"), "images", "rm", m.Key))
+	return b.account.run(ctx, b.oreCommand(home, "images", "rm", m.Key))
 }
 
-// prepareOverlap makes a home that has an image that shares packages with what
-// is wanted, and checks that it does.
+// prepareOverlap makes a home that has the base image and one that shares packages
+// with what is wanted, and checks that it does.
 func prepareOverlap(ctx context.Context, b *bench) error {
+	if err := b.makeBase(ctx, b.home("overlap")); err != nil {
+		return err
+	}
 	var args []string
 	for _, p := range overlapping() {
 		args = append(args, "-p", p)

@@ -14,6 +14,7 @@ import (
 	"ore/install/dpkg"
 	"ore/install/kept"
 	"ore/install/layer"
+	"ore/install/load"
 	"ore/install/restore"
 	"ore/install/skeleton"
 	"ore/install/tree"
@@ -23,21 +24,16 @@ import (
 const nativeArch = "amd64"
 
 // base makes the base's tree and begins to seal it, or takes what is there.
-func (w *worker) base(ctx context.Context, g *errgroup.Group, l *loader, s *stack) error {
+func (w *worker) base(ctx context.Context, g *errgroup.Group, l *load.Loader, s *stack) error {
 	if w.Base != "" {
-		if err := w.reuseBase(ctx, s); err != nil {
-			return err
-		}
-		return w.startPython(ctx, g, l, s.lower)
+		return w.reuseBase(ctx, s)
 	}
-	if err := wait(ctx, l.base); err != nil {
+	if err := load.Wait(ctx, l.Base...); err != nil {
 		return err
 	}
-	w.epoch = newest(l.base)
-	if err := w.startPython(ctx, g, l, nil); err != nil {
-		return err
-	}
-	p := w.newPhase(l.base, nil, w.path(treePlace))
+	w.epoch = load.Newest(l.Base)
+	w.python.start(ctx, g, nil)
+	p := w.newPhase(l.Base, nil, w.path(treePlace))
 	if err := p.skeleton(); err != nil {
 		return err
 	}
@@ -64,22 +60,11 @@ func (p *phase) skeleton() error {
 	if err := os.MkdirAll(p.upper, 0o755); err != nil {
 		return fmt.Errorf("make tree: %w", err)
 	}
-	return skeleton.Make(p.view(), nativeArch, controls(p.set))
-}
-
-// newest returns the newest time in the packages.
-func newest(set []*loaded) int64 {
-	var t int64
-	for _, x := range set {
-		for i := range x.Nodes {
-			t = max(t, x.Nodes[i].ModTime)
-		}
-	}
-	return t
+	return skeleton.Make(p.view(), nativeArch, load.Controls(p.set))
 }
 
 // newPhase returns a phase that writes to the folder place.
-func (w *worker) newPhase(set []*loaded, lower []string, place string) *phase {
+func (w *worker) newPhase(set []*load.Package, lower []string, place string) *phase {
 	p := &phase{
 		worker: w, set: set, lower: lower, upper: place, root: place,
 		owner: map[string]*dpkg.Package{},
@@ -118,19 +103,19 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 }
 
 // packages unpacks and configures what lies over the base and seals it.
-func (w *worker) packages(ctx context.Context, l *loader, s *stack) error {
-	if len(l.rest) == 0 && len(w.Environment.Sources) == 0 && w.From == nil {
+func (w *worker) packages(ctx context.Context, l *load.Loader, s *stack) error {
+	if len(l.Rest) == 0 && len(w.Environment.Sources) == 0 && w.From == nil {
 		return nil
 	}
-	if err := wait(ctx, l.rest); err != nil {
-		return err
-	}
 	if w.From != nil {
+		if err := load.Wait(ctx, l.Rest...); err != nil {
+			return err
+		}
 		if err := w.makeRoom(ctx, l, s); err != nil {
 			return err
 		}
 	}
-	p := w.newPhase(l.rest, s.lower, w.path("packages"))
+	p := w.newPhase(l.Rest, s.lower, w.path("packages"))
 	if err := os.MkdirAll(p.upper, 0o755); err != nil {
 		return fmt.Errorf("make tree: %w", err)
 	}
@@ -141,7 +126,7 @@ func (w *worker) packages(ctx context.Context, l *loader, s *stack) error {
 	if err := apt.Sources(p.view(), w.Environment.Sources, w.Keys); err != nil {
 		return err
 	}
-	if len(l.rest) > 0 || w.From != nil {
+	if len(l.Rest) > 0 || w.From != nil {
 		if err := p.install(ctx); err != nil {
 			return err
 		}
@@ -152,6 +137,9 @@ func (w *worker) packages(ctx context.Context, l *loader, s *stack) error {
 	env := w.Environment
 	env.Files, env.Steps = nil, nil
 	w.watch.Tell(ore.Event{Stage: "configure", Final: true})
+	if err := w.python.place(ctx, p.marks.Placed); err != nil {
+		return err
+	}
 	if err := s.lay(ctx, p); err != nil {
 		return err
 	}

@@ -33,7 +33,11 @@
 // Maintainer scripts run one after the other, as dpkg runs them, and it is they
 // that everything waits for. So while those of the base run, the packages over it
 // are decoded on threads that give way (package beside), and the modules of a
-// Python among them are compiled (package bytecode), once ever. Programs that
+// Python among them are compiled on all cores (package bytecode), once ever. What
+// packages say of themselves is read before they are decoded: what the compiler
+// needs and what must be configured first is decoded first (package load), and is
+// configured while the rest is. Each package is put into the tree as soon as it is
+// decoded, and what was compiled is compressed while scripts run. Programs that
 // scripts start again and again only to find nothing to do have stand-ins that
 // find that faster (package standin). None of this changes a byte of a tree.
 //

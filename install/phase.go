@@ -7,10 +7,9 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"ore/install/dpkg"
 	"ore/install/layer"
+	"ore/install/load"
 	"ore/install/normal"
 	"ore/install/tree"
 )
@@ -19,12 +18,13 @@ import (
 // of the phases before.
 type phase struct {
 	*worker
-	set   []*loaded
-	lower []string    // host folders, lowest first
-	upper string      // host folder that is written to
-	marks layer.Upper // of it: what packages brought there
-	root  string      // where the whole tree appears: upper itself, or an overlay's mount
-	work  string      // the overlay's
+	set   []*load.Package
+	lower []string     // host folders, lowest first
+	upper string       // host folder that is written to
+	marks layer.Upper  // of it: what packages brought there
+	root  string       // where the whole tree appears: upper itself, or an overlay's mount
+	work  string       // the overlay's
+	off   func() error // ends the mount
 
 	owner      map[string]*dpkg.Package   // of the files of this phase, by diverted name
 	lost       map[string]map[string]bool // by package: files that went to one that replaces it
@@ -44,7 +44,9 @@ func (p *phase) mount() error {
 			return fmt.Errorf("mount tree: %w", err)
 		}
 	}
-	return p.sb.Overlay(p.lower, p.upper, p.work, p.root)
+	var err error
+	p.off, err = p.sb.Overlay(p.lower, p.upper, p.work, p.root)
+	return err
 }
 
 // unmount ends mount.
@@ -52,10 +54,7 @@ func (p *phase) unmount() error {
 	if !p.overlaid() {
 		return nil
 	}
-	if err := unix.Unmount(p.root, 0); err != nil {
-		return fmt.Errorf("unmount tree: %w", err)
-	}
-	return nil
+	return p.off()
 }
 
 // mounted runs f while the whole tree appears at root.
@@ -75,29 +74,21 @@ func (p *phase) view() *tree.View {
 	return tree.NewView(p.sb, layers...)
 }
 
-// install unpacks and configures the set.
+// install unpacks and configures the set. Of what is still being loaded it waits
+// for no more than it needs.
 func (p *phase) install(ctx context.Context) error {
-	packages := make([]*dpkg.Package, len(p.set))
-	byPackage := map[*dpkg.Package]*loaded{}
-	for i, x := range p.set {
-		packages[i], byPackage[x.Package] = x.Package, x
-	}
-	list := dpkg.Waves(packages)
-	if !p.overlaid() {
-		list = []dpkg.Wave{{Unpack: packages}} // nothing could run before all is there
+	list, err := p.waves(ctx)
+	if err != nil {
+		return err
 	}
 	for i, wv := range list {
-		members := make([]*loaded, len(wv.Unpack))
-		for j, q := range wv.Unpack {
-			members[j] = byPackage[q]
-		}
-		if err := p.unpack(ctx, wv, members); err != nil {
+		if err := p.unpack(ctx, wv.unpack); err != nil {
 			return err
 		}
-		if i == len(list)-1 || len(wv.First) == 0 {
+		if i == len(list)-1 || len(wv.first) == 0 {
 			continue
 		}
-		if err := p.mounted(func() error { return p.configure(ctx, wv.First) }); err != nil {
+		if err := p.mounted(func() error { return p.configure(ctx, load.Controls(wv.first)) }); err != nil {
 			return err
 		}
 	}
@@ -109,11 +100,63 @@ func (p *phase) install(ctx context.Context) error {
 	})
 }
 
+// wave is a [dpkg.Wave] of packages that may still be loading.
+type wave struct{ unpack, first []*load.Package }
+
+// waves orders the set.
+func (p *phase) waves(ctx context.Context) ([]wave, error) {
+	if !p.overlaid() {
+		return []wave{{unpack: p.set}}, nil // nothing could run before all is there
+	}
+	heads, err := p.heads(ctx, p.set)
+	if err != nil {
+		return nil, err
+	}
+	of := map[*dpkg.Package]*load.Package{}
+	for i, x := range p.set {
+		of[heads[i]] = x
+	}
+	back := func(packages []*dpkg.Package) (list []*load.Package) {
+		for _, q := range packages {
+			list = append(list, of[q])
+		}
+		return list
+	}
+	var list []wave
+	for _, w := range dpkg.Waves(heads) {
+		list = append(list, wave{back(w.Unpack), back(w.First)})
+	}
+	for _, w := range list[:max(0, len(list)-1)] {
+		p.loading.Hasten(w.unpack...)
+	}
+	return list, nil
+}
+
+// heads returns what the packages say of themselves, which is known before they
+// are loaded.
+func (p *phase) heads(ctx context.Context, set []*load.Package) ([]*dpkg.Package, error) {
+	heads := make([]*dpkg.Package, len(set))
+	for i, x := range set {
+		heads[i] = x.Head
+		if x.Head == nil {
+			if err := load.Wait(ctx, x); err != nil {
+				return nil, err
+			}
+			heads[i] = x.Package
+		}
+	}
+	return heads, nil
+}
+
 // unpack runs the preinsts of a wave and puts its files. In the base's tree it
 // is the other way round: preinsts need programs, and nothing is there before
 // (what mmdebstrap and debootstrap do, too).
-func (p *phase) unpack(ctx context.Context, wv dpkg.Wave, members []*loaded) error {
-	scripts := dpkg.Preinsts(wv.Unpack)
+func (p *phase) unpack(ctx context.Context, members []*load.Package) error {
+	heads, err := p.heads(ctx, members)
+	if err != nil {
+		return err
+	}
+	scripts := dpkg.Preinsts(heads)
 	run := func() error {
 		if len(scripts) == 0 {
 			return nil
@@ -125,7 +168,7 @@ func (p *phase) unpack(ctx context.Context, wv dpkg.Wave, members []*loaded) err
 			return err
 		}
 	}
-	if err := p.put(members); err != nil {
+	if err := p.put(ctx, members); err != nil {
 		return err
 	}
 	if !p.overlaid() {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 
 	"ore/install/dpkg"
 	"ore/install/layer"
+	"ore/install/load"
 	"ore/install/tree"
 )
 
@@ -33,14 +35,17 @@ type putter struct {
 	overrides  map[string]dpkg.Override
 }
 
-// put places the files of the packages and writes the database, as dpkg
-// --unpack does.
-func (p *phase) put(members []*loaded) error {
+// put places the files of the packages, each as soon as it is loaded, and writes
+// the database, as dpkg --unpack does.
+func (p *phase) put(ctx context.Context, members []*load.Package) error {
 	u := &putter{phase: p, view: p.view()}
 	if err := u.rules(); err != nil {
 		return err
 	}
 	for _, x := range members {
+		if err := load.Wait(ctx, x); err != nil {
+			return err
+		}
 		for i := range x.Nodes {
 			if err := u.node(x, i); err != nil {
 				return fmt.Errorf("unpack %s: %w", x.Spec(), err)
@@ -71,7 +76,7 @@ func (u *putter) rules() error {
 }
 
 // node puts entry i of x.
-func (u *putter) node(x *loaded, i int) error {
+func (u *putter) node(x *load.Package, i int) error {
 	n := x.Nodes[i]
 	name := n.Path
 	n.Path = u.diversions.Place(x.Name, name)
@@ -86,13 +91,13 @@ func (u *putter) node(x *loaded, i int) error {
 	if o, ok := u.overrides[name]; ok && n.Hardlink == "" {
 		n.UID, n.GID, n.Mode = o.UID, o.GID, n.Mode.Type()|tree.GoMode(o.Mode)
 	}
-	place, err := u.view.Put(&n, x.stage+"/"+strconv.Itoa(i))
+	place, err := u.view.Put(&n, x.Stage+"/"+strconv.Itoa(i))
 	if err != nil || place == "" {
 		return err
 	}
 	if n.Hardlink == "" {
 		n.Path = place
-		u.marks.Placed[place] = layer.Source{Node: n, Pack: x.pack, Index: i, Rank: x.rank}
+		u.marks.Placed[place] = layer.Source{Node: n, Pack: x.Pack, Index: i, Rank: x.Rank}
 		return nil
 	}
 	target, err := u.view.Place(n.Hardlink)
@@ -107,7 +112,7 @@ func (u *putter) node(x *loaded, i int) error {
 
 // claim settles whose file the name is when another package has it, too. A
 // package that replaces another keeps or takes it; the other one loses it.
-func (u *putter) claim(x *loaded, name, diverted string) (bool, error) {
+func (u *putter) claim(x *load.Package, name, diverted string) (bool, error) {
 	other, err := u.holder(diverted)
 	if err != nil {
 		return false, err

@@ -11,6 +11,7 @@ import (
 	"ore"
 	"ore/install/apt"
 	"ore/install/dpkg"
+	"ore/install/load"
 	"ore/install/sandbox"
 	"ore/install/tree"
 	"ore/squashfs"
@@ -30,16 +31,16 @@ func (plainOwners) Owner(path string) (sandbox.Stat, error) {
 }
 
 // fake returns a loaded package with the files, each with its name as content.
-func fake(t *testing.T, rank int, control string, files ...string) *loaded {
+func fake(t *testing.T, rank int, control string, files ...string) *load.Package {
 	t.Helper()
-	x := &loaded{rank: rank, stage: t.TempDir()}
+	x := &load.Package{Rank: rank, Stage: t.TempDir()}
 	nodes := []tree.Node{{Entry: squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}}}
 	for _, f := range files {
 		if name, ok := strings.CutSuffix(f, "/"); ok {
 			nodes = append(nodes, tree.Node{Entry: squashfs.Entry{Path: name, Mode: fs.ModeDir | 0o755}})
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(x.stage, strconv.Itoa(len(nodes))), []byte(control[:12]+f), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(x.Stage, strconv.Itoa(len(nodes))), []byte(control[:12]+f), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		nodes = append(nodes, tree.Node{Entry: squashfs.Entry{Path: f, Mode: 0o644}})
@@ -76,15 +77,15 @@ func content(t *testing.T, p *phase, name string) string {
 
 // A package that replaces another has its files, whichever is unpacked first.
 func TestReplacedFiles(t *testing.T) {
-	a := func(t *testing.T) *loaded {
+	a := func(t *testing.T) *load.Package {
 		return fake(t, 0, "Package: a\nReplaces: b (<< 2)\n", "usr/", "usr/both", "usr/a")
 	}
-	b := func(t *testing.T) *loaded {
+	b := func(t *testing.T) *load.Package {
 		return fake(t, 1, "Package: b\nSection: x\n", "usr/", "usr/both", "usr/b")
 	}
-	for name, set := range map[string][]*loaded{"replacing first": {a(t), b(t)}, "replaced first": {b(t), a(t)}} {
+	for name, set := range map[string][]*load.Package{"replacing first": {a(t), b(t)}, "replaced first": {b(t), a(t)}} {
 		p := basePhase(t)
-		if err := p.put(set); err != nil {
+		if err := p.put(t.Context(), set); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if got := content(t, p, "usr/both"); !strings.HasPrefix(got, "Package: a") {
@@ -101,7 +102,7 @@ func TestReplacedFiles(t *testing.T) {
 
 func TestFilesOfTwoPackages(t *testing.T) {
 	p := basePhase(t)
-	err := p.put([]*loaded{fake(t, 0, "Package: a\nSection: x\n", "x"), fake(t, 1, "Package: b\nSection: x\n", "x")})
+	err := p.put(t.Context(), []*load.Package{fake(t, 0, "Package: a\nSection: x\n", "x"), fake(t, 1, "Package: b\nSection: x\n", "x")})
 	if err == nil || !strings.Contains(err.Error(), "/x is also in package a") {
 		t.Errorf("error %v", err)
 	}
@@ -111,7 +112,7 @@ func TestFilesOfTwoPackages(t *testing.T) {
 // activates the triggers of what is configured there.
 func TestOverAnotherPhase(t *testing.T) {
 	below := basePhase(t)
-	if err := below.put([]*loaded{fake(t, 0, "Package: b\nSection: x\n", "usr/", "usr/both", "usr/b")}); err != nil {
+	if err := below.put(t.Context(), []*load.Package{fake(t, 0, "Package: b\nSection: x\n", "usr/", "usr/both", "usr/b")}); err != nil {
 		t.Fatal(err)
 	}
 	v := below.view()
@@ -133,7 +134,7 @@ func TestOverAnotherPhase(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := fake(t, 1, "Package: a\nReplaces: b\n", "usr/", "usr/both", "usr/sh", "usr/share/", "usr/share/shells/", "usr/share/shells/a", "usr/share/other")
-	if err := p.put([]*loaded{a}); err != nil {
+	if err := p.put(t.Context(), []*load.Package{a}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{

@@ -1,128 +1,248 @@
 package install
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/deb/control"
 	"ore/install/bytecode"
+	"ore/install/dpkg"
+	"ore/install/layer"
+	"ore/install/load"
 	"ore/install/output"
+	"ore/install/pack"
 	"ore/install/sandbox"
 	"ore/install/skeleton"
-	"ore/install/tree"
 )
 
-// startPython has the modules of a Python over the base compiled beside all else,
-// if there is one, and lets the stand-in for it wait for that.
-func (w *worker) startPython(ctx context.Context, g *errgroup.Group, l *loader, lower []string) error {
-	p := bytecode.Find(l.names())
-	if p == "" {
+// compilation is what the scripts of a Python have compiled, which is done beside
+// all else.
+type compilation struct {
+	*worker
+	bytecode.Python // "" for none
+	instead         *bytecode.StandIn
+	packs           *pack.Store // of what packages brought
+	compiled        *pack.Store // of what came of calls
+	kept            *pack.Pack  // that of these calls, once done is closed; nil for none
+	calls           []bytecode.Call
+	lower           []string      // of the tree that the compiler runs in
+	done            chan struct{} // closed when all is over
+}
+
+// prepare finds the Python over the base, if there is one, lets a stand-in for it
+// wait, and has loaded first what the compiler needs.
+func (c *compilation) prepare(w *worker, packs *pack.Store) (err error) {
+	c.Python = bytecode.Find(w.loading.Names())
+	if c.Python == "" {
 		return nil
 	}
-	program, lock, err := p.StandIn(w.path("standin"), w.path("lent"))
+	c.worker, c.packs, c.done = w, packs, make(chan struct{})
+	if c.instead, err = c.StandIn(w.path("standin"), w.path("lent")); err != nil {
+		return err
+	}
+	w.others.Programs = append(w.others.Programs, c.instead.Program)
+	w.others.Lend = w.path("lent")
+	if c.compiled, err = pack.Open(w.Compiled, w.Options, nil); err != nil {
+		return err
+	}
+	if c.kept, err = c.compiled.Find(c.key()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, x := range c.loading.Rest {
+		if x.Head == nil { // it is loaded at once, and may be needed
+			c.loading.Hasten(x)
+		}
+	}
+	needs, err := c.closure(func(x *load.Package) (*dpkg.Package, error) { return x.Head, nil })
 	if err != nil {
 		return err
 	}
-	w.others.Programs = append(w.others.Programs, program)
-	w.others.Lend = w.path("lent")
-	g.Go(func() error {
-		defer lock.Close() // now the stand-in goes on
-		if err := w.compile(ctx, p, l, lower); err != nil && ctx.Err() == nil {
-			// Then the interpreter itself runs, and says what is wrong.
-			w.watch.Tell(ore.Event{Stage: "configure", Text: err.Error()})
-		}
-		return ctx.Err()
-	})
+	for _, x := range needs {
+		err = errors.Join(err, c.want(x, bytecode.Needed))
+	}
+	for _, s := range c.Sources() {
+		err = errors.Join(err, c.want(c.loading.Get(s[0]), c.Module), c.want(c.loading.Get(s[1]), nil))
+	}
+	return err
+}
+
+// close frees what was kept. Nothing runs any more.
+func (c *compilation) close() {
+	if c.kept != nil {
+		c.kept.Close() // it was only read
+	}
+}
+
+// want has files of x, which may be nil, staged for the compiler.
+func (c *compilation) want(x *load.Package, files func(string) bool) error {
+	if x == nil || x.Twice != nil {
+		return nil
+	}
+	c.loading.Hasten(x)
+	if x.Head == nil || files == nil {
+		return nil
+	}
+	x.Twice = files
+	if err := os.Mkdir(x.Again(), 0o755); err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
 	return nil
 }
 
-// names lists the packages over the base.
-func (l *loader) names() []string {
-	var list []string
-	for _, x := range l.rest {
-		list = append(list, x.name)
+// start has the modules compiled in a tree over lower.
+func (c *compilation) start(ctx context.Context, g *errgroup.Group, lower []string) {
+	if c.Python == "" {
+		return
 	}
-	return list
+	c.lower = lower
+	g.Go(func() error {
+		defer close(c.done)
+		defer c.instead.Close() // now nothing waits for it
+		if err := c.run(ctx); err != nil && ctx.Err() == nil {
+			// Then the interpreter itself runs, and says what is wrong.
+			c.watch.Tell(ore.Event{Stage: "configure", Text: err.Error()})
+		}
+		return ctx.Err()
+	})
 }
 
-// compile finds what p's scripts have compiled, or has it compiled, and lays it out.
-func (w *worker) compile(ctx context.Context, p bytecode.Python, l *loader, lower []string) error {
-	needs, err := l.closure(ctx, p.Minimal(), "lib"+string(p)+"-stdlib", string(p))
+// run lays out what was kept, or has it compiled.
+func (c *compilation) run(ctx context.Context) (err error) {
+	if c.kept == nil {
+		return c.make(ctx)
+	}
+	if c.calls, err = c.Kept(c.kept); err != nil {
+		return err
+	}
+	if err := c.instead.Calls(c.calls); err != nil {
+		return err
+	}
+	for i, call := range c.calls {
+		if err := c.instead.Lay(i, call); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place notes in placed which files of a tree are in the pack of what was compiled,
+// so that a layer need not compress them again.
+func (c *compilation) place(ctx context.Context, placed map[string]layer.Source) error {
+	if c.Python == "" {
+		return nil
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if c.kept == nil {
+		return nil
+	}
+	for i, n := range c.kept.Nodes {
+		n.ModTime = c.epoch
+		placed[n.Path] = layer.Source{Node: n, Pack: c.kept, Index: i, Rank: len(c.Environment.Packages)}
+	}
+	return nil
+}
+
+// key names what the compiled modules depend on: the packages that have the
+// interpreter and the modules, and which of them this build unpacks.
+func (c *compilation) key() ore.Digest {
+	key := string(c.Environment.BaseOnly().Key())
+	for _, names := range c.Sources() {
+		for _, name := range names {
+			for _, p := range c.Environment.Packages {
+				if p.Name == name {
+					key += fmt.Sprintf("\n%s %t", p.Digest, c.loading.Get(name) != nil)
+				}
+			}
+		}
+	}
+	return ore.DigestOf([]byte(key))
+}
+
+// make compiles what the scripts of this build's packages will have compiled, in
+// a tree of the interpreter, what it needs, and the modules.
+func (c *compilation) make(ctx context.Context) error {
+	needs, err := c.closure(func(x *load.Package) (*dpkg.Package, error) {
+		err := load.Wait(ctx, x)
+		return x.Package, err
+	})
 	if err != nil {
 		return err
 	}
-	var calls []bytecode.Call
-	for _, s := range p.Sources() {
-		from, by := needs[s[0]], needs[s[1]]
-		if from == nil || by == nil || !p.Asks(by.Files["postinst"]) {
+	sources := map[*load.Package]*bytecode.Source{}
+	for _, x := range needs {
+		sources[x] = c.source(x, bytecode.Needed)
+	}
+	for _, s := range c.Sources() {
+		from, by := c.loading.Get(s[0]), c.loading.Get(s[1])
+		if from == nil || by == nil {
+			continue
+		}
+		if err := load.Wait(ctx, from, by); err != nil {
+			return err
+		}
+		if !c.Asks(by.Files["postinst"]) {
 			continue
 		}
 		var names []string
 		for i := range from.Nodes {
 			names = append(names, from.Nodes[i].Path)
 		}
-		calls = append(calls, bytecode.Call{Files: p.Modules(names)})
+		c.calls = append(c.calls, bytecode.Call{Files: c.Modules(names)})
+		if sources[from] == nil {
+			sources[from] = c.source(from, c.Module)
+		}
 	}
-	if len(calls) == 0 {
+	if len(c.calls) == 0 {
 		return nil
 	}
-	set := make([]*loaded, 0, len(needs))
-	for _, x := range needs {
-		set = append(set, x)
-	}
-	slices.SortFunc(set, func(a, b *loaded) int { return cmp.Compare(a.rank, b.rank) })
-	key := string(w.Environment.BaseOnly().Key())
-	for _, x := range set {
-		if p := w.Environment.Packages[x.rank]; !p.Base {
-			key += "\n" + string(p.Digest)
-		}
-	}
-	store, place := bytecode.Store(w.Compiled), ore.Key(ore.DigestOf([]byte(key)).Hex())
-	kept, err := store.Get(place)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = w.compileIn(ctx, compilation{p, calls, set}, lower, l); err == nil {
-			kept, err = calls, store.Put(place, calls)
-		}
-	}
-	if err != nil {
+	if err := errors.Join(c.instead.Calls(c.calls), c.compile(ctx, sources)); err != nil {
 		return err
 	}
-	return bytecode.Lay(w.path("lent"), kept)
+	c.kept, err = bytecode.Keep(c.compiled, c.key(), c.calls)
+	return err
 }
 
-// closure loads the named packages and all that they need, as far as this build
-// unpacks them.
-func (l *loader) closure(ctx context.Context, names ...string) (map[string]*loaded, error) {
-	byName := map[string]*loaded{}
-	for _, x := range l.all {
-		byName[x.name] = x
+// source is what the compiler gets of a package.
+func (c *compilation) source(x *load.Package, files func(string) bool) *bytecode.Source {
+	return &bytecode.Source{
+		Digest: x.Pack.Digest, Deb: c.Debs[x.Rank], Nodes: x.Nodes,
+		Wants: files, Stage: x.Again(), Staged: x.Twice != nil,
 	}
-	needs := map[string]*loaded{}
-	for queue := names; len(queue) > 0; queue = queue[1:] {
-		x := byName[queue[0]]
-		if x == nil || needs[x.name] != nil {
+}
+
+// closure returns the interpreter's package and all that it needs, as far as this
+// build unpacks them. What know knows nothing of is left out.
+func (c *compilation) closure(know func(*load.Package) (*dpkg.Package, error)) ([]*load.Package, error) {
+	var needs []*load.Package
+	seen := map[string]bool{}
+	for queue := []string{c.Minimal()}; len(queue) > 0; queue = queue[1:] {
+		x := c.loading.Get(queue[0])
+		if x == nil || seen[x.Asked.Name] {
 			continue
 		}
-		if err := wait(ctx, []*loaded{x}); err != nil {
+		seen[x.Asked.Name] = true
+		p, err := know(x)
+		if err != nil {
 			return nil, err
 		}
-		needs[x.name] = x
+		if p == nil {
+			continue
+		}
+		needs = append(needs, x)
 		for _, field := range []string{"Pre-Depends", "Depends"} {
-			groups, err := control.Relations(x.Paragraph.Get(field))
+			groups, err := control.Relations(p.Paragraph.Get(field))
 			if err != nil {
-				return nil, fmt.Errorf("%s of %s: %w", field, x.name, err)
+				return nil, fmt.Errorf("%s of %s: %w", field, x.Asked.Name, err)
 			}
 			for _, group := range groups {
 				for _, r := range group {
@@ -134,71 +254,42 @@ func (l *loader) closure(ctx context.Context, names ...string) (map[string]*load
 	return needs, nil
 }
 
-// compilation is what one Python compiles, and the packages that it needs for it.
-type compilation struct {
-	bytecode.Python
-	calls []bytecode.Call
-	set   []*loaded
-}
-
-// compileIn makes the calls in a tree of the set alone, over lower.
-func (w *worker) compileIn(ctx context.Context, c compilation, lower []string, l *loader) (err error) {
-	t := w.newPhase(nil, lower, w.path("python"))
+// compile makes the calls, one after the other, in a tree of the sources alone, over lower.
+func (c *compilation) compile(ctx context.Context, sources map[*load.Package]*bytecode.Source) (err error) {
+	t := c.newPhase(nil, c.lower, c.path("python"))
 	if err := os.MkdirAll(t.upper, 0o755); err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
 	v := t.view()
 	if !t.overlaid() {
-		if err := skeleton.MergeUsr(v, controls(l.base)); err != nil {
+		if err := skeleton.MergeUsr(v, load.Controls(c.loading.Base)); err != nil {
 			return err
 		}
 	}
-	for _, x := range c.set {
-		if err := w.fill(ctx, v, x, l); err != nil {
-			return fmt.Errorf("compile: %s: %w", x.name, err)
+	for _, x := range c.loading.All { // in the order of the environment
+		if s := sources[x]; s != nil {
+			if err := s.Fill(ctx, v, c.packs); err != nil {
+				return fmt.Errorf("%s: %w", x.Asked.Name, err)
+			}
 		}
 	}
 	if err := t.mount(); err != nil {
 		return err
 	}
-	if t.overlaid() {
-		defer func() { err = errors.Join(err, unix.Unmount(t.root, 0)) }()
-	}
-	return bytecode.Make(ctx, t.root, c.calls, func(ctx context.Context, files []string) error {
+	defer func() { err = errors.Join(err, t.unmount()) }()
+	run := func(ctx context.Context, args []string) error {
 		out := &output.Lines{Stage: "configure"}
-		err := w.sb.Run(ctx, sandbox.Command{Root: t.root, Args: c.Command(files), Env: w.environment(), Stdout: out, Stderr: out})
+		err := c.sb.Run(ctx, sandbox.Command{Root: t.root, Args: args, Env: c.environment(), Stdout: out, Stderr: out})
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out.Tail())
 		}
 		return nil
-	})
-}
-
-// unneeded is what no compiler reads, and half of what a package has.
-const unneeded = "usr/share/"
-
-// fill puts the package's files into the tree, from its pack.
-func (w *worker) fill(ctx context.Context, v *tree.View, x *loaded, l *loader) error {
-	stage := w.path("stage/python-" + strconv.Itoa(x.rank))
-	if err := os.MkdirAll(stage, 0o755); err != nil {
-		return err
 	}
-	pk, err := l.packs.Get(ctx, x.pack.Digest, w.Debs[x.rank], func(i int, n *tree.Node) (io.WriteCloser, error) {
-		if strings.HasPrefix(n.Path, unneeded) {
-			return nil, nil
+	for i := range c.calls {
+		if err := c.Make(ctx, t.root, &c.calls[i], run); err != nil {
+			return err
 		}
-		return tree.Stage(stage+"/"+strconv.Itoa(i), n)
-	})
-	if err != nil {
-		return err
-	}
-	defer pk.Close()
-	for i := range x.Nodes {
-		n := x.Nodes[i]
-		if strings.HasPrefix(n.Path, unneeded) || strings.HasPrefix(n.Hardlink, unneeded) {
-			continue
-		}
-		if _, err := v.Put(&n, stage+"/"+strconv.Itoa(i)); err != nil {
+		if err := c.instead.Lay(i, c.calls[i]); err != nil {
 			return err
 		}
 	}

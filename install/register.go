@@ -10,10 +10,11 @@ import (
 	"ore/deb/control"
 	"ore/install/apt"
 	"ore/install/dpkg"
+	"ore/install/load"
 )
 
 // register writes the database's files for the packages.
-func (u *putter) register(members []*loaded) error {
+func (u *putter) register(members []*load.Package) error {
 	status, err := u.view.ReadFile(statusFile)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"ore/install/exact"
 	"ore/install/guard"
 	"ore/install/kept"
+	"ore/install/load"
 	"ore/install/normal"
 	"ore/install/output"
 	"ore/install/pack"
@@ -153,7 +154,7 @@ func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node
 
 // makeRoom removes what the candidate has too much, if nobody can tell
 // afterwards that it was there.
-func (w *worker) makeRoom(ctx context.Context, l *loader, s *stack) error {
+func (w *worker) makeRoom(ctx context.Context, l *load.Loader, s *stack) error {
 	p := w.newPhase(nil, s.lower, filepath.Join(w.scratch, "room"))
 	if err := os.MkdirAll(p.upper, 0o755); err != nil {
 		return fmt.Errorf("make tree: %w", err)
@@ -163,7 +164,7 @@ func (w *worker) makeRoom(ctx context.Context, l *loader, s *stack) error {
 	if w.sets, err = r.Sort(w.From.Packages, w.Environment); err != nil {
 		return err
 	}
-	for _, x := range l.rest {
+	for _, x := range l.Rest {
 		w.sets.Miss(x.Package, r.Seen)
 	}
 	why := w.sets.Apart()

@@ -13,10 +13,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/deb/archive"
 	"ore/image"
 	"ore/install/exact"
 	"ore/install/kept"
 	"ore/install/layer"
+	"ore/install/load"
+	"ore/install/pack"
 	"ore/install/sandbox"
 	"ore/install/sandbox/instead"
 	"ore/install/tree"
@@ -27,8 +30,8 @@ import (
 type Sandbox interface {
 	tree.Owners
 	// Overlay mounts the folders lower, lowest first, with upper over them, at
-	// target. Unmounting is unmount(2)'s.
-	Overlay(lower []string, upper, work, target string) error
+	// target. The returned function unmounts it.
+	Overlay(lower []string, upper, work, target string) (unmount func() error, err error)
 	// Run runs a program in a tree and returns when it and all that it left
 	// behind have ended. An error that matches *sandbox.ExitError means that
 	// the program did not succeed.
@@ -45,8 +48,10 @@ type worker struct {
 	watch ore.Watcher
 	epoch int64 // the newest time in the base's packages
 
-	others instead.Set // what stands in for programs over the base
-	sets   exact.Sets  // the packages of the image that is started from and of the environment
+	loading *load.Loader
+	others  instead.Set // what stands in for programs over the base
+	python  compilation // whose stand-in is among them
+	sets    exact.Sets  // the packages of the image that is started from and of the environment
 
 	restored string // the base's tree if this build unpacked it from its layer
 	scratch  string // where trees are made: in memory, or Work itself
@@ -102,11 +107,13 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *layer.Outcome, er
 // build is the way of a build, as the package's documentation has it.
 func (w *worker) build(ctx context.Context) (*layer.Outcome, error) {
 	g, ctx := errgroup.WithContext(ctx)
-	l, err := w.startLoading(ctx, g)
+	l, err := w.loader()
 	if err != nil {
 		return nil, err
 	}
-	defer l.close()
+	defer l.Close()
+	defer w.python.close()
+	g.Go(func() error { return l.Run(ctx) })
 	var done *layer.Outcome
 	g.Go(func() error {
 		var err error
@@ -119,14 +126,35 @@ func (w *worker) build(ctx context.Context) (*layer.Outcome, error) {
 	return done, w.keepTree()
 }
 
+// loader returns what loads the packages that this build must unpack.
+func (w *worker) loader() (*load.Loader, error) {
+	packs, err := pack.Open(w.Packs, w.Options, new(archive.Decoders).Decode)
+	if err != nil {
+		return nil, err
+	}
+	w.loading, err = load.New(load.Options{
+		Packages: w.Environment.Packages, Debs: w.Debs, Packs: packs, Dir: w.path("stage"), Watch: w.watch,
+		Skip: func(p ore.Package) bool {
+			return p.Base && w.Base != "" || w.From != nil && exact.Has(w.From.Packages, p)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.loading, w.python.prepare(w, packs)
+}
+
 // phases goes through the phases; sealing the base runs beside the others.
-func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *loader) (*layer.Outcome, error) {
+func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *load.Loader) (*layer.Outcome, error) {
 	s := &stack{worker: w, tree: layer.New(), baseReady: make(chan struct{})}
 	if err := w.base(ctx, g, l, s); err != nil {
 		return nil, err
 	}
 	if err := w.start(ctx, s); err != nil {
 		return nil, err
+	}
+	if w.Base != "" {
+		w.python.start(ctx, g, s.lower)
 	}
 	if err := w.packages(ctx, l, s); err != nil {
 		return nil, w.orRefuse(err)

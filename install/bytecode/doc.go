@@ -4,10 +4,14 @@
 // depends on anything but the packages: they set no time into the files where
 // SOURCE_DATE_EPOCH is set (PEP 552).
 //
-// So the same calls are made in a tree of only these packages, beside all else,
-// and what they made is kept. While scripts run, a stand-in for the interpreter
-// compares the files that it is to compile with those that were compiled, name by
-// name, and copies what came of it. In every other case the interpreter runs: a
-// script that asks for something else gets it, and one that needs a compiled file
-// finds it.
+// So the same modules are compiled in a tree of the interpreter and the modules
+// alone, beside all else and on all cores, and what came of it is kept, compressed
+// as layers are. The compiler's own program is not what compiles them: it is called
+// as a library by processes that share the modules out (compile.py). That makes the
+// same bytes: what comes of a module depends on nothing but its source.
+//
+// While scripts run, a stand-in for the interpreter compares the files that it is to
+// compile with those that are compiled, name by name, waits for them, and copies what
+// came of it. In every other case the interpreter runs: a script that asks for
+// something else gets it, and one that needs a compiled file finds it.
 package bytecode

@@ -1,6 +1,7 @@
 package dpkg
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -49,8 +50,9 @@ type Wave struct {
 
 // Waves orders the packages of a phase, which lies over a configured base. A
 // package may be unpacked once those that it pre-depends on are configured
-// (Policy 7.2); that is observable only by a preinst, so packages without one
-// are unpacked at once, and most phases are one wave.
+// (Policy 7.2); that is observable only by a preinst, so most phases are one wave.
+// A wave before the last has just those packages that are configured after it:
+// they need not wait for the others.
 func Waves(set []*Package) []Wave {
 	known := providers(set)
 	unpacked, configured := map[*Package]bool{}, map[*Package]bool{}
@@ -67,15 +69,24 @@ func Waves(set []*Package) []Wave {
 		if len(now) == 0 { // a cycle: the least wrong is to go on
 			now, later, need = rest, nil, nil
 		}
+		could := maps.Clone(unpacked)
 		for _, p := range now {
-			unpacked[p] = true
+			could[p] = true
 		}
 		w := Wave{Unpack: now}
 		for _, p := range need {
-			w.First = append(w.First, closureOf(p, known, unpacked)...)
+			w.First = append(w.First, closureOf(p, known, could)...)
 		}
 		slices.SortFunc(w.First, func(a, b *Package) int { return strings.Compare(a.Spec(), b.Spec()) })
 		w.First = slices.DeleteFunc(slices.Compact(w.First), func(p *Package) bool { return configured[p] })
+		if len(w.First) > 0 {
+			first := func(p *Package) bool { return slices.Contains(w.First, p) }
+			later = slices.DeleteFunc(slices.Clone(rest), first)
+			w.Unpack = slices.DeleteFunc(slices.Clone(now), func(p *Package) bool { return !first(p) })
+		}
+		for _, p := range w.Unpack {
+			unpacked[p] = true
+		}
 		for _, p := range w.First {
 			configured[p] = true
 		}

@@ -43,9 +43,10 @@ func names(list []*Package) string {
 func TestWaves(t *testing.T) {
 	for _, c := range []struct{ summary, packages, want string }{
 		{"no preinst, no order", "a: Pre-Depends=b\nb:", "a b / "},
-		{"a preinst that needs another package", "a: Pre-Depends=b; preinst\nb: Depends=c\nc:\nd: Depends=a", "b c d / b c | a / "},
+		{"a preinst that needs another package", "a: Pre-Depends=b; preinst\nb: Depends=c\nc:\nd: Depends=a", "b c / b c | a d / "},
 		{"a pre-dependency by a virtual name", "a: Pre-Depends=v; preinst\nb: Provides=v", "b / b | a / "},
 		{"two levels", "a: Pre-Depends=b; preinst\nb: Pre-Depends=c; preinst\nc:", "c / c | b / b | a / "},
+		{"what nobody waits for comes last", "z: preinst\na: Pre-Depends=b; preinst\nb:\nc:", "b / b | z a c / "},
 		{"a pre-dependency from the base", "a: Pre-Depends=libc6; preinst", "a / "},
 		{"a cycle", "a: Pre-Depends=b; preinst\nb: Pre-Depends=a; preinst", "a b / "},
 	} {

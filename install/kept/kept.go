@@ -175,7 +175,7 @@ func (f Folders) list(freed *Freed) ([]thing, error) {
 	}{
 		{pattern(f.Trees, "*/*"), []string{OwnersSuffix, NodesSuffix}, &freed.Trees},
 		{pattern(f.Packs, "*/*.gob"), []string{".squashfs"}, &freed.Packs},
-		{pattern(f.Compiled, "v*"), nil, &freed.Compiled},
+		{pattern(f.Compiled, "*/*.gob"), []string{".squashfs"}, &freed.Compiled},
 		{pattern(f.Debs, "*.deb"), nil, &freed.Debs},
 	} {
 		names, err := filepath.Glob(c.pattern)

@@ -16,7 +16,7 @@ func fill(t *testing.T) (Folders, func() []string) {
 	for name, used := range map[string]int{
 		"trees/v1/a/file": 0, "trees/v1/b/file": 0, "trees/v1/a.owners": 0,
 		"packs/v1/old.gob": 1, "packs/v1/old.squashfs": 9, "packs/v1/new.gob": 5, "packs/v1/new.squashfs": 0,
-		"compiled/v1-x": 3, "debs/d.deb": 0, "debs/e.deb": 2, "debs/partial": 0,
+		"compiled/v1/x.gob": 3, "debs/d.deb": 0, "debs/e.deb": 2, "debs/partial": 0,
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -40,7 +40,7 @@ func fill(t *testing.T) (Folders, func() []string) {
 	f := Folders{Trees: in("trees"), Packs: in("packs"), Compiled: in("compiled"), Debs: in("debs"), Lock: in("lock"), Work: in("work")}
 	return f, func() []string {
 		var left []string
-		for _, p := range []string{"trees/*/*", "packs/*/*", "compiled/*", "debs/*", "work/*"} {
+		for _, p := range []string{"trees/*/*", "packs/*/*", "compiled/*/*", "debs/*", "work/*"} {
 			names, err := filepath.Glob(in(p))
 			if err != nil {
 				t.Fatal(err)
@@ -69,7 +69,7 @@ func TestPrune(t *testing.T) {
 	}{
 		{950, Freed{Trees: 1, Bytes: 100, Left: 900}, []string{"trees/v1/b"}},
 		{600, Freed{Trees: 1, Packs: 1, Bytes: 400, Left: 500}, []string{"trees/v1/a", "trees/v1/a.owners", "packs/v1/old.gob", "packs/v1/old.squashfs"}},
-		{400, Freed{Compiled: 1, Bytes: 100, Left: 400}, []string{"compiled/v1-x"}},
+		{400, Freed{Compiled: 1, Bytes: 100, Left: 400}, []string{"compiled/v1/x.gob"}},
 		{100, Freed{Packs: 1, Debs: 1, Bytes: 300, Left: 100}, []string{"packs/v1/new.gob", "packs/v1/new.squashfs", "debs/d.deb"}},
 		{0, Freed{Debs: 1, Bytes: 100}, []string{"debs/e.deb"}},
 	} {

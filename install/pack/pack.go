@@ -73,6 +73,63 @@ func Open(dir string, o squashfs.Options, decode archive.Decompress) (*Store, er
 	return s, nil
 }
 
+// File is a file that came of packages.
+type File struct {
+	Path    string
+	Content []byte
+}
+
+// Add makes a pack of files that no package has, which Find finds by d, and keeps
+// notes beside it as its Control.
+func (s *Store) Add(d ore.Digest, notes map[string][]byte, files []File) (_ *Pack, err error) {
+	out, err := os.CreateTemp(s.dir, "making-*")
+	if err != nil {
+		return nil, fmt.Errorf("keep files: %w", err)
+	}
+	defer os.Remove(out.Name())
+	st, err := s.pack(out, files)
+	if err == nil {
+		st.Control = notes
+		err = s.keep(d, out, st)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("keep files: %w", err), out.Close())
+	}
+	return open(d, *st, out)
+}
+
+// pack writes files into out.
+func (s *Store) pack(out *os.File, files []File) (*stored, error) {
+	w, err := squashfs.NewWriter(out, s.options)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Abort()
+	if err := w.Add(squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}, nil); err != nil {
+		return nil, err
+	}
+	st := &stored{}
+	for i, f := range files {
+		n := tree.Node{Entry: squashfs.Entry{Path: f.Path, Mode: 0o644, Size: int64(len(f.Content))}, Sum: sha256.Sum256(f.Content)}
+		st.Nodes = append(st.Nodes, n)
+		if err := w.Add(squashfs.Entry{Path: strconv.Itoa(i), Mode: 0o644, Size: n.Size}, bytes.NewReader(f.Content)); err != nil {
+			return nil, err
+		}
+	}
+	return st, w.Close()
+}
+
+// Find opens the pack with digest d. If there is none, the error matches
+// fs.ErrNotExist.
+func (s *Store) Find(d ore.Digest) (*Pack, error) {
+	p, err := s.find(d)
+	if err != nil {
+		return nil, fmt.Errorf("pack %s: %w", d.Short(), err)
+	}
+	s.Used(d)
+	return p, nil
+}
+
 // Beside returns the same store for goroutines that give way to others; each has
 // called beside.Thread.
 func (s *Store) Beside() *Store {
@@ -296,6 +353,25 @@ func conffiles(b []byte) map[string]bool {
 
 // md5Hex returns b's MD5 as dpkg writes it.
 func md5Hex(b []byte) string { return fmt.Sprintf("%x", md5.Sum(b)) }
+
+// Head returns the control member of the .deb at the path deb, before it is
+// decoded and verified: what it says may order work, and nothing else.
+func (s *Store) Head(deb string) (_ map[string][]byte, err error) {
+	in, err := os.Open(deb)
+	if err != nil {
+		return nil, fmt.Errorf("read control: %w", err)
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read control: %w", err)
+	}
+	pkg, err := archive.Open(in, info.Size(), s.decode)
+	if err != nil {
+		return nil, fmt.Errorf("read control of %s: %w", filepath.Base(deb), err)
+	}
+	return pkg.Control(), nil
+}
 
 // Has tells whether the pack of the package with digest d exists.
 func (s *Store) Has(d ore.Digest) bool {

@@ -43,7 +43,7 @@ func workDebian(s *Sandbox, dir string) error {
 			return err
 		}
 	}
-	if err := s.Overlay([]string{base}, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), root); err != nil {
+	if _, err := s.Overlay([]string{base}, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), root); err != nil {
 		return err
 	}
 	var out bytes.Buffer

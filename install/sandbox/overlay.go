@@ -17,21 +17,22 @@ const optionsLimit = 4095
 // upper over them. work is an empty folder on upper's file system. A removed
 // name is a char 0:0 in upper; folders are never redirected and data never
 // left below (no redirect_dir, metacopy or index). The mount is volatile:
-// nothing is synced, since an interrupted build is thrown away.
-func (s *Sandbox) Overlay(lower []string, upper, work, target string) error {
+// nothing is synced, since an interrupted build is thrown away. The returned
+// function unmounts it; nothing may be open in it.
+func (s *Sandbox) Overlay(lower []string, upper, work, target string) (unmount func() error, err error) {
 	// The mark by which the kernel refuses to reuse a volatile upper folder
 	// after a crash. Ours are made and thrown away within one boot.
 	if err := os.RemoveAll(filepath.Join(work, "work", "incompat")); err != nil {
-		return fmt.Errorf("overlay %s: %w", target, err)
+		return nil, fmt.Errorf("overlay %s: %w", target, err)
 	}
 	o := overlayOptions(lower, upper, work, s.tier != Root)
 	if len(o) > optionsLimit {
-		return fmt.Errorf("overlay %s: %d bytes of options, %d are possible: use shorter paths or fewer layers", target, len(o), optionsLimit)
+		return nil, fmt.Errorf("overlay %s: %d bytes of options, %d are possible: use shorter paths or fewer layers", target, len(o), optionsLimit)
 	}
 	if err := unix.Mount("overlay", target, "overlay", 0, o); err != nil {
-		return fmt.Errorf("overlay %s: mount %s: %w", target, o, err)
+		return nil, fmt.Errorf("overlay %s: mount %s: %w", target, o, err)
 	}
-	return nil
+	return func() error { return s.unmount(target) }, nil
 }
 
 // overlayOptions returns the options in the kernel's syntax, in which the
@@ -55,8 +56,10 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, ",", `\,`).Replace(path)
 }
 
-// Unmount ends an overlay.
-func (s *Sandbox) Unmount(target string) error {
+// unmount ends an overlay, while no program is being started.
+func (s *Sandbox) unmount(target string) error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	if err := unix.Unmount(target, 0); err != nil {
 		return fmt.Errorf("unmount %s: %w", target, err)
 	}

@@ -94,7 +94,7 @@ func probeInside() error {
 	if err := os.WriteFile(filepath.Join(path["lower"], "file"), nil, 0o644); err != nil {
 		return err
 	}
-	if err := s.Overlay([]string{path["lower"]}, path["upper"], path["work"], path["merged"]); err != nil {
+	if _, err := s.Overlay([]string{path["lower"]}, path["upper"], path["work"], path["merged"]); err != nil {
 		return fmt.Errorf("%w: overlay mounts in user namespaces need Linux 5.11", err)
 	}
 	if err := unix.Mount("/", path["host"], "", unix.MS_BIND|unix.MS_REC, ""); err != nil {

@@ -120,7 +120,9 @@ func (s *Sandbox) converse(ctx context.Context, c Command) (outcome, error) {
 	if s.records.table != nil {
 		o.Files = append(o.Files, s.records.table.file)
 	}
+	s.starting.RLock()
 	p, err := namespace.Start(ctx, o)
+	s.starting.RUnlock()
 	if err != nil {
 		return out, err
 	}

@@ -89,7 +89,8 @@ func overlaid(s *Sandbox, dir string, programs ...string) (root string, err erro
 	if err := tinyTree(lower, programs); err != nil {
 		return "", err
 	}
-	return root, s.Overlay([]string{lower}, upper, work, root)
+	_, err = s.Overlay([]string{lower}, upper, work, root)
+	return root, err
 }
 
 func workRun(s *Sandbox, dir string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"ore/namespace"
 
@@ -52,6 +53,11 @@ type Options struct {
 type Sandbox struct {
 	tier    Tier
 	records records
+
+	// starting is held, shared, while a program is started: what this process had
+	// open is open in the other one, too, until that is executed, and a mount in
+	// which something is open is busy.
+	starting sync.RWMutex
 }
 
 // Main is called first thing in main. It does the work of a process that this

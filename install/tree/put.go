@@ -145,3 +145,30 @@ func (s *staging) Close() error {
 	}
 	return nil
 }
+
+// both is the content of two files.
+type both struct{ a, b io.WriteCloser }
+
+// StageTwice stages the same content at two paths.
+func StageTwice(path, other string, n *Node) (io.WriteCloser, error) {
+	a, err := Stage(path, n)
+	if err != nil {
+		return nil, err
+	}
+	b, err := Stage(other, n)
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return both{a, b}, nil
+}
+
+// Write writes all of p to both.
+func (t both) Write(p []byte) (int, error) {
+	if n, err := t.a.Write(p); err != nil {
+		return n, err
+	}
+	return t.b.Write(p)
+}
+
+// Close finishes both.
+func (t both) Close() error { return errors.Join(t.a.Close(), t.b.Close()) }

@@ -107,6 +107,11 @@ func (d *lzma2) stored(r io.Reader, control byte) ([]byte, error) {
 	return d.buf[from:d.pos], nil
 }
 
+// wholeFrom is from which size on a buffer is taken in full size: the kernel gives
+// memory only where it is written to, and growing means to be given all of it once
+// more.
+const wholeFrom = 1 << 20
+
 // room makes the buffer ready for n more bytes. It grows with what is decoded
 // up to twice the dictionary, so that small files do not pay for the size that
 // their header allows; then the dictionary moves to its front.
@@ -116,7 +121,11 @@ func (d *lzma2) room(n int) {
 		return
 	}
 	if full := 2*d.dict + maxChunkOut + slack; len(d.buf) < full {
-		grown := make([]byte, min(full, max(need, 2*len(d.buf), minBuffer, d.expected+slack)))
+		size := max(need, 2*len(d.buf), minBuffer, d.expected+slack)
+		if size > full || size > wholeFrom && 2*d.dict <= maxExpected {
+			size = full
+		}
+		grown := make([]byte, size)
 		hugePages(grown)
 		copy(grown, d.buf[:d.pos])
 		d.buf = grown

@@ -27,6 +27,12 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, inputBuffer)}
 }
 
+// Reset makes r decode another file, from in. It keeps its memory.
+func (r *Reader) Reset(in io.Reader) {
+	r.in.Reset(in)
+	*r = Reader{in: r.in, block: r.block}
+}
+
 // Read implements io.Reader. It returns io.EOF only when all checks of the
 // file hold.
 func (r *Reader) Read(p []byte) (int, error) {

@@ -228,3 +228,21 @@ func BenchmarkDecode(b *testing.B) {
 type count int64
 
 func (c *count) Write(p []byte) (int, error) { *c += count(len(p)); return len(p), nil }
+
+// TestReset decodes one file after another with one Reader: nothing of a file
+// before, a damaged one among them, is left in the next.
+func TestReset(t *testing.T) {
+	all := inputs(t)
+	r := NewReader(strings.NewReader("no xz"))
+	for _, name := range []string{"text", "zeros", "one", "noise", "empty", "mixed"} {
+		b := pack(t, all[name], "-1")
+		bad := bytes.Clone(b[:len(b)-9])
+		for _, file := range [][]byte{bad, b} {
+			r.Reset(bytes.NewReader(file))
+			got, err := io.ReadAll(r)
+			if whole := len(file) == len(b); (err == nil) != whole || whole && !bytes.Equal(got, all[name]) {
+				t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(all[name]), err)
+			}
+		}
+	}
+}

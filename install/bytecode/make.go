@@ -1,0 +1,116 @@
+package bytecode
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"ore"
+	"ore/install/pack"
+	"ore/install/tree"
+)
+
+//go:embed compile.py
+var program string
+
+// maxModules is how many modules one compiler is given: their numbers fit into
+// the pipe that it takes them from. Python's library has some 600.
+const maxModules = 1 << 14
+
+// command compiles the files on all cores. Modules that the compiler itself needs
+// are not written when they are imported: each is compiled once, as is asked for.
+func (p Python) command(files []string) []string {
+	return append([]string{"/usr/bin/" + string(p), "-B", "-E", "-S", "-c", program, strconv.Itoa(runtime.NumCPU())}, files...)
+}
+
+// Make has the files of a call compiled by run, in the tree root, and adds to the
+// call what came of it. A module's code depends on its source alone, so they are
+// compiled in any order.
+func (p Python) Make(ctx context.Context, root string, c *Call, run func(ctx context.Context, args []string) error) error {
+	if len(c.Files) > maxModules {
+		return fmt.Errorf("compile: %d modules: more than %d", len(c.Files), maxModules)
+	}
+	if err := run(ctx, p.command(c.Files)); err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
+	for _, source := range c.Files {
+		name := p.compiled(strings.TrimPrefix(source, "/"))
+		b, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		c.Made = append(c.Made, pack.File{Path: name, Content: b})
+	}
+	return nil
+}
+
+// compiled names the file that holds the code of a module (PEP 3147).
+func (p Python) compiled(source string) string {
+	tag := strings.NewReplacer("python", "cpython-", ".", "").Replace(string(p))
+	dir, file := filepath.Split(source)
+	return filepath.Join(dir, "__pycache__", strings.TrimSuffix(file, ".py")+"."+tag+".pyc")
+}
+
+// unneeded is what no compiler reads, and half of what a package has.
+const unneeded = "usr/share/"
+
+// Needed tells whether the interpreter may need the file of that name, of a package
+// that it needs.
+func Needed(name string) bool { return !strings.HasPrefix(name, unneeded) }
+
+// Module tells whether the file of that name is compiled.
+func (p Python) Module(name string) bool {
+	return strings.HasPrefix(name, "usr/lib/"+string(p)+"/") && strings.HasSuffix(name, ".py")
+}
+
+// Source is a package of which a tree for the compiler has files.
+type Source struct {
+	Digest ore.Digest
+	Deb    string
+	Nodes  []tree.Node
+	Wants  func(name string) bool // which
+	Stage  string                 // the folder that has or gets their content
+	Staged bool                   // it has
+}
+
+// Fill puts the package's files into the tree.
+func (s *Source) Fill(ctx context.Context, v *tree.View, packs *pack.Store) error {
+	if !s.Staged {
+		if err := s.stage(ctx, packs); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+	}
+	for i := range s.Nodes {
+		n := s.Nodes[i]
+		if !s.Wants(n.Path) || n.Hardlink != "" && !s.Wants(n.Hardlink) {
+			continue
+		}
+		if _, err := v.Put(&n, s.Stage+"/"+strconv.Itoa(i)); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+	}
+	return nil
+}
+
+// stage writes the content of the files that are wanted.
+func (s *Source) stage(ctx context.Context, packs *pack.Store) error {
+	if err := os.MkdirAll(s.Stage, 0o755); err != nil {
+		return err
+	}
+	pk, err := packs.Get(ctx, s.Digest, s.Deb, func(i int, n *tree.Node) (io.WriteCloser, error) {
+		if !s.Wants(n.Path) {
+			return nil, nil
+		}
+		return tree.Stage(s.Stage+"/"+strconv.Itoa(i), n)
+	})
+	if err != nil {
+		return err
+	}
+	return pk.Close()
+}
