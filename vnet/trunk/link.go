@@ -349,7 +349,7 @@ func (l *link) promote(s *session, via *datagram.Path, now time.Time) {
 	l.greets = greets{udpNext: now.Add(l.greets.udpWait), udpWait: l.greets.udpWait}
 	l.health.begin(now)
 	if via == l.udp {
-		if l.sizes.now == 0 {
+		if l.sizes.again.IsZero() {
 			l.sizes.begin(via.Ceiling(), now)
 			via.SetSize(l.sizes.now)
 		}
@@ -368,7 +368,7 @@ func (l *link) fall(now time.Time) {
 	l.health.since = now
 	l.greets = greets{since: now}
 	l.greeting = nil
-	l.sizes = sizes{}
+	l.sizes = sizes{now: floorSize} // it may be that nothing larger passes any more
 }
 
 // newIndex returns a name for a session that no other of the link's has.

@@ -65,6 +65,12 @@ type Path struct {
 	end   func() error
 }
 
+// NewPath returns a path of a kind without its functions, which the caller sets.
+// Close calls end once.
+func NewPath(kind string, headers int, end func() error) *Path {
+	return &Path{Kind: kind, Headers: headers, end: end}
+}
+
 // Size returns that of the largest datagram that is to be sent.
 func (p *Path) Size() int { return int(p.size.Load()) }
 

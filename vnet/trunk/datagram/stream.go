@@ -33,7 +33,8 @@ type stream struct {
 func NewStream(c net.Conn) *Path {
 	tune(c)
 	s := &stream{conn: c}
-	p := &Path{Kind: TCP, Ceiling: func() int { return streamSize }, end: c.Close}
+	p := NewPath(TCP, 0, c.Close)
+	p.Ceiling = func() int { return streamSize }
 	p.SetSize(streamSize)
 	p.Read = func(take func([]byte, time.Time)) { _ = readStream(c, take) } // how it ended changes nothing
 	p.Send = func(b []byte, size int) error {

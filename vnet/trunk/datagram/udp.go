@@ -58,6 +58,23 @@ type socket struct {
 
 // DialUDP opens the path to a peer, on a local port that others share.
 func DialUDP(ctx context.Context, local, peer netip.AddrPort) (*Path, error) {
+	k, err := open(ctx, local, peer)
+	if err != nil {
+		return nil, err
+	}
+	return k.path(), nil
+}
+
+// path returns the socket as a path.
+func (k *socket) path() *Path {
+	p := NewPath(UDP, k.headers, k.conn.Close)
+	p.Send, p.Read, p.Ceiling = k.send, k.read, k.ceiling
+	p.SetSize(BaseSize)
+	return p
+}
+
+// open opens a connected socket.
+func open(ctx context.Context, local, peer netip.AddrPort) (*socket, error) {
 	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(local), Control: Shared}
 	c, err := d.DialContext(ctx, "udp", peer.String())
 	if err != nil {
@@ -74,9 +91,7 @@ func DialUDP(ctx context.Context, local, peer netip.AddrPort) (*Path, error) {
 		c.Close()
 		return nil, fmt.Errorf("udp socket: %w", err)
 	}
-	p := &Path{Kind: UDP, Headers: k.headers, Send: k.send, Read: k.read, Ceiling: k.ceiling, end: k.conn.Close}
-	p.SetSize(BaseSize)
-	return p, nil
+	return k, nil
 }
 
 // tune sets what the socket needs; what only makes it faster may be missing.
@@ -193,11 +208,11 @@ func (k *socket) send(b []byte, size int) error {
 	return nil
 }
 
-// run sends the first n messages. What was refused before, by a host that was
-// not there, is no failure of these: they are sent again at once.
+// run sends the first n messages. An error may be that of an earlier datagram,
+// told late (a host that was not there, by ICMP): so each is tried twice.
 func (k *socket) run(n int) error {
 	var first error
-	refused := 0
+	again := false
 	k.out.want = n
 	for k.out.from = 0; k.out.from < n; {
 		if err := k.raw.Write(k.out.call); err != nil {
@@ -206,17 +221,16 @@ func (k *socket) run(n int) error {
 		switch e := k.out.errno; {
 		case e == 0:
 			k.out.from += k.out.got
+			again = false
 		case e == unix.EINTR:
-		case e == unix.ECONNREFUSED && refused < n:
-			refused++
+		case !again:
+			again = true
 		default:
-			if n == 1 {
-				return e
-			}
 			if first == nil {
 				first = e
 			}
 			k.out.from++
+			again = false
 		}
 	}
 	return first
