@@ -317,6 +317,12 @@ func (m *machine) testForkBomb(t *testing.T) {
 // testSignals sends every signal to process 1 and to all that can be reached.
 func (m *machine) testSignals(t *testing.T) {
 	m.sh(t, "for s in $(seq 1 64); do kill -$s 1 2>/dev/null; done; exit 0")
+	// Those of the C libraries kill a process 1 that has no action for them now and
+	// then, while its first thread has all signals blocked; and no job inherits one.
+	m.sh(t, "i=0; while [ $i -lt 100 ]; do (true & ); kill -32 1; kill -33 1; kill -34 1; i=$((i+1)); done")
+	if out := m.sh(t, "grep SigIgn /proc/self/status"); !strings.HasSuffix(strings.TrimSpace(out), "0000000000000000") {
+		t.Errorf("a job ignores signals from the beginning: %s", out)
+	}
 	e, err := m.Exec(t.Context(), guest.Command{Script: "kill -9 -1; echo not reached"})
 	if err != nil || (e.Signal != "SIGKILL" && e.Code != 0) {
 		t.Errorf("kill -9 -1: %v, %v", e, err)

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -122,31 +121,29 @@ func setTime(nanos int64) {
 // this program do block them.
 func catchSignals() error {
 	// The runtime's own, and the reaper's; those that stop and continue, which
-	// stop no process 1, and those of the C library, for both of which the
-	// runtime has no handler.
-	keep := []os.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU,
-		unix.Signal(32), unix.Signal(33), unix.Signal(34)}
+	// stop no process 1 and for which the runtime has no handler.
+	keep := []os.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
 	// Those that a fault in this program raises, from which the runtime makes a
 	// panic or a trace, and the one of a broken pipe, which it raises itself.
 	// Somebody else's are caught and forgotten.
 	faults := []os.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGPIPE}
 	signal.Notify(make(chan os.Signal, 1), faults...)
 	keep = append(keep, faults...)
-	ignore := struct{ handler, flags, restorer, mask uint64 }{handler: sigIgn} // struct sigaction of the kernel
+	ignore := sigaction{handler: sigIgn}
 	for n := unix.Signal(1); n <= lastSignal; n++ {
 		if n == unix.SIGKILL || n == unix.SIGSTOP || slices.Contains(keep, os.Signal(n)) {
 			continue
 		}
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&ignore)), 0, unsafe.Sizeof(ignore.mask), 0, 0)
-		if errno != 0 {
-			return fmt.Errorf("signal %d: %w", n, errno)
+		action := &ignore
+		if n >= firstLibrary && n <= lastLibrary {
+			action = passing()
+		}
+		if err := action.set(n); err != nil {
+			return err
 		}
 	}
 	return nil
 }
-
-// sigIgn is SIG_IGN (<signal.h>).
-const sigIgn = 1
 
 // lastSignal is the last real-time signal (signal(7)).
 const lastSignal = 64
