@@ -1,10 +1,10 @@
 # Compiles the named modules on several processes: the first argument is their
 # number. Which process compiles a module makes no difference to what comes of it:
-# each takes the next one from a pipe. The collector of cycles is off, since what is
-# thrown away after each module has none.
+# each takes the next one from a pipe, the largest first. The collector of cycles is
+# off, since what is thrown away after each module has none.
 import gc, os, py_compile, sys, traceback
 gc.disable()
-files = sys.argv[2:]
+files = sorted(sys.argv[2:], key=os.path.getsize, reverse=True)
 take, give = os.pipe()
 os.write(give, b"".join(i.to_bytes(2, "little") for i in range(len(files))))
 os.close(give)
