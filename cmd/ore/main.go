@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/cmd/ore/foreign"
 	"ore/install/sandbox"
 )
 
@@ -141,7 +142,8 @@ hardware virtualisation.`,
 	}
 	add("jobs", newRun(a), newPlan(a), newJobs(a))
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
-	add("images", newBuild(a), newLock(a), newImages(a))
+	add("images", newBuild(a), newLock(a), newImages(a),
+		foreign.Command(func(err error) error { return usageError{err} }))
 	add("host", newCache(a), newDoctor(a), newHosts(a), newNode(a), newTestbed(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
 	blameUser(root)

@@ -109,9 +109,11 @@ func group(g Group) []Action {
 		lvm("prepare "+strings.Join(g.Members, " ")+" for group "+g.Name, append([]string{"pvcreate", "-q", "-ff", "-y", "-Zy", "--dataalignment", "1m"}, g.Members...)...),
 		lvm("make group "+g.Name, append([]string{"vgcreate", "-q", "-s", strconv.Itoa(extent>>20) + "m", g.Name}, g.Members...)...),
 	}
-	for _, v := range g.Volumes {
+	for i, v := range g.Volumes {
 		a := lvm("make volume "+g.Name+"/"+v.Name, "lvcreate", "-q", "-y", "-Wy", "-l", strconv.FormatInt(v.Extents, 10), "-n", v.Name, g.Name)
-		a.undoes = []string{"vgchange", "--config", noUdev, "-q", "-an", g.Name}
+		if i == 0 { // one command ends them all
+			a.undoes = []string{"vgchange", "--config", noUdev, "-q", "-an", g.Name}
+		}
 		all = append(all, a)
 	}
 	return all

@@ -74,8 +74,9 @@ func (d Doer) end(undo [][]string) {
 	}
 }
 
-// endTime is what ending arrays and groups may take: it is a matter of moments.
-const endTime = 30 * time.Second
+// endTime is what ending arrays and groups may take: moments, but for an emulated
+// machine whose mirrors are being filled meanwhile.
+const endTime = 3 * time.Minute
 
 func (d Doer) command(ctx context.Context, argv []string) ([]byte, error) {
 	if d.Command != nil {

@@ -1,0 +1,86 @@
+package foreign
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ore/job"
+)
+
+func run(t *testing.T, args ...string) (out, left string, err error) {
+	t.Helper()
+	var o, l bytes.Buffer
+	c := Command(func(err error) error { return err })
+	c.SetArgs(args)
+	c.SetOut(&o)
+	c.SetErr(&l)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	err = c.ExecuteContext(t.Context())
+	return o.String(), l.String(), err
+}
+
+func put(t *testing.T, name, text string) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The job file goes to the output alone, what is left to the errors, with the
+// path that the user gave.
+func TestImport(t *testing.T) {
+	ks := put(t, "a.ks", "part / --size=2000\n%packages\nhttpd\nours\n%end\n")
+	table := put(t, "map", "httpd nginx\n")
+	out, left, err := run(t, "kickstart", ks, "--map", table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := job.Parse("out", "/", []byte(out), job.Default(""))
+	if err != nil || len(j.Wants.Packages) != 1 || j.Wants.Packages[0].Name != "nginx" || len(j.Machines.Storage.Disks) != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !strings.HasPrefix(left, ks+":4: ours: no Debian package is known") || strings.Count(left, "\n") != 1 {
+		t.Error(left)
+	}
+}
+
+func TestImportFolder(t *testing.T) {
+	p := put(t, "space/package_config/A", "PACKAGES install\nrsync\n")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(p), "B"), []byte("PACKAGES install\nless\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, left, err := run(t, "fai", filepath.Dir(filepath.Dir(p)), "--class", "A,C")
+	if err != nil || left != "" || !strings.Contains(out, "- rsync") || strings.Contains(out, "less") {
+		t.Errorf("%v\n%s\n%s", err, left, out)
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	file := put(t, "x", "")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"autoyast", file}, `import "autoyast": unknown kind: use kickstart, preseed, fai or lucie`},
+		{[]string{"fai", file + "x"}, "no such file or directory: correct the path"},
+		{[]string{"kickstart", file, "--map", file + "y"}, "read table"},
+		{[]string{"preseed", put(t, "big", strings.Repeat("x", 1<<20+1))}, "larger than 1048576 bytes"},
+	} {
+		_, _, err := run(t, c.args...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %s", c.args, err, c.want)
+		}
+	}
+	if _, _, err := run(t, "fai", file+"x"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,166 @@
+package draft
+
+import (
+	"fmt"
+	"strings"
+)
+
+// User is an account.
+type User struct {
+	Name, Full, Shell, Home, UID string
+	Groups                       []string
+	Hash                         string // of the password, as crypt(5) writes it
+	System                       bool
+}
+
+// plainUser says whether s can be an account's name: adduser(8).
+func plainUser(s string) bool {
+	if s == "" || len(s) > 32 || s[0] == '-' {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
+	})
+}
+
+// Account adds a step that makes an account (useradd(8)).
+func (p *Place) Account(u User) {
+	if !plainUser(u.Name) {
+		p.Leave("user "+u.Name, "this is no account's name")
+		return
+	}
+	argv := []string{"useradd"}
+	option := func(name, value string) {
+		if value != "" {
+			argv = append(argv, name, Quote(value))
+		}
+	}
+	if u.System {
+		argv = append(argv, "-r")
+	} else {
+		argv = append(argv, "-m")
+	}
+	if u.Shell == "" {
+		u.Shell = "/bin/bash"
+	}
+	option("-s", u.Shell)
+	option("-d", u.Home)
+	option("-u", u.UID)
+	option("-c", u.Full)
+	option("-p", u.Hash)
+	var run strings.Builder
+	for _, g := range u.Groups {
+		if !plainUser(g) {
+			p.Leave("group "+g, "this is no group's name")
+			continue
+		}
+		fmt.Fprintf(&run, "getent group %s >/dev/null || groupadd %s\n", g, g)
+		argv = append(argv, "-G", g)
+	}
+	argv = joinGroups(argv)
+	fmt.Fprintf(&run, "%s %s\n", strings.Join(argv, " "), u.Name)
+	p.Step("user-"+u.Name, run.String(), false)
+}
+
+// joinGroups makes one option of several -G, of which useradd takes the last.
+func joinGroups(argv []string) []string {
+	var out, groups []string
+	for i := 0; i < len(argv); i++ {
+		if argv[i] == "-G" {
+			groups = append(groups, argv[i+1])
+			i++
+			continue
+		}
+		out = append(out, argv[i])
+	}
+	if len(groups) > 0 {
+		out = append(out, "-G", strings.Join(groups, ","))
+	}
+	return out
+}
+
+// Group adds a step that makes a group.
+func (p *Place) Group(name, gid string) {
+	if !plainUser(name) {
+		p.Leave("group "+name, "this is no group's name")
+		return
+	}
+	argv := "groupadd "
+	if gid != "" {
+		argv += "-g " + Quote(gid) + " "
+	}
+	p.Step("group-"+name, argv+name, false)
+}
+
+// Password sets an account's password by its hash; a password itself is left,
+// since a job file is no place for secrets.
+func (p *Place) Password(user, secret string, hashed bool) {
+	switch {
+	case !plainUser(user):
+		p.Leave("password", "%q is no account's name", user)
+	case !hashed:
+		p.Leave("password of "+user, "it stands there in the clear, and an image is no place for it: give its hash (openssl passwd -6)")
+	case strings.ContainsAny(secret, " \t\n:"):
+		p.Leave("password of "+user, "this is no hash of crypt(5)")
+	default:
+		p.Step("password-"+user, "usermod -p "+Quote(secret)+" "+user, false)
+	}
+}
+
+// Keys lets who has a key log in as user.
+func (p *Place) Keys(user, key string) {
+	if !plainUser(user) {
+		p.Leave("key", "%q is no account's name", user)
+		return
+	}
+	run := fmt.Sprintf("home=$(getent passwd %s | cut -d: -f6)\ninstall -d -m 700 -o %s \"$home/.ssh\"\n", user, user) +
+		fmt.Sprintf("echo %s >>\"$home/.ssh/authorized_keys\"\nchown %s \"$home/.ssh/authorized_keys\"\nchmod 600 \"$home/.ssh/authorized_keys\"\n", Quote(key), user)
+	p.Step("key-"+user, run, false)
+}
+
+// Zone sets the time zone (timezone(5)).
+func (p *Place) Zone(zone string) {
+	if !plainPath("/"+zone) || strings.Contains(zone, "..") || zone == "" {
+		p.Leave("time zone "+zone, "this is no time zone")
+		return
+	}
+	p.Package("tzdata")
+	p.Write("/etc/timezone", zone+"\n", 0)
+	p.Step("timezone", "ln -sf /usr/share/zoneinfo/"+zone+" /etc/localtime", false)
+}
+
+// Locale sets the language (locale(7)).
+func (p *Place) Locale(locale string) {
+	if !plainPath("/" + strings.ReplaceAll(locale, "@", "_")) {
+		p.Leave("language "+locale, "this is no locale")
+		return
+	}
+	name, charset, ok := strings.Cut(locale, ".")
+	switch {
+	case locale == "C" || locale == "POSIX" || name == "C":
+		p.Write("/etc/default/locale", "LANG="+locale+"\n", 0)
+		return
+	case !ok:
+		charset = "UTF-8"
+		locale = name + ".UTF-8"
+	}
+	if strings.EqualFold(charset, "utf8") {
+		charset, locale = "UTF-8", name+".UTF-8"
+	}
+	p.Package("locales")
+	p.Write("/etc/default/locale", "LANG="+locale+"\n", 0)
+	p.Step("locale", fmt.Sprintf("echo %s >/etc/locale.gen\nlocale-gen", Quote(locale+" "+charset)), false)
+}
+
+// Service has a service start with the machine, or not (systemctl(1)).
+func (p *Place) Service(name string, starts bool) {
+	if !plainPath("/"+name) || name == "" {
+		p.Leave("service "+name, "this is no service's name")
+		return
+	}
+	verb := "disable"
+	if starts {
+		verb = "enable"
+	}
+	p.Step(verb+"-"+name, "systemctl "+verb+" "+name+" || true", false)
+}

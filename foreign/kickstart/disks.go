@@ -1,0 +1,217 @@
+package kickstart
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"ore"
+	"ore/foreign/draft"
+)
+
+// disks is what has been said about disks before all of it is known.
+type disks struct {
+	wipe    bool
+	kind    ore.Table
+	members map[string]string // of pv.01, raid.01: the group or array that takes them
+	lent    []lent
+}
+
+// lent is a partition that belongs to something described elsewhere.
+type lent struct {
+	at   *draft.Place
+	disk string
+	name string // pv.01
+	part ore.Partition
+}
+
+func (r *reader) clearpart(p *draft.Place, words []string) {
+	o := draft.Option(words, "all", "none", "linux", "initlabel", "cdl")
+	all, some := o.Has("all"), o.Has("drives")
+	r.wipe = r.wipe || all || some
+	if o.Has("linux") {
+		p.Leave("clearpart --linux", "a disk is taken as a whole or not at all: set wipe: true if all that it holds may be lost")
+	}
+	if o.Has("list") {
+		p.Leave("clearpart --list", "a disk is taken as a whole or not at all")
+	}
+	switch o.Get("disklabel") {
+	case "msdos", "mbr":
+		r.kind = ore.MBR
+	}
+	o.Skip("none", "initlabel")
+	rest(p, "clearpart", &o)
+}
+
+func (r *reader) zerombr(*draft.Place, []string) {}
+
+func (r *reader) autopart(p *draft.Place, words []string) {
+	r.OnDisk = true
+	o := draft.Option(words, "nohome", "noswap", "noboot", "nolvm", "encrypted")
+	if t := o.Get("type"); t != "" && t != "plain" {
+		p.Leave("autopart --type="+t, "the default layout is one file system on a plain partition: describe disks for another")
+	}
+	o.Skip("nohome", "noswap", "noboot", "nolvm")
+	if fs := o.Get("fstype"); fs != "" && fs != "ext4" {
+		p.Leave("autopart --fstype="+fs, "the default layout has ext4: describe disks for another")
+	}
+	rest(p, "autopart", &o)
+}
+
+// size reads what --size, --grow, --percent and --recommended say together.
+func size(p *draft.Place, o *draft.Options, command string) ore.Share {
+	mib, err := strconv.ParseInt(strings.TrimSuffix(o.Get("size"), "M"), 10, 40)
+	grow, percent := o.Has("grow"), strings.TrimSuffix(o.Get("percent"), "%")
+	if o.Has("maxsize") {
+		p.Leave(command+" --maxsize", "what grows takes all that is left: give it a size to have less")
+	}
+	if o.Has("recommended") || o.Has("hibernation") {
+		if err != nil {
+			p.Leave(command+" --recommended", "how much memory a machine will have is not known here: 1G is given")
+			return ore.Share{Bytes: 1 << 30}
+		}
+	}
+	switch n, perr := strconv.Atoi(percent); {
+	case grow:
+		return ore.Share{Rest: true}
+	case perr == nil && n >= 1 && n <= 100:
+		return ore.Share{Percent: n}
+	case err != nil || mib <= 0:
+		p.Leave(command+" --size", "it has no size: it is given the rest")
+		return ore.Share{Rest: true}
+	}
+	return draft.Bytes(mib << 20)
+}
+
+// partFlags are options of part, logvol and raid that take no value.
+var partFlags = [...]string{"grow", "asprimary", "recommended", "hibernation", "noformat", "encrypted", "resize", "thinpool", "thin", "useexisting", "percent-all"}
+
+func (r *reader) part(p *draft.Place, words []string) {
+	o := draft.Option(words, partFlags[:]...)
+	if len(o.Rest) == 0 {
+		p.Leave("part", "it says neither where it is mounted nor what it is for")
+		return
+	}
+	name := o.Rest[0]
+	part := ore.Partition{Size: size(p, &o, "part "+name)}
+	disk := o.Get("ondisk")
+	if d := o.Get("ondrive"); d != "" {
+		disk = d
+	}
+	o.Skip("asprimary", "fstype", "label")
+	if r.OnDisk = true; o.Has("onpart") || o.Has("noformat") || o.Has("usepart") {
+		p.Leave("part "+name, "partitions that are there already are not taken: a disk is divided anew")
+		return
+	}
+	rest(p, "part", &o)
+	switch {
+	case strings.HasPrefix(name, "pv.") || strings.HasPrefix(name, "raid.") || strings.HasPrefix(name, "btrfs."):
+		r.lent = append(r.lent, lent{p, disk, name, part})
+		return
+	case name == "biosboot" || name == "prepboot" || o.Get("fstype") == "biosboot":
+		return // the layout adds what the firmware needs
+	}
+	part.FileSystem = p.FileSystem(draft.Part{Mount: name, FS: o.Get("fstype"), Label: o.Get("label")})
+	p.Partition(disk, part)
+}
+
+func (r *reader) takes(names []string, by string) {
+	if r.members == nil {
+		r.members = map[string]string{}
+	}
+	for _, n := range names {
+		r.members[n] = by
+	}
+}
+
+func (r *reader) volgroup(p *draft.Place, words []string) {
+	o := draft.Option(words, "noformat", "useexisting")
+	if len(o.Rest) == 0 {
+		p.Leave("volgroup", "it has no name")
+		return
+	}
+	r.takes(o.Rest[1:], "group "+draft.Name(o.Rest[0]))
+	if s := o.Get("pesize"); s != "" && s != "4096" && s != "4" {
+		p.Leave("volgroup --pesize", "extents have 4 MiB")
+	}
+	rest(p, "volgroup", &o)
+}
+
+func (r *reader) logvol(p *draft.Place, words []string) {
+	o := draft.Option(words, partFlags[:]...)
+	mount := ""
+	if len(o.Rest) > 0 {
+		mount = o.Rest[0]
+	}
+	name, group := o.Get("name"), o.Get("vgname")
+	if o.Has("thinpool") || o.Has("thin") || name == "" || group == "" {
+		p.Leave("logvol "+mount, "only plain volumes with name and group are carried over")
+		return
+	}
+	v := ore.Volume{Group: draft.Name(group), Name: draft.Name(name), Size: size(p, &o, "logvol "+mount)}
+	v.FileSystem = p.FileSystem(draft.Part{Mount: mount, FS: o.Get("fstype"), Label: o.Get("label")})
+	rest(p, "logvol", &o)
+	r.Storage.Volumes = append(r.Storage.Volumes, v)
+}
+
+func (r *reader) raid(p *draft.Place, words []string) {
+	o := draft.Option(words, partFlags[:]...)
+	if len(o.Rest) == 0 {
+		p.Leave("raid", "it says neither where it is mounted nor what it is for")
+		return
+	}
+	level, err := strconv.Atoi(strings.TrimPrefix(strings.ToLower(o.Get("level")), "raid"))
+	if err != nil || !slices.Contains([]int{0, 1, 5, 6, 10}, level) {
+		p.Leave("raid --level="+o.Get("level"), "levels are 0, 1, 5, 6 and 10")
+		return
+	}
+	a := ore.RAID{Name: draft.Name(strings.TrimPrefix(o.Get("device"), "/dev/")), Level: level}
+	r.takes(o.Rest[1:], "array "+a.Name)
+	if s := o.Get("spares"); s != "" && s != "0" {
+		p.Leave("raid --spares", "all members are used")
+	}
+	if name := o.Rest[0]; strings.HasPrefix(name, "pv.") {
+		r.lent = append(r.lent, lent{at: p, name: name})
+		a.Group = name // until it is known whose it is
+	} else {
+		a.FileSystem = p.FileSystem(draft.Part{Mount: name, FS: o.Get("fstype"), Label: o.Get("label")})
+	}
+	rest(p, "raid", &o)
+	r.Storage.Arrays = append(r.Storage.Arrays, a)
+}
+
+// join gives partitions and arrays to what takes them, now that all is known.
+func (r *reader) join() {
+	for _, l := range r.lent {
+		kind, name, ok := strings.Cut(r.members[l.name], " ")
+		if !ok {
+			l.at.Leave(l.name, "nothing takes it")
+			continue
+		}
+		if i := slices.IndexFunc(r.Storage.Arrays, func(a ore.RAID) bool { return a.Group == l.name }); i >= 0 {
+			r.Storage.Arrays[i].Group = name
+			continue
+		}
+		if kind == "group" {
+			l.part.Group = name
+		} else {
+			l.part.Array = name
+		}
+		l.at.Partition(l.disk, l.part)
+	}
+	for i := range r.Storage.Arrays {
+		if strings.HasPrefix(r.Storage.Arrays[i].Group, "pv.") {
+			r.Storage.Arrays[i].Group = ""
+		}
+	}
+	for i := range r.Storage.Disks {
+		d := &r.Storage.Disks[i]
+		d.Wipe = r.wipe
+		if r.kind != "" {
+			d.Table = r.kind
+		}
+	}
+	if r.wipe && r.OnDisk && len(r.Storage.Disks) == 0 {
+		r.At(r.file, 1).Leave("clearpart", "what a disk holds is lost only where it is described with wipe: true")
+	}
+}

@@ -1,0 +1,264 @@
+// Package preseed reads the preconfiguration files of the Debian installer (its
+// manual, appendix B): lines of owner, question, type and answer, as debconf
+// has them, of which a backslash at the end continues one.
+//
+// Answers that only spare the installer a question need no word. Those of other
+// packages than the installer's own are given to debconf in a step.
+package preseed
+
+import (
+	"strings"
+
+	"ore/foreign/draft"
+)
+
+// Source is a file that is read.
+type Source struct {
+	Name string
+	Data []byte
+}
+
+// answer is one line.
+type answer struct {
+	at                           *draft.Place
+	owner, question, kind, value string
+}
+
+type reader struct {
+	*draft.Draft
+	answers map[string]answer // of the installer's questions
+	order   []answer
+}
+
+// Read puts what a preconfiguration file says into d.
+func Read(d *draft.Draft, from Source) {
+	r := &reader{Draft: d, answers: map[string]answer{}}
+	text := strings.ReplaceAll(string(from.Data), "\r\n", "\n")
+	lines := strings.Split(text, "\n")
+	for i := 0; i < len(lines); i++ {
+		first, line := i, strings.TrimSpace(lines[i])
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		for strings.HasSuffix(line, "\\") && i+1 < len(lines) {
+			i++
+			line = strings.TrimSuffix(line, "\\") + " " + strings.TrimSpace(lines[i])
+		}
+		a, ok := parse(line)
+		if a.at = d.At(from.Name, first+1); !ok {
+			a.at.Leave(line, "a line is: owner question type answer")
+			continue
+		}
+		r.order = append(r.order, a)
+		r.answers[a.question] = a
+	}
+	for _, a := range r.order {
+		r.read(a)
+	}
+	r.finish(d.At(from.Name, 1))
+}
+
+func parse(line string) (answer, bool) {
+	var a answer
+	for _, field := range []*string{&a.owner, &a.question, &a.kind} {
+		i := strings.IndexAny(line, " \t")
+		if i < 0 {
+			*field, line = line, ""
+			continue
+		}
+		*field, line = line[:i], strings.TrimLeft(line[i:], " \t")
+	}
+	a.value = strings.TrimSpace(line)
+	switch a.kind {
+	case "string", "boolean", "select", "multiselect", "password", "note", "text", "error", "title", "seen":
+		return a, strings.Contains(a.question, "/")
+	}
+	return a, false
+}
+
+// value returns the answer to a question, "" where there is none.
+func (r *reader) value(question string) string { return r.answers[question].value }
+
+// read makes of one answer what can be made of it alone.
+func (r *reader) read(a answer) {
+	p := a.at
+	switch a.question {
+	case "mirror/suite", "mirror/codename":
+		if suite(a.value) {
+			r.Suite = a.value
+		} else {
+			p.Leave(a.question, "%q is no suite", a.value)
+		}
+	case "debian-installer/locale":
+		p.Locale(a.value)
+	case "time/zone":
+		p.Zone(a.value)
+	case "tasksel/first":
+		r.tasks(a)
+	case "pkgsel/include":
+		for _, n := range strings.FieldsFunc(a.value, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' }) {
+			p.Package(n)
+		}
+	case "base-installer/kernel/image":
+		if strings.HasPrefix(a.value, "linux-image-") {
+			r.Kernel = kernel(p, a.value)
+		} else if a.value != "" {
+			p.Leave(a.question, "%q is no kernel package", a.value)
+		}
+	case "preseed/late_command", "partman-auto/method", "partman-auto/disk", "partman-auto/choose_recipe", "partman-auto/expert_recipe", "partman-auto-lvm/new_vg_name",
+		"passwd/root-password-crypted", "passwd/root-password", "passwd/username", "passwd/user-fullname", "passwd/user-uid",
+		"passwd/user-password-crypted", "passwd/user-password", "passwd/user-default-groups", "passwd/make-user", "passwd/root-login",
+		"partman-partitioning/default_label", "partman-partitioning/choose_label":
+		// With others together, at the end.
+	default:
+		r.other(a)
+	}
+}
+
+// inTarget turns a command for the installer into one for the system that it
+// installs: in-target is what runs commands there, and /target where it is.
+func inTarget(command string) string {
+	var out []string
+	for _, part := range strings.Split(command, ";") {
+		part = strings.TrimSpace(part)
+		for _, before := range []string{"in-target ", "chroot /target "} {
+			part = strings.ReplaceAll(part, before, "")
+		}
+		out = append(out, strings.ReplaceAll(part, "/target/", "/"))
+	}
+	return strings.Join(out, "\n")
+}
+
+func suite(s string) bool {
+	return s != "" && len(s) < 40 && !strings.ContainsFunc(s, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') }) && s[0] != '-'
+}
+
+func kernel(p *draft.Place, name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("+-.", r))
+	}) {
+		p.Leave(name, "this is no name of a Debian package")
+		return ""
+	}
+	return name
+}
+
+// tasks reads tasksel's tasks, which are packages called task-...
+func (r *reader) tasks(a answer) {
+	for _, t := range strings.Split(a.value, ",") {
+		switch t = strings.TrimSpace(t); t {
+		case "", "minimal":
+		case "standard":
+			a.at.Leave("task standard", "the base set of a job has what Debian calls required: name what else is needed")
+		default:
+			a.at.Package("task-" + strings.ReplaceAll(strings.ToLower(t), " ", "-"))
+		}
+	}
+}
+
+// other says of an answer why it is left, or gives it to debconf.
+func (r *reader) other(a answer) {
+	section, _, _ := strings.Cut(a.question, "/")
+	why := ""
+	switch section {
+	case "netcfg":
+		if a.question == "netcfg/choose_interface" || a.question == "netcfg/wireless_wep" || a.question == "netcfg/get_domain" {
+			return
+		}
+		why = "machines of a job have a network of their own, where they are called m0, m1 ..."
+	case "mirror":
+		if a.question == "mirror/country" || a.question == "mirror/protocol" || a.question == "mirror/udeb" {
+			return
+		}
+		why = "the mirror is the site's: see --mirror"
+	case "keyboard-configuration", "console-setup", "console-keymaps-at", "console-tools":
+		why = "a job's machine has no keyboard"
+	case "apt-setup":
+		why = "further repositories of a job need the key that signs them: describe them under repositories"
+		if strings.HasPrefix(a.question, "apt-setup/services-select") || strings.HasPrefix(a.question, "apt-setup/cdrom") || strings.HasPrefix(a.question, "apt-setup/disable") {
+			return
+		}
+	case "clock-setup", "finish-install", "cdrom-detect", "debian-installer", "debconf", "hw-detect", "grub-installer", "lilo-installer",
+		"anna", "auto-install", "tasksel", "localechooser", "base-installer", "nobootloader", "prebaseconfig", "mdadm":
+		return // they only spare the installer a question
+	case "partman", "partman-lvm", "partman-md", "partman-efi", "partman-basicfilesystems", "partman-partitioning":
+		return
+	case "partman-auto", "partman-auto-lvm", "partman-auto-raid", "partman-auto-crypto", "partman-crypto":
+		if strings.Contains(a.question, "confirm") || strings.HasSuffix(a.question, "purge_lvm_from_device") || strings.HasSuffix(a.question, "guided_size") {
+			return
+		}
+		why = "describe it under machines, disks"
+	case "preseed":
+		why = "it runs in the installer, before there is a system"
+	case "pkgsel":
+		why = "what is installed is the newest of the suite, and stays so"
+	case "passwd":
+		why = "there is nothing like it in a job file"
+	case "network-console", "rescue", "mirror-settings", "load-cdrom":
+		why = "it belongs to the installer itself"
+	default:
+		r.debconf(a)
+		return
+	}
+	a.at.Leave(a.question, "%s", why)
+}
+
+// debconf gives an answer to the package whose question it is.
+func (r *reader) debconf(a answer) {
+	if a.owner == "d-i" {
+		a.at.Leave(a.question, "this question of the installer is not known here")
+		return
+	}
+	line := strings.Join([]string{a.owner, a.question, a.kind, a.value}, " ")
+	if !plain(a.owner) {
+		a.at.Leave(line, "%q is no package", a.owner)
+		return
+	}
+	run := "echo " + draft.Quote(line) + " | debconf-set-selections\n" +
+		"if dpkg -s " + a.owner + " >/dev/null 2>&1; then DEBIAN_FRONTEND=noninteractive dpkg-reconfigure " + a.owner + "; fi"
+	a.at.Step("debconf-"+a.owner, run, false)
+}
+
+func plain(s string) bool {
+	return len(s) > 1 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("+-.", r))
+	}) && s[0] != '-'
+}
+
+// finish reads what several answers say together.
+func (r *reader) finish(p *draft.Place) {
+	r.accounts(p)
+	r.disks(p)
+	if late := r.value("preseed/late_command"); late != "" { // the last of all, as its name says
+		r.place("preseed/late_command", p).Script("late", "/bin/sh", inTarget(late))
+	}
+}
+
+// place returns where a question was answered.
+func (r *reader) place(question string, otherwise *draft.Place) *draft.Place {
+	if a, ok := r.answers[question]; ok {
+		return a.at
+	}
+	return otherwise
+}
+
+func (r *reader) accounts(p *draft.Place) {
+	password := func(user, question string) {
+		if h := r.value(question + "-crypted"); h != "" {
+			r.place(question+"-crypted", p).Password(user, h, true)
+		} else if s := r.value(question); s != "" {
+			r.place(question, p).Password(user, s, false)
+		}
+	}
+	if r.value("passwd/root-login") == "false" {
+		r.place("passwd/root-login", p).Step("password-root", "passwd -l root", false)
+	} else {
+		password("root", "passwd/root-password")
+	}
+	if name := r.value("passwd/username"); name != "" && r.value("passwd/make-user") != "false" {
+		at := r.place("passwd/username", p)
+		at.Account(draft.User{Name: name, Full: r.value("passwd/user-fullname"), UID: r.value("passwd/user-uid"),
+			Groups: strings.Fields(r.value("passwd/user-default-groups"))})
+		password(name, "passwd/user-password")
+	}
+}
