@@ -39,9 +39,9 @@ const (
 	idleTime = time.Minute
 	// maxHeader is more than iPXE and installers send.
 	maxHeader = 16 << 10
-	// maxConnections bounds goroutines and descriptors: a rack of machines, some
-	// connections each.
-	maxConnections = 1024
+	// answerTime is how long an answer may take: 1 GB at 1 MB/s. Who reads
+	// nothing does not hold a connection for ever.
+	answerTime = 20 * time.Minute
 	// closeTime is how long running transfers are waited for at the end.
 	closeTime = time.Second
 )
@@ -186,10 +186,10 @@ func (s *Server) serveHTTP(ctx context.Context, at link.Interface) error {
 		return err
 	}
 	s.base = "http://" + l.Addr().String()
-	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, WriteTimeout: answerTime, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
 	s.all.Go(func() {
-		if err := h.Serve(&bounded{Listener: l, room: make(chan struct{}, maxConnections)}); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		if err := h.Serve(newBounded(l)); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 			s.tell("", "HTTP ended: "+err.Error())
 		}
 	})
@@ -202,39 +202,6 @@ func (s *Server) serveHTTP(ctx context.Context, at link.Interface) error {
 		return h.Close() // who still transfers asks the next server for the rest
 	})
 	return nil
-}
-
-// bounded is a listener that takes so many connections at a time.
-type bounded struct {
-	net.Listener
-	room chan struct{}
-}
-
-// Accept takes a connection; beyond the bound it closes them at once.
-func (b *bounded) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case b.room <- struct{}{}:
-			return &counted{Conn: c, leave: sync.OnceFunc(func() { <-b.room })}, nil
-		default:
-			c.Close()
-		}
-	}
-}
-
-type counted struct {
-	net.Conn
-	leave func()
-}
-
-// Close makes room for another connection.
-func (c *counted) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }
 
 // loaders are the files that firmware may load, by name.

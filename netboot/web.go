@@ -209,6 +209,11 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
+	// An install's report may take longer than any other answer.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		s.refuse(w, r, "report", err)
+		return
+	}
 	lines := bufio.NewScanner(http.MaxBytesReader(w, r.Body, maxReport))
 	lines.Buffer(nil, maxLine)
 	var last int64

@@ -52,8 +52,13 @@ type Roster struct {
 
 	mu   sync.Mutex // guards what follows
 	seen fs.FileInfo
+	sure bool // seen is old enough that another file would look otherwise
 	book *book
 }
+
+// racy is within which time two files may have one inode number and one time of
+// change: the kernel's clock for these ticks every few milliseconds.
+const racy = 100 * time.Millisecond
 
 // book is the file's content.
 type book struct {
@@ -88,15 +93,22 @@ func (r *Roster) load() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if r.book != nil && r.seen != nil && info != nil && os.SameFile(r.seen, info) && r.seen.ModTime().Equal(info.ModTime()) {
+	if r.book != nil && r.sure && info != nil && os.SameFile(r.seen, info) && r.seen.ModTime().Equal(info.ModTime()) {
 		return nil
 	}
 	b := &book{Machines: map[link.MAC]Machine{}, Systems: map[ore.Digest]System{}}
 	if err := keep.Load(r.path, b); err != nil {
 		return err
 	}
-	r.seen, r.book = info, b
+	r.book = b
+	r.saw(info)
 	return nil
+}
+
+// saw notes which file the book is of; info is nil where there is none.
+func (r *Roster) saw(info fs.FileInfo) {
+	r.seen = info
+	r.sure = info != nil && time.Since(info.ModTime()) > racy
 }
 
 // change lets f change the newest content, alone in the world, and keeps it if
@@ -122,9 +134,8 @@ func (r *Roster) change(f func(*book) (bool, error)) error {
 	if err := keep.Store(r.path, next); err != nil {
 		return err
 	}
-	r.book = next
-	r.seen, err = os.Stat(r.path)
-	return err
+	r.book, r.sure = next, false // it is read once more when it has been there for a while
+	return nil
 }
 
 // sweep drops systems that no machine is or is to become.
