@@ -130,7 +130,7 @@ type Report struct {
 	Number int64     `json:"n"` // rises by any amount; what was heard before is not heard again
 	Stage  string    `json:"stage"`
 	Event  string    `json:"event"` // "start", "advance", "end", or "fail"
-	At     time.Time `json:"at"`    // by the machine's clock; the zero time for now
+	At     time.Time `json:"at"`    // by the machine's clock; the zero time means when it is heard
 	Done   int64     `json:"done,omitempty"`
 	Total  int64     `json:"total,omitempty"`
 	Text   string    `json:"text,omitempty"`
