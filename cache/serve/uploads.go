@@ -128,17 +128,25 @@ func (s *Server) session(r *request) error {
 	return r.answer(wire.Session{ID: u.id, Received: u.received.Load()})
 }
 
+// claim returns the upload that r is about, for this request alone until release.
+func (s *Server) claim(r *request) (u *upload, release func(), err error) {
+	if u, err = s.upload(r); err != nil {
+		return nil, nil, err
+	}
+	if !u.busy.TryLock() {
+		return nil, nil, refuse(http.StatusConflict, "another request sends this upload: end it first")
+	}
+	return u, u.busy.Unlock, nil
+}
+
 // receive takes bytes in, in order. A client whose connection broke asks how far
 // it came and goes on.
 func (s *Server) receive(r *request) error {
-	u, err := s.upload(r)
+	u, release, err := s.claim(r)
 	if err != nil {
 		return err
 	}
-	if !u.busy.TryLock() {
-		return refuse(http.StatusConflict, "another request sends this upload: end it first")
-	}
-	defer u.busy.Unlock()
+	defer release()
 	at, err := strconv.ParseInt(r.URL.Query().Get("offset"), 10, 64)
 	if have := u.received.Load(); err != nil || at != have {
 		return refuse(http.StatusConflict, "offset %q: %d bytes are here: go on from there", r.URL.Query().Get("offset"), have)
@@ -196,14 +204,11 @@ func (s *Server) remove(u *upload) {
 
 // commit makes a blob of what was received, if it is what was announced.
 func (s *Server) commit(r *request) error {
-	u, err := s.upload(r)
+	u, release, err := s.claim(r)
 	if err != nil {
 		return err
 	}
-	if !u.busy.TryLock() {
-		return refuse(http.StatusConflict, "another request sends this upload: end it first")
-	}
-	defer u.busy.Unlock()
+	defer release()
 	if have := u.received.Load(); have != u.size {
 		return refuse(http.StatusConflict, "%d of %d bytes are here: send the rest", have, u.size)
 	}
@@ -232,14 +237,11 @@ func (s *Server) commit(r *request) error {
 }
 
 func (s *Server) giveUp(r *request) error {
-	u, err := s.upload(r)
+	u, release, err := s.claim(r)
 	if err != nil {
 		return err
 	}
-	if !u.busy.TryLock() {
-		return refuse(http.StatusConflict, "another request sends this upload: end it first")
-	}
-	defer u.busy.Unlock()
+	defer release()
 	s.remove(u)
 	if err := u.drop(); err != nil {
 		return err
