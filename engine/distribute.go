@@ -35,7 +35,10 @@ func (e *Engine) sendKit(ctx context.Context) error {
 	e.mu.Lock()
 	e.kit, e.paths = k, paths
 	e.mu.Unlock()
-	_, err = e.bring(ctx, e.hosts, k.Blobs(), e.config.Watch)
+	stages, err := e.bring(ctx, e.hosts, k.Blobs(), e.config.Watch)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stages = stages
 	return err
 }
 
@@ -48,6 +51,8 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 	for _, in := range d.Inputs {
 		blobs = append(blobs, in.Digest)
 	}
+	slices.Sort(blobs)
+	blobs = slices.Compact(blobs)
 	var hosts []*host
 	e.mu.Lock()
 	e.sent, e.network = blobs, d.Network
@@ -64,6 +69,10 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 	if err != nil {
 		return nil, err
 	}
+	e.mu.Lock()
+	stages = append(e.stages, stages...) // the kit went before, beside the making of the image
+	e.stages = nil
+	e.mu.Unlock()
 	return stages, e.join(ctx)
 }
 

@@ -43,6 +43,9 @@ type Config struct {
 	Blob func(ctx context.Context, d ore.Digest) (path string, err error)
 	// Dir is an existing folder for what transfers keep here while they last.
 	Dir string
+	// Version is that of this program; agents of another one are not used. ""
+	// takes all.
+	Version string
 	// Watch may be nil.
 	Watch ore.Watcher
 	// End, where set, is called once when the last host was released: a batch
@@ -69,6 +72,7 @@ type Engine struct {
 	paths    map[ore.Digest]string // of the kit's blobs
 	image    image.Manifest
 	sent     []ore.Digest // what every host must have that starts machines
+	stages   []ore.Stage  // of sending the kit
 	forwards []*forward
 	released int
 	placed   int // hosts that were given to the cluster

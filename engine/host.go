@@ -67,6 +67,9 @@ func (h *host) meet(ctx context.Context, job string) (err error) {
 	if h.facts, err = h.agent.Host(ctx); err != nil {
 		return err
 	}
+	if own := h.engine.config.Version; own != "" && h.facts.Version != "" && h.facts.Version != own {
+		return fmt.Errorf("its agent is ore %s, and this is %s: start 'ore node' there with the same program", h.facts.Version, own)
+	}
 	h.job, err = h.agent.Job(ctx, job)
 	return err // which names the host
 }

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"ore"
 )
@@ -31,6 +33,9 @@ func Deal(m ore.Machines, places []Place) ([]int, error) {
 			if best < 0 || before(score(m, p, counts[i]), score(m, places[best], counts[best])) {
 				best = i
 			}
+		}
+		if best < 0 && !slices.ContainsFunc(places, func(p Place) bool { return !p.Blamed }) {
+			return nil, errors.New("engine hosts: no host is left that can be used: name more hosts")
 		}
 		if best < 0 {
 			return nil, fmt.Errorf("engine hosts: %d machines of %d MiB: the hosts have memory for %d: ask for fewer or smaller ones, or name more hosts", m.Count, m.Memory>>20, n)

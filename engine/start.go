@@ -87,6 +87,8 @@ func (e *Engine) ready(ctx context.Context, h *host, w ore.Watcher) (node.Boot, 
 	}
 	e.mu.Lock()
 	blobs := append(e.kit.Blobs(), e.sent...)
+	slices.Sort(blobs)
+	blobs = slices.Compact(blobs)
 	e.mu.Unlock()
 	if _, err := e.bring(ctx, []*host{h}, blobs, w); err != nil {
 		return node.Boot{}, err

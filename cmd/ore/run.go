@@ -71,6 +71,7 @@ tried again (--retries) needs it as a file, which can be read again.`,
 	flags.machines(c)
 	flags.running(c)
 	flags.locks(c)
+	t.hosts.Version = version
 	t.hosts.Flags(c)
 	c.Flags().BoolVar(&stdin, "stdin", false, "pass standard input to the job even from a terminal; =false: never; default: when it is redirected")
 	c.Flags().StringVar(&t.folder, "results", "ore-results", "`folder` in which the job's folder of results is made")

@@ -203,6 +203,9 @@ func (a *Agent) hold(ctx context.Context, j *job, d ore.Digest) error {
 
 // keep verifies what the chain brought and holds it.
 func (a *Agent) keep(ctx context.Context, j *job, d ore.Digest) error {
+	if a.hold(ctx, j, d) == nil {
+		return nil // it came for another job, too
+	}
 	if err := a.blobs.keep(ctx, d); err != nil {
 		return err
 	}

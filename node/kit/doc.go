@@ -21,7 +21,11 @@
 // with pieces in order that do not touch what lies behind the size.
 package kit
 
-import "ore"
+import (
+	"slices"
+
+	"ore"
+)
 
 // Kit is what a hypervisor is started with, as blobs. A field that is empty is
 // of no use to that hypervisor.
@@ -37,11 +41,11 @@ type Kit struct {
 	Release     string     // of the kernel
 }
 
-// Blobs lists all that k is made of.
+// Blobs lists all that k is made of, each once.
 func (k Kit) Blobs() []ore.Digest {
 	var all []ore.Digest
 	for _, d := range []ore.Digest{k.Program, k.Kernel, k.Initrd, k.Modules, k.Disk} {
-		if d != "" {
+		if d != "" && !slices.Contains(all, d) {
 			all = append(all, d)
 		}
 	}

@@ -59,16 +59,17 @@ func (p *Packer) Pack(ctx context.Context, b node.Boot) (Kit, map[ore.Digest]str
 			dirs = filepath.SplitList(list)
 		}
 	}
+	program := form{"program of " + strings.Join(dirs, " "), func(w io.Writer, f *os.File) error { return PackProgram(w, f.Name(), dirs) }}
 	for _, part := range []struct {
 		to   *ore.Digest
 		file string
-		form func(w io.Writer, f *os.File) error // nil for a blob as it is
+		form form
 	}{
-		{&k.Program, b.Program[0], func(w io.Writer, f *os.File) error { return PackProgram(w, f.Name(), dirs) }},
-		{&k.Disk, b.Disk, PackSparse},
-		{&k.Kernel, b.Kernel, nil},
-		{&k.Initrd, b.Initrd, nil},
-		{&k.Modules, b.Modules, nil},
+		{&k.Program, b.Program[0], program},
+		{&k.Disk, b.Disk, form{"disk", PackSparse}},
+		{&k.Kernel, b.Kernel, form{}},
+		{&k.Initrd, b.Initrd, form{}},
+		{&k.Modules, b.Modules, form{}},
 	} {
 		if part.file == "" {
 			continue
@@ -82,8 +83,14 @@ func (p *Packer) Pack(ctx context.Context, b node.Boot) (Kit, map[ore.Digest]str
 	return k, paths, nil
 }
 
+// form is what a file is made into for the way; the zero value leaves it as it is.
+type form struct {
+	name  string
+	write func(w io.Writer, f *os.File) error
+}
+
 // part returns the digest and the path of a part's blob.
-func (p *Packer) part(ctx context.Context, file string, form func(io.Writer, *os.File) error) (ore.Digest, string, error) {
+func (p *Packer) part(ctx context.Context, file string, form form) (ore.Digest, string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", "", err
@@ -93,16 +100,16 @@ func (p *Packer) part(ctx context.Context, file string, form func(io.Writer, *os
 	if err != nil {
 		return "", "", err
 	}
-	key := file + " " + stamp
+	key := form.name + " " + file + " " + stamp
 	if d, ok := p.recall(key); ok {
-		if form == nil {
+		if form.write == nil {
 			return d, file, nil
 		}
 		if path, err := p.store.Path(d); err == nil {
 			return d, path, nil
 		}
 	}
-	if form == nil {
+	if form.write == nil {
 		h := sha256.New()
 		if _, err := io.Copy(h, f); err != nil {
 			return "", "", err
@@ -112,7 +119,7 @@ func (p *Packer) part(ctx context.Context, file string, form func(io.Writer, *os
 	}
 	d, _, err := p.store.Put(ctx, func(to *os.File) error {
 		w := bufio.NewWriter(to)
-		if err := form(w, f); err != nil {
+		if err := form.write(w, f); err != nil {
 			return err
 		}
 		return w.Flush()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"ore"
@@ -29,6 +30,7 @@ type Hosts struct {
 	Targets []string // see agent.ParseTarget
 	Keys    agent.Keys
 	Watch   ore.Watcher
+	Version string // of this program
 
 	engine *engine.Engine // once hosts are reserved
 }
@@ -52,7 +54,7 @@ func (h *Hosts) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 	if err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
-	c.Agents, c.End = agents, end
+	c.Agents, c.End, c.Version = agents, end, h.Version
 	if h.engine, err = engine.New(c); err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
@@ -158,6 +160,9 @@ func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err erro
 	if n.Dir, err = filepath.Abs(n.Dir); err != nil {
 		return err
 	}
+	if strings.ContainsAny(n.Dir, " ,:\"\t\n") {
+		return fmt.Errorf("folder %s: User Mode Linux takes no space, comma, colon or quote in a path: give another with --dir", n.Dir)
+	}
 	listener, err := net.Listen("tcp", n.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w: choose another address with --listen", err)
@@ -196,8 +201,15 @@ func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err erro
 	return nil
 }
 
+// maxSocketPath is what the address of a Unix socket holds (unix(7)), less the
+// zero byte at its end.
+const maxSocketPath = 107
+
 // supervise starts a job's supervisor, which ends with this process.
 func supervise(ctx context.Context, id, folder, images string) (agent.Supervisor, error) {
+	if s := supervisor.Socket(folder); len(s) > maxSocketPath {
+		return agent.Supervisor{}, fmt.Errorf("%s: longer than a socket's address can be: start 'ore node' with a --dir that has a shorter path", s)
+	}
 	p, err := supervisor.Start(ctx, supervisor.Job{ID: id, Folder: folder, Images: images})
 	if err != nil {
 		return agent.Supervisor{}, err

@@ -130,7 +130,7 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 	}
 	k, err := h.keys(s.Dirs)
 	if err == nil {
-		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch}
+		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version}
 	}
 	return err
 }
