@@ -77,14 +77,29 @@ type (
 	}
 )
 
+// maxPrimary is what a job file's mbr holds: there are no logical partitions.
+const maxPrimary = 4
+
 // Settle makes the description of disks one that a job file can have: what
 // contradicts itself is left out as a whole, and said.
 func (d *Draft) Settle(file string) {
 	slices.SortFunc(d.Files, func(a, b ore.File) int { return strings.Compare(a.Path, b.Path) })
+	d.Storage.Disks = slices.DeleteFunc(d.Storage.Disks, func(x ore.Disk) bool {
+		if len(x.Partitions) == 0 {
+			d.At(file, 1).Leave("disk "+x.Match.Path, "nothing is said of what it holds")
+		}
+		return len(x.Partitions) == 0
+	})
 	if d.Storage.Empty() {
 		return
 	}
 	d.OnDisk = true
+	for i := range d.Storage.Disks {
+		if x := &d.Storage.Disks[i]; x.Table == ore.MBR && len(x.Partitions) > maxPrimary {
+			d.At(file, 1).Leave("mbr of disk "+x.Match.Path, "it holds no more than %d partitions: gpt is used", maxPrimary)
+			x.Table = ore.GPT
+		}
+	}
 	if err := job.CheckStorage(d.Storage); err != nil {
 		d.At(file, 1).Leave("all about disks", "together they are no layout: %s; the default one is used", strings.TrimPrefix(err.Error(), "machines: "))
 		d.Storage = ore.Storage{}

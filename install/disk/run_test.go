@@ -39,6 +39,9 @@ func needRoot(t *testing.T) {
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		t.Skip("this kernel has no loop devices")
 	}
+	if b, _ := os.ReadFile("/proc/mounts"); !strings.Contains(string(b), " /dev devtmpfs ") {
+		t.Skip("/dev is no devtmpfs: the device files of partitions appear only there")
+	}
 }
 
 // loop makes a disk of a sparse file.
