@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ore/vnet/trunk/datagram"
+	"ore/vnet/trunk/seal"
 )
 
 const ethernetSize = 1500 - datagram.Headers4
@@ -252,6 +253,35 @@ func TestRoundTrip(t *testing.T) {
 		x, _ := ends(t, a, ethernetSize, nil)
 		time.Sleep(time.Minute)
 		if s := x.stats(); s.RTT != 60*time.Millisecond || s.MinRTT != s.RTT || s.MTU != 1500 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestForgedGreetings come from the peer's own address, with a time far ahead:
+// they are not answered, and true ones are taken as before.
+func TestForgedGreetings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAir(t, weather{delay: time.Millisecond})
+		x, y := ends(t, a, ethernetSize, nil)
+		time.Sleep(time.Second)
+		forged, err := seal.NewSecrets(seal.NewKey()).Greet(1, 1<<62)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := y.secrets.Name()
+		copy(forged.Message[4:], name[:])
+		a.record(true)
+		for range 100 {
+			a.deliver(1, append([]byte(nil), forged.Message...))
+		}
+		time.Sleep(100 * time.Millisecond)
+		if n := len(a.seen[1]); n > 1 { // a probe may be due
+			t.Errorf("%d datagrams in answer", n)
+		}
+		a.record(false)
+		time.Sleep(5 * time.Minute)
+		if s := y.stats(); s.Dropped["corrupt"] != 100 || s.Keys < 3 || !x.isUp() {
 			t.Errorf("%+v", s)
 		}
 	})
