@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"ore"
@@ -116,6 +117,7 @@ type Config struct {
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
 	Results *results.Folder               // where results are kept
+	Allow   []netip.AddrPort              // what machines reach in spite of the job's network: an operator's own services
 	Own     []guest.File                  // what each machine is given beside the image
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
 }

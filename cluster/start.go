@@ -196,7 +196,7 @@ func (r *run) startOf(h Host, machines []node.Machine) node.Start {
 	return node.Start{
 		Job: r.ID, Network: r.job.Network, Image: r.image, Boot: h.Boot, Machines: machines,
 		Resources: r.job.Machines.Resources, Size: len(r.names), Hosts: r.names, Own: r.Own,
-		Inputs: r.inputs, Secret: r.secret,
+		Inputs: r.inputs, Secret: r.secret, Allow: r.Allow,
 	}
 }
 

@@ -71,7 +71,11 @@ func (n *Node) join(s Start) (*vnet.Network, error) {
 	if n.network != nil {
 		return n.network, nil
 	}
-	network, err := vnet.New(vnet.Config{Subnet: s.Subnet, Policy: s.Network, Log: n.log})
+	c := vnet.Config{Subnet: s.Subnet, Policy: s.Network, Log: n.log}
+	for _, to := range s.Allow {
+		c.Allow = append(c.Allow, vnet.Allowance{To: to})
+	}
+	network, err := vnet.New(c)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,8 @@ type Boot struct {
 type Start struct {
 	Job       string
 	Network   ore.Network
-	Subnet    netip.Prefix // of a job on several hosts, where addresses go by rank; the zero value has the node choose
+	Subnet    netip.Prefix     // of a job on several hosts, where addresses go by rank; the zero value has the node choose
+	Allow     []netip.AddrPort // services that machines reach in spite of Network, on this host too; the first start's count
 	Image     image.Manifest
 	Boot      Boot
 	Machines  []Machine

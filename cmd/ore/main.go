@@ -144,7 +144,7 @@ hardware virtualisation.`,
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
 	add("images", newBuild(a), newLock(a), newImages(a),
 		foreign.Command(func(err error) error { return usageError{err} }))
-	add("host", newCache(a), newDoctor(a), newHosts(a), newNode(a), newTestbed(a), newVersion(a))
+	add("host", newCache(a), newDoctor(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
 	blameUser(root)
 	return root
