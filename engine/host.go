@@ -105,7 +105,7 @@ func (h *host) end(ctx context.Context) error {
 func (h *host) gone(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 	defer cancel()
-	_, err := h.agent.Host(ctx)
+	_, err := h.agent.Renew(ctx)
 	if err != nil {
 		h.blame(fmt.Errorf("%w: %w", agent.ErrLost, err))
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"ore"
@@ -12,6 +13,7 @@ import (
 type Place struct {
 	Cores   int
 	Load    float64 // of the last minute
+	Busy    int     // cores that machines of the job have already
 	Free    int64   // bytes of memory
 	Lacking int     // how many of the image's layers it lacks
 	Blamed  bool    // takes no machines
@@ -23,6 +25,7 @@ type Place struct {
 // nothing; of those to the one with the least to do for its cores; of equal ones
 // to the first. A place has no more machines than fit into its memory.
 func Deal(m ore.Machines, places []Place) ([]int, error) {
+	places = unequal(places)
 	counts := make([]int, len(places))
 	for n := range m.Count {
 		best := -1
@@ -45,12 +48,34 @@ func Deal(m ore.Machines, places []Place) ([]int, error) {
 	return counts, nil
 }
 
+// unequal takes loads away that say nothing: what all have, and small
+// differences, since the load is that of a minute and was asked for at different
+// moments.
+func unequal(places []Place) []Place {
+	least := math.Inf(1)
+	for _, p := range places {
+		if !p.Blamed {
+			least = min(least, p.Load)
+		}
+	}
+	fair := slices.Clone(places)
+	for i := range fair {
+		if fair[i].Load <= 1.5*least+1 {
+			fair[i].Load = 0
+		} else {
+			fair[i].Load -= least
+		}
+	}
+	return fair
+}
+
 // score is smaller for a better place.
 func score(m ore.Machines, p Place, has int) [3]float64 {
 	cpus := max(1, m.CPUs)
-	busy := (p.Load + float64((has+1)*cpus)) / float64(max(1, p.Cores))
+	taken := p.Busy + (has+1)*cpus
+	busy := (p.Load + float64(taken)) / float64(max(1, p.Cores))
 	var s [3]float64
-	if (has+1)*cpus > p.Cores {
+	if taken > p.Cores {
 		s[0] = 1
 	}
 	if p.Lacking > 0 {

@@ -27,6 +27,7 @@ func TestDeal(t *testing.T) {
 		"those that have the layers":         {2, 1, []Place{lacking, two}, []int{0, 2}},
 		"others before two on one core":      {4, 1, []Place{lacking, two}, []int{2, 2}},
 		"a busy host gets less":              {2, 1, []Place{with(func(p *Place) { p.Load = 3 }), two}, []int{0, 2}},
+		"equal loads say nothing":            {4, 1, []Place{with(func(p *Place) { p.Load = 20 }), with(func(p *Place) { p.Load = 22 })}, []int{2, 2}},
 		"none on a host that failed":         {3, 1, []Place{two, with(func(p *Place) { p.Blamed = true })}, []int{3, 0}},
 		"what fits into the memory":          {3, 1, []Place{with(func(p *Place) { p.Free = 300 * mib }), two}, []int{1, 2}},
 		"more than the memory of all":        {3, 1, []Place{with(func(p *Place) { p.Free = 600 * mib })}, nil},

@@ -116,7 +116,7 @@ func (e *Engine) move(machines []node.Machine, r ore.Resources, w ore.Watcher) e
 	}
 	places := make([]Place, len(e.hosts))
 	for i, h := range e.hosts {
-		places[i] = Place{Cores: h.facts.Cores, Free: h.facts.Free - int64(has[h])*r.Memory, Load: float64(has[h] * max(1, r.CPUs)), Blamed: h.fault() != nil}
+		places[i] = Place{Cores: h.facts.Cores, Free: h.facts.Free - int64(has[h])*r.Memory, Busy: has[h] * max(1, r.CPUs), Blamed: h.fault() != nil}
 	}
 	counts, err := Deal(ore.Machines{Count: len(machines), Resources: r}, places)
 	if err != nil {

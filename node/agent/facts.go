@@ -75,6 +75,9 @@ func (a *Agent) list(ctx context.Context) []JobFacts {
 						v.Machines = append(v.Machines, m.Name)
 					}
 				}
+				if links, err := client.Trunks(ctx, false); err == nil {
+					v.Links = links
+				}
 			}
 		}
 		facts = append(facts, v)

@@ -7,6 +7,7 @@ import (
 
 	"ore"
 	"ore/chain"
+	"ore/vnet/trunk"
 )
 
 const (
@@ -54,6 +55,7 @@ type JobFacts struct {
 	ID       string
 	Machines []string
 	Begun    time.Time
+	Links    []trunk.Stats // to the job's other hosts
 }
 
 // Grip is what the owner of a job needs beside the job.

@@ -53,6 +53,8 @@ type Hosts struct {
 	Names  []string
 	Keys   string
 	Slurm  slurm.Settings
+	// Version is that of this program.
+	Version string
 }
 
 // The engines.
@@ -212,7 +214,8 @@ func Command(s *Shell) *cobra.Command {
 		Use: "hosts", Short: "Show the hosts that jobs may use, and make keys for them", Args: cobra.NoArgs,
 		Long: `Show the hosts of --host or the settings on which 'ore node' runs: whether they
 answer, how long that takes, their cores, load and memory, the blobs (layers, kernels,
-inputs) that they hold, and the jobs there.`,
+inputs) that they hold, and the jobs there with their machines and the links between
+hosts (how many are up, the longest round trip). --json has all of it.`,
 		Example: `  ore hosts --host node1 --host node2
   ore hosts issue node1 >node1.keys   # then, on node1: ore node --trust node1.keys`,
 		RunE: func(c *cobra.Command, _ []string) error { return s.hosts(c.Context(), &h) },
@@ -302,22 +305,37 @@ func ask(ctx context.Context, name string, k agent.Keys) Report {
 }
 
 func (s *Shell) table(all []Report) {
-	t := s.Rows("host", "answers in", "cores", "load", "memory free", "disk free", "blobs", "held", "machines", "jobs")
+	t := s.Rows("host", "answers in", "cores", "load", "memory free", "disk free", "blobs", "held", "machines", "links up", "jobs")
 	for _, r := range all {
 		f := r.Facts
 		if f == nil {
 			t.AppendRow(table.Row{r.Host, "no: " + r.Error})
 			continue
 		}
-		machines := 0
+		machines, links, up := 0, 0, 0
+		var trip time.Duration
 		var jobs []string
 		for _, j := range f.Jobs {
 			machines += len(j.Machines)
+			links += len(j.Links)
+			for _, l := range j.Links {
+				if l.Up {
+					up, trip = up+1, max(trip, l.RTT)
+				}
+			}
 			jobs = append(jobs, j.ID)
 		}
 		t.AppendRow(table.Row{r.Host, r.Answer.Round(100 * time.Microsecond), f.Cores, math.Round(f.Load*100) / 100,
 			fmt.Sprintf("%d of %d MiB", f.Free>>20, f.Memory>>20), fmt.Sprintf("%d MiB", f.Disk>>20),
-			len(f.Blobs), fmt.Sprintf("%d of %d MiB", f.Held>>20, f.Quota>>20), machines, strings.Join(jobs, " ")})
+			len(f.Blobs), fmt.Sprintf("%d of %d MiB", f.Held>>20, f.Quota>>20), machines, linksOf(links, up, trip), strings.Join(jobs, " ")})
 	}
 	t.Render()
+}
+
+// linksOf tells of links to other hosts: how many work, and the slowest's round trip.
+func linksOf(all, up int, trip time.Duration) string {
+	if all == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d, %v", up, all, trip.Round(10*time.Microsecond))
 }
