@@ -79,3 +79,30 @@ func TestCacheOfASite(t *testing.T) {
 	bob.must(t, "images", "rm", string(made.Key))
 	alice.must(t, "images", "rm", string(made.Key))
 }
+
+// Who has nothing builds over the base that a cache has, and over a relative of
+// what is asked for: the image is the one that is built from nothing.
+func TestBaseFromACache(t *testing.T) {
+	alice, bob := as(t, subIDs), as(t, oneID)
+	address, dir, server := alice.served(t)
+	token := func(name string, more ...string) string {
+		args := append([]string{"cache", "token", "add", name, "--namespace", "lab", "--dir", dir}, more...)
+		return "ORE_CACHE_TOKEN=" + strings.TrimSpace(alice.must(t, args...).out)
+	}
+	alice.with(token("alice", "--write")).must(t, "build", "-p", "sl", "--cache", address, "--cache-push")
+	stranger := bob.with(token("bob")).with("ORE_HOME=" + bob.results(t))
+	if o := stranger.must(t, "plan", "-p", "toilet", "--cache", address); !strings.Contains(o.out, "over https://127.0.0.1") || !strings.Contains(o.out, "pull") {
+		t.Errorf("plan: %v", o)
+	}
+	o := stranger.must(t, "build", "-p", "toilet", "--cache", address)
+	if !strings.Contains(o.err, "pull") || strings.Contains(o.err, "base-files") {
+		t.Errorf("the base was not fetched: %v", o)
+	}
+	got, want := stranger.build(t, "-p", "toilet"), alice.build(t, "-p", "toilet")
+	if got.Tree != want.Tree || got.Digest() != want.Digest() {
+		t.Errorf("over the cache's base image %s with tree %s, over one's own %s with tree %s", got.Digest(), got.Tree, want.Digest(), want.Tree)
+	}
+	server.signal(t, syscall.SIGTERM)
+	server.end(t)
+	alice.must(t, "images", "rm", string(want.Key))
+}
