@@ -94,6 +94,9 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
+	if err := b.refuse(ctx, r, p, debs); err != nil {
+		return image.Manifest{}, err
+	}
 	work, err := workplace.Open(ctx, p.work)
 	if err != nil {
 		return image.Manifest{}, err

@@ -95,7 +95,28 @@ func (b *Builder) Usable(ctx context.Context, from image.Manifest, env ore.Envir
 	if err != nil {
 		return "", err
 	}
-	return exact.Judge(ctx, packs, from, env, exact.Known().With(seen))
+	return exact.Judge(ctx, exact.Source{Packs: packs}, from, env, exact.Known().With(seen))
+}
+
+// refuse tells early, when all packages are at hand and none is decoded, that a
+// build cannot start from the image that is asked for.
+func (b *Builder) refuse(ctx context.Context, r Request, p places, debs []string) error {
+	if r.From == nil || r.Try {
+		return nil
+	}
+	packs, err := pack.Open(p.packs, b.Options, nil)
+	if err != nil {
+		return err
+	}
+	from := exact.Source{Packs: packs, Debs: map[ore.Digest]string{}}
+	for i, d := range debs {
+		from.Debs[r.Environment.Packages[i].Digest] = d
+	}
+	why, err := exact.Judge(ctx, from, *r.From, r.Environment, exact.Known().With(r.Seen))
+	if err == nil && why != "" {
+		err = &refusal{why}
+	}
+	return err
 }
 
 // start lays the candidate's layers over the base.

@@ -2,6 +2,7 @@ package exact
 
 import (
 	"context"
+	"strings"
 
 	"ore"
 	"ore/image"
@@ -9,32 +10,38 @@ import (
 	"ore/install/pack"
 )
 
+// Source is where packages are known from.
+type Source struct {
+	Packs *pack.Store
+	Debs  map[ore.Digest]string // files of packages that may not have been decoded
+}
+
 // Judge tells why env cannot be made from the candidate, as far as the packages
-// that have been decoded here tell; "" if nothing speaks against it. The build
-// itself knows all of them.
-func Judge(ctx context.Context, packs *pack.Store, candidate image.Manifest, env ore.Environment, seen Memory) (string, error) {
+// that are at hand tell; "" if nothing speaks against it. The build itself knows
+// all of them.
+func Judge(ctx context.Context, from Source, candidate image.Manifest, env ore.Environment, seen Memory) (string, error) {
 	if why := Alike(candidate, env); why != "" {
 		return why, nil
 	}
 	var s Sets
-	from := candidate.Environment.Packages
+	had := candidate.Environment.Packages
 	for _, p := range env.Packages {
 		set := &s.Missing
 		switch {
 		case p.Base:
 			set = &s.Base
-		case Has(from, p):
+		case Has(had, p):
 			set = &s.Common
 		}
-		if err := take(ctx, set, packs, p, seen); err != nil {
+		if err := from.take(ctx, set, p, seen); err != nil {
 			return "", err
 		}
 	}
-	for _, p := range from {
+	for _, p := range had {
 		if Has(env.Packages, p) {
 			continue
 		}
-		if err := take(ctx, &s.Extra, packs, p, seen); err != nil {
+		if err := from.take(ctx, &s.Extra, p, seen); err != nil {
 			return "", err
 		}
 	}
@@ -45,11 +52,12 @@ func Judge(ctx context.Context, packs *pack.Store, candidate image.Manifest, env
 }
 
 // take adds what is known of a package.
-func take(ctx context.Context, set *[]*Facts, packs *pack.Store, p ore.Package, seen Memory) error {
-	if !packs.Has(p.Digest) {
+func (s Source) take(ctx context.Context, set *[]*Facts, p ore.Package, seen Memory) error {
+	if !s.Packs.Has(p.Digest) {
+		s.peek(set, p, seen)
 		return nil
 	}
-	k, err := packs.Get(ctx, p.Digest, "", nil)
+	k, err := s.Packs.Get(ctx, p.Digest, "", nil)
 	if err != nil {
 		return err
 	}
@@ -60,6 +68,31 @@ func take(ctx context.Context, set *[]*Facts, packs *pack.Store, p ore.Package, 
 	}
 	*set = append(*set, of(d, seen))
 	return nil
+}
+
+// peek adds what a .deb says of itself before it is decoded: its scripts, and the
+// paths of its files in the control member's md5sums. A file that says nothing is
+// left for the build to complain about.
+func (s Source) peek(set *[]*Facts, p ore.Package, seen Memory) {
+	deb := s.Debs[p.Digest]
+	if deb == "" {
+		return
+	}
+	control, err := s.Packs.Head(deb)
+	if err != nil {
+		return
+	}
+	d, err := dpkg.New(control, nil, nil)
+	if err != nil {
+		return
+	}
+	var paths []string
+	for line := range strings.Lines(string(control["md5sums"])) {
+		if _, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  "); ok {
+			paths = append(paths, name)
+		}
+	}
+	*set = append(*set, Of(d, paths, seen))
 }
 
 // of judges a package that is not installed.
