@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"ore/cache/serve/whole"
 	"ore/image/chunk"
 )
 
@@ -157,7 +158,7 @@ func (d *derived) produce(path string, files []*os.File, in []chunk.Blob, make f
 		return nil, err
 	}
 	// Kept so that it need not be made again; a full disk is no reason to refuse.
-	_ = writeFile(path, b, 0o600)
+	_ = whole.Write(path, b, 0o600)
 	return b, nil
 }
 

@@ -150,11 +150,16 @@ func (s *Server) identify(r *http.Request) (Identity, error) {
 		return i, nil
 	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		i, err := ofCertificate(r.TLS.VerifiedChains[0][0])
+		c := r.TLS.VerifiedChains[0][0]
+		i, err := ofCertificate(c)
 		if err != nil {
 			return i, refuse(http.StatusUnauthorized, "client certificate: %w", err)
 		}
-		return i, nil
+		ended, err := s.revoked.Has(i.Name, c.NotBefore.Add(clockSkew)) // see issue
+		if err == nil && ended {
+			err = refuse(http.StatusUnauthorized, "the certificate of %s was revoked: ask the cache's owner for another one (ore cache cert)", i.Name)
+		}
+		return i, err
 	}
 	return Identity{}, refuse(http.StatusUnauthorized, "neither a token nor a client certificate was shown")
 }

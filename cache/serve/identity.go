@@ -19,6 +19,9 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"ore/cache/serve/revoke"
+	"ore/cache/serve/whole"
 )
 
 // How long certificates that we make are valid: the server's own is pinned by
@@ -146,10 +149,10 @@ func issue(t *x509.Certificate, parent *tls.Certificate, certFile, keyFile strin
 		return err
 	}
 	// The certificate comes last: without it there is nothing to load.
-	if err := writeFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), 0o600); err != nil {
+	if err := whole.Write(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), 0o600); err != nil {
 		return err
 	}
-	return writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return whole.Write(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
 // clientAuthorities returns whom the server believes about clients: the given
@@ -170,6 +173,15 @@ func clientAuthorities(dir string, given []byte) (*x509.CertPool, error) {
 		return nil, errors.New("client authority: no certificate in the PEM")
 	}
 	return pool, nil
+}
+
+// Revoke ends all certificates of the cache folder dir for the client called name
+// that were issued before at.
+func Revoke(dir, name string, at time.Time) error {
+	if err := checkName(name); err != nil {
+		return wrap("revoke", err)
+	}
+	return revoke.Open(dir).Add(name, at)
 }
 
 // ofCertificate reads who a verified client certificate stands for.

@@ -324,6 +324,23 @@ func TestClientCertificates(t *testing.T) {
 	if err := w.with(client.Config{Certificate: reader}).Forget(t.Context(), m.Key); !errors.Is(err, client.ErrRefused) {
 		t.Errorf("a reader's certificate: %v", err)
 	}
+	// One that was revoked is worth nothing from the next request on; one that was
+	// made since then is.
+	if err := serve.Revoke(dir, "b", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Revoke(dir, "a", time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.with(client.Config{Certificate: reader}).Find(t.Context(), m.Key, nil); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("a revoked certificate: %v", err)
+	}
+	if _, err := w.with(client.Config{Certificate: writer}).Find(t.Context(), m.Key, nil); err != nil {
+		t.Errorf("a certificate that is newer than its name's revocation: %v", err)
+	}
+	if err := serve.Revoke(dir, "../x", time.Now()); !errors.Is(err, serve.ErrIdentity) {
+		t.Errorf("a name that cannot be is revoked: %v", err)
+	}
 	// A certificate of another authority is worth nothing.
 	other := t.TempDir()
 	c, k := filepath.Join(other, "c.pem"), filepath.Join(other, "k.pem")

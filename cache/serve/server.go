@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/cache"
+	"ore/cache/serve/revoke"
 	"ore/cache/serve/wire"
 	"ore/image"
 )
@@ -39,6 +40,7 @@ type Config struct {
 type Server struct {
 	Config
 	tokens  *Tokens
+	revoked *revoke.List
 	lock    *os.File
 	derived *derived
 	leases  *leases
@@ -83,6 +85,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 			s.lock.Close()
 		}
 	}()
+	s.revoked = revoke.Open(c.Dir)
 	if s.tokens, err = OpenTokens(c.Dir, c.Tokens); err != nil {
 		return nil, err
 	}

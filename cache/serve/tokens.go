@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"ore/cache/serve/whole"
 	"ore/cache/serve/wire"
 )
 
@@ -138,7 +139,7 @@ func (t *Tokens) write(all []Token) error {
 	if err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	return writeFile(t.path, append(b, '\n'), 0o600)
+	return whole.Write(t.path, append(b, '\n'), 0o600)
 }
 
 // find returns whose token it is.
@@ -171,22 +172,4 @@ func (t *Tokens) find(token string) (Identity, bool, error) {
 // mayRead says whether the client may see the namespace.
 func (i Identity) mayRead(namespace string) bool {
 	return namespace == i.Namespace || namespace == wire.Shared
-}
-
-// writeFile makes a file appear whole.
-func writeFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
 }

@@ -56,7 +56,7 @@ func Command(a *Shell) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newCacheServe(a), newCacheToken(a), newCacheCertificate(a), newCacheList(a), newCacheStatus(a),
+	c.AddCommand(newCacheServe(a), newCacheToken(a), newCacheCertificate(a), newRevoke(), newCacheList(a), newCacheStatus(a),
 		newCachePush(a), newCachePull(a), newCacheRemove(a))
 	return c
 }
@@ -306,5 +306,24 @@ server that runs must be started again after the first one was made.`,
 	c.Flags().StringVar(&s.dir, "dir", "", "`folder` that is served; default: this user's own images")
 	c.Flags().StringVar(&out, "out", "", "`path` of the files, without .pem and -key.pem; default: NAME")
 	i.flags(c)
+	return c
+}
+
+func newRevoke() *cobra.Command {
+	var s served
+	c := &cobra.Command{
+		Use: "revoke NAME", Short: "End a client's certificates", Args: cobra.ExactArgs(1),
+		Long: `End all certificates that were made for NAME until now. A server that runs
+refuses them from the next request on. Certificates that are made for NAME later
+are good.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir, err := s.folder()
+			if err != nil {
+				return err
+			}
+			return serve.Revoke(dir, args[0], time.Now())
+		},
+	}
+	c.Flags().StringVar(&s.dir, "dir", "", "`folder` that is served; default: this user's own images")
 	return c
 }
