@@ -260,17 +260,31 @@ func (a *allocation) note(ctx context.Context, r request) error {
 	return err
 }
 
-// giveBack ends the allocation. Doing it twice does no harm.
+// giveBack ends the allocation. Doing it twice does no harm. salloc tells the
+// controller, once: where that is away at the moment, or too busy to answer, it is
+// told again until it knows.
 func (a *allocation) giveBack(ctx context.Context) error {
 	a.input.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
-	select {
-	case <-a.lease.done:
-		return nil
-	case <-ctx.Done():
+	const again = 500 * time.Millisecond // the controller is not to be kept busy by who waits for it
+	tick := time.NewTicker(again)
+	defer tick.Stop()
+	ended := a.lease.wait(ctx)
+	for ended == nil {
+		s, err := a.ask()
+		var gone *exec.ExitError
+		if err == nil && s.State != running || errors.As(err, &gone) && strings.Contains(err.Error(), "Invalid job id") {
+			return nil
+		}
+		if err == nil {
+			_, _ = ask(ctx, "scancel", "--quiet", a.id) // whether it helped is asked next
+		}
+		select {
+		case <-ctx.Done():
+			ended = ctx.Err()
+		case <-tick.C:
+		}
 	}
-	a.lease.cmd.Process.Kill()
-	<-a.lease.done
 	return fmt.Errorf("give the allocation back: Slurm's controller does not answer: run 'scancel %s' once it does", a.id)
 }

@@ -53,8 +53,20 @@ func explain(program string, err error, said string) error {
 	for i, l := range lines {
 		lines[i] = strings.TrimPrefix(strings.TrimPrefix(l, program+": "), "error: ")
 	}
-	return fmt.Errorf("%s: %s", program, strings.Join(lines, "; "))
+	return &spoken{fmt.Sprintf("%s: %s", program, strings.Join(lines, "; ")), err}
 }
+
+// spoken is an error that a command has explained itself.
+type spoken struct {
+	text string
+	err  error
+}
+
+// Error gives what it said.
+func (s *spoken) Error() string { return s.text }
+
+// Unwrap gives how it ended.
+func (s *spoken) Unwrap() error { return s.err }
 
 // process is one of Slurm's commands that stays. It gets SIGTERM when this
 // process ends, on which it gives back what it holds or waits for.
