@@ -46,6 +46,14 @@ func installs(t *testing.T, c Config, w *watcher, arguments ...string) *machine 
 	return m
 }
 
+// goesOn sees that the firmware, restarted, asks, and goes on with its next
+// boot entry when it is told to boot from the disk.
+func goesOn(m *machine) {
+	m.t.Helper()
+	m.expect("No more network devices")
+	m.t.Logf("the next entry: %q", m.expect("failed to start Boot[^\r\n]*|>>Start PXE over IPv6|>>Start HTTP Boot|UEFI Interactive Shell|EFI Firmware Version|Continue"))
+}
+
 // TestUEFI loads iPXE by TFTP into OVMF. Restarted, the firmware is told to go
 // on with its next entry, and does.
 func TestUEFI(t *testing.T) {
@@ -57,7 +65,7 @@ func TestUEFI(t *testing.T) {
 	c := config(t, w)
 	c.Range = addresses()
 	m := installs(t, c, w, firmwareUEFI()...)
-	m.expect("failed to start Boot|>>Start PXE over IPv6|>>Start HTTP Boot|UEFI Interactive Shell")
+	goesOn(m)
 	for _, want := range []string{"ipxe.efi: ", "it boots from its disk", "(UEFI)"} {
 		if !strings.Contains(w.text(), want) {
 			t.Errorf("not told: %s\n%s", want, w.text())
@@ -156,7 +164,7 @@ func TestProxyUEFI(t *testing.T) {
 	ethernet(t)
 	dnsmasq(t, 1)
 	w := &watcher{t: t}
-	installs(t, config(t, w), w, firmwareUEFI()...)
+	goesOn(installs(t, config(t, w), w, firmwareUEFI()...))
 }
 
 // TestOtherServersAreFound starts beside none, one and two of them.

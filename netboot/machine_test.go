@@ -1,7 +1,6 @@
 package netboot
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -171,9 +170,10 @@ func bootSector(t *testing.T) string {
 
 // machine is a running QEMU.
 type machine struct {
-	t     *testing.T
-	lines chan string
-	all   []string
+	t    *testing.T
+	says chan string
+	all  string // what it has said
+	seen int    // how much of that was expected
 }
 
 // run starts a machine on the tap; it ends with the test.
@@ -192,19 +192,23 @@ func run(t *testing.T, arguments ...string) *machine {
 	if err := c.Start(); err != nil {
 		t.Fatalf("%v: install qemu-system-x86", err)
 	}
-	m := &machine{t: t, lines: make(chan string, 10_000)}
+	m := &machine{t: t, says: make(chan string, 10_000)}
 	var reading sync.WaitGroup
-	began := time.Now()
 	reading.Go(func() {
-		defer close(m.lines)
-		for s := bufio.NewScanner(out); s.Scan(); {
-			m.lines <- fmt.Sprintf("%5.1f %s", time.Since(began).Seconds(), s.Text())
+		defer close(m.says)
+		b := make([]byte, 4096) // not lines: firmware waits in the midst of one
+		for {
+			n, err := out.Read(b)
+			if err != nil {
+				return
+			}
+			m.says <- string(b[:n])
 		}
 	})
 	t.Cleanup(func() {
 		cancel()
 		go func() { // so that the reader is not stuck
-			for range m.lines {
+			for range m.says {
 			}
 		}()
 		reading.Wait()
@@ -216,24 +220,27 @@ func run(t *testing.T, arguments ...string) *machine {
 	return m
 }
 
-// expect waits until the serial line says what the expression matches.
+// expect waits until the serial line says what the expression matches, after
+// what was expected before.
 func (m *machine) expect(expression string) []string {
 	m.t.Helper()
 	re := regexp.MustCompile(expression)
 	end := time.NewTimer(bootTime)
 	defer end.Stop()
 	for {
+		if at := re.FindStringSubmatchIndex(m.all[m.seen:]); at != nil {
+			found := re.FindStringSubmatch(m.all[m.seen:])
+			m.seen += at[1]
+			return found
+		}
 		select {
-		case line, ok := <-m.lines:
+		case s, ok := <-m.says:
 			if !ok {
-				m.t.Fatalf("the machine ended without %q:\n%s", expression, strings.Join(m.all, "\n"))
+				m.t.Fatalf("the machine ended without %q:\n%s", expression, m.all)
 			}
-			m.all = append(m.all, line)
-			if found := re.FindStringSubmatch(line); found != nil {
-				return found
-			}
+			m.all += s
 		case <-end.C:
-			m.t.Fatalf("no %q came:\n%s", expression, strings.Join(m.all, "\n"))
+			m.t.Fatalf("no %q came:\n%s", expression, m.all)
 		}
 	}
 }
