@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -168,6 +169,9 @@ func (t *transfer) send(ctx context.Context, d ore.Digest) error {
 	by := map[string]*host{}
 	order := conduct.Transfer{Blob: blob, Source: from}
 	for i, h := range t.lacking[d] {
+		if h == giver {
+			continue // it was given the blob just now
+		}
 		addr, grant := h.job.Chain()
 		name := fmt.Sprintf("%d %s", i, h.name()) // names need not differ
 		by[name] = h
@@ -233,8 +237,53 @@ func (t *transfer) origin(ctx context.Context, d ore.Digest) (b chain.Blob, from
 			return b, from, nil, err
 		}
 	}
-	b, from, err = t.engine.source.offer(ctx, d, path, t.lacking[d][0].agent.From())
-	return b, from, nil, err
+	first := t.lacking[d][0]
+	b, from, err = t.engine.source.offer(ctx, d, path, first.agent.From())
+	if err != nil || t.engine.reached(ctx, first, from.Address) {
+		return b, from, nil, err
+	}
+	return t.give(ctx, d, path)
+}
+
+// give brings a blob to the first host over the connection to its agent, since
+// hosts cannot connect to this one. The others have it from there.
+func (t *transfer) give(ctx context.Context, d ore.Digest, path string) (b chain.Blob, from conduct.Host, giver *host, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return b, from, nil, err
+	}
+	defer f.Close()
+	h := t.lacking[d][0]
+	if err := h.job.Give(ctx, d, f); err != nil {
+		return b, from, nil, fmt.Errorf("host %s: %w", h.name(), err)
+	}
+	if b, err = h.job.Offer(ctx, d); err != nil {
+		return b, from, nil, fmt.Errorf("host %s: %w", h.name(), err)
+	}
+	t.mu.Lock()
+	t.in[h] += b.Size
+	t.here += b.Size
+	t.mu.Unlock()
+	addr, grant := h.job.Chain()
+	return b, conduct.Host{Host: shape.Host{Name: h.name()}, Address: addr, Conduct: grant}, h, nil
+}
+
+// reached says whether hosts can connect to this one at addr. One is asked for
+// all, once.
+func (e *Engine) reached(ctx context.Context, h *host, addr string) bool {
+	e.reaching.Lock()
+	defer e.reaching.Unlock()
+	if !e.asked {
+		err := h.job.Reach(ctx, addr)
+		if ctx.Err() != nil {
+			return true // the transfer will say so
+		}
+		e.asked, e.reachable = true, err == nil
+		if err != nil {
+			e.config.Watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("hosts cannot connect to this one at %s (%v): sending to one of them", addr, err)})
+		}
+	}
+	return e.reachable
 }
 
 // stages says what came and went at each host.

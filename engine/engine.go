@@ -59,6 +59,10 @@ type Engine struct {
 	source *source
 	secret trunk.Key // from which the keys of links between hosts are made
 
+	reaching  sync.Mutex // one question at a time; guards the next two
+	asked     bool
+	reachable bool // hosts can connect to this one
+
 	joining sync.Mutex // one joining at a time; guards joined
 	joined  bool
 

@@ -294,8 +294,21 @@ type work struct {
 func (g *ground) reserve(id string, machines int, layer string) *work {
 	t := g.t
 	t.Helper()
-	img := image.Manifest{Layers: []image.Layer{{Digest: g.blob(layer)}}}
-	w := &work{ground: g, engine: g.engine()}
+	return g.reserveOn(g.engine(), ask{id, machines, layer})
+}
+
+// ask is a job for machines of an image with one layer.
+type ask struct {
+	id       string
+	machines int
+	layer    string
+}
+
+func (g *ground) reserveOn(e *Engine, a ask) *work {
+	t, id, machines := g.t, a.id, a.machines
+	t.Helper()
+	img := image.Manifest{Layers: []image.Layer{{Digest: g.blob(a.layer)}}}
+	w := &work{ground: g, engine: e}
 	m := ore.Machines{Count: machines, Resources: ore.Resources{CPUs: 1, Memory: 32 << 20, Disk: 4096}}
 	var err error
 	w.hosts, err = w.engine.Reserve(t.Context(), cluster.Reservation{
@@ -410,6 +423,32 @@ func TestHostsGiveEachOther(t *testing.T) {
 		t.Errorf("sent from here: %v", read)
 	}
 	w.all()
+}
+
+// Where hosts cannot connect to the one that the job comes from, one of them is
+// given what all lack, and they have it from there.
+func TestHostsThatCannotCall(t *testing.T) {
+	g := newGround(t, 3)
+	e := g.engine()
+	e.asked = true // and cannot be reached
+	w := g.reserveOn(e, ask{"job", 3, strings.Repeat("a layer", 100_000)})
+	defer w.release()
+	w.all()
+	var out, in int
+	for _, s := range w.stages {
+		var came, went float64
+		if _, err := fmt.Sscanf(s.Note, "%f MB in, %f MB out", &came, &went); err != nil {
+			t.Errorf("stage %+v: %v", s, err)
+		}
+		if s.Machine == sourceName && went > 0 {
+			out++
+		} else if came > 0 {
+			in++
+		}
+	}
+	if in != 6 || out != 2 { // the kit, and the image
+		t.Errorf("not the kit and the image to three hosts, once from here: %+v", w.stages)
+	}
 }
 
 // A host that is killed costs its own machines. They start again elsewhere, where

@@ -97,3 +97,16 @@ func TestBlastOnFourHosts(t *testing.T) {
 
 // endOfMachines is how long eight machines may take to end on a busy host.
 const endOfMachines = 10 * time.Second
+
+// A host whose cable is pulled is lost once its lease is over, for both sides.
+func TestHostWithoutCable(t *testing.T) {
+	p := someone(t)
+	p.must(t, "build", "-q")
+	p.must(t, "run", "-q", "--results", p.results(t), "--", "true")
+	f := lend(t, p, 2)
+	f.mishap(t, "sleep 40", func(host string) {
+		if err := f.bed.Part(t.Context(), host); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -239,16 +239,24 @@ func TestHosts(t *testing.T) {
 	if again := came(result(t, results)); len(again) != 0 {
 		t.Errorf("the second time there came %v", again)
 	}
-	f.kill(t)
+	f.mishap(t, "sleep 5", func(host string) {
+		if err := f.agents[host].Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.agents[host].Wait() // it was killed
+		delete(f.agents, host)
+	})
 }
 
-// kill kills the agent of the last host in the middle of a job.
-func (f *lent) kill(t *testing.T) {
+// mishap has something happen to the last host in the middle of a job, whose
+// machines do work meanwhile: those of that host start on others, and it has
+// nothing of the job any more at the end.
+func (f *lent) mishap(t *testing.T, work string, happen func(host string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	cmd := f.on(ctx, testbed.Head, append(append([]string{"run", "-q", "-n", "4", "--retries", "1", "--results", f.results(t), "-i", f.file(t, "in", "given")}, f.flags...),
-		"--", "sh", "-c", "cat in; echo; echo begun; sleep 5; echo ended")...)
+		"--", "sh", "-c", "cat in; echo; echo begun; "+work+"; echo ended")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -259,19 +267,16 @@ func (f *lent) kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := f.hosts[len(f.hosts)-1]
-	said := map[string]int{}
+	said, happened := map[string]int{}, false
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		_, word, _ := strings.Cut(lines.Text(), ": ")
 		said[word]++
-		if said["begun"] == 4 && f.agents[last] != nil {
+		if said["begun"] == 4 && !happened {
+			happened = true
 			if on := f.machines(t); len(on[last]) == 0 {
 				t.Errorf("no machine is on %s: %v", last, on)
 			}
-			if err := f.agents[last].Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = f.agents[last].Wait() // it was killed
-			delete(f.agents, last)
+			happen(last)
 		}
 	}
 	if err := cmd.Wait(); err != nil || said["ended"] != 4 || said["begun"] != 6 || said["given"] != 6 {

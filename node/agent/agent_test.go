@@ -373,6 +373,36 @@ func TestOnlyVerifiedBlobsAreKept(t *testing.T) {
 	}
 }
 
+// Who the chain cannot reach sends a blob itself; it too is taken only if its
+// bytes are those of its name.
+func TestGivenBlobs(t *testing.T) {
+	b := newBench(t, nil)
+	j := b.job(t, b.client(t), "job")
+	content, d := blob(1)
+	_, other := blob(2)
+	if err := j.Give(t.Context(), other, bytes.NewReader(content)); err == nil {
+		t.Error("bytes of another blob were taken")
+	}
+	if err := j.Give(t.Context(), d, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	if lacking, err := j.Want(t.Context(), []ore.Digest{d, other}); err != nil || !slices.Equal(lacking, []ore.Digest{other}) {
+		t.Errorf("the host lacks %v, %v", lacking, err)
+	}
+	open, closed := listen(t), listen(t)
+	defer open.Close()
+	closed.Close()
+	if err := j.Reach(t.Context(), open.Addr().String()); err != nil {
+		t.Errorf("an open port: %v", err)
+	}
+	if err := j.Reach(t.Context(), closed.Addr().String()); err == nil {
+		t.Error("a closed port was reached")
+	}
+	if err := j.Reach(t.Context(), "127.0.0.2:80"); err == nil || !strings.Contains(err.Error(), "you come from") {
+		t.Errorf("an address that is not the caller's: %v", err)
+	}
+}
+
 // A second job finds the blobs of the first; what nobody holds goes, the least
 // recently used first, when there is more than the quota.
 func TestBlobsAreKeptForTheNextJob(t *testing.T) {

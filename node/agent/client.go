@@ -270,18 +270,29 @@ const base = "https://agent"
 
 // call asks for path and reads the answer.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
-	var body io.Reader
+	v := call{out: out}
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(b)
+		v.body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
+	return c.stream(ctx, method, path, v)
+}
+
+// call is what goes to and what comes from an agent.
+type call struct {
+	body io.Reader
+	out  any // nil to ignore the answer
+}
+
+// stream is call with a body that need not fit into memory.
+func (c *Client) stream(ctx context.Context, method, path string, v call) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
+	req, err := http.NewRequestWithContext(ctx, method, base+path, v.body)
 	if err != nil {
 		return err
 	}
@@ -292,10 +303,10 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	defer resp.Body.Close()
 	d := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode == http.StatusOK {
-		if out == nil {
+		if v.out == nil {
 			return nil
 		}
-		if err := d.Decode(out); err != nil {
+		if err := d.Decode(v.out); err != nil {
 			return plain(ctx, fmt.Errorf("read the answer: %w", err))
 		}
 		return nil
@@ -350,6 +361,17 @@ func (j *Job) Want(ctx context.Context, blobs []ore.Digest) ([]ore.Digest, error
 // of Want.
 func (j *Job) Keep(ctx context.Context, d ore.Digest) error {
 	return j.client.call(ctx, http.MethodPost, j.path("/blobs/"+string(d)), nil, nil)
+}
+
+// Reach says whether the host can connect to an address of this side.
+func (j *Job) Reach(ctx context.Context, addr string) error {
+	return j.client.call(ctx, http.MethodPost, j.path("/reach"), Reach{addr}, nil)
+}
+
+// Give sends the bytes of a blob to the host, for when the chain cannot fetch
+// them, and has it hold the blob like those of Want.
+func (j *Job) Give(ctx context.Context, d ore.Digest, r io.Reader) error {
+	return j.client.stream(ctx, http.MethodPut, j.path("/blobs/"+string(d)), call{body: struct{ io.Reader }{r}})
 }
 
 // Offer has the host give a blob that it holds to others, by the chain.

@@ -16,6 +16,8 @@
 //	DELETE /v1/jobs/ID                 ends it and all that it has
 //	POST   /v1/jobs/ID/blobs           Wanted: holds what is here, answers Lacking
 //	POST   /v1/jobs/ID/blobs/DIGEST    what the chain brought is verified, kept and held
+//	PUT    /v1/jobs/ID/blobs/DIGEST    the same of the request's body, for callers that the chain cannot reach
+//	POST   /v1/jobs/ID/reach           Reach: whether it can
 //	POST   /v1/jobs/ID/offers/DIGEST   the chain gives what is here to others; answers chain.Blob
 //	POST   /v1/jobs/ID/boot            kit.Kit: is laid out, answers node.Boot
 //	PUT    /v1/jobs/ID/peers           Peers: where the job's other machines are

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"ore"
@@ -58,6 +60,17 @@ func (a *Agent) handler() http.Handler {
 		}
 		reply(w, struct{}{}, err)
 	}))
+	mux.Handle("PUT /v1/jobs/{id}/blobs/{digest}", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
+		d, err := ore.ParseDigest(r.PathValue("digest"))
+		if err == nil {
+			err = a.blobs.store.PutStream(r.Context(), d, r.Body)
+		}
+		if err == nil {
+			err = a.hold(r.Context(), j, d)
+		}
+		reply(w, struct{}{}, err)
+	}))
+	mux.Handle("POST /v1/jobs/{id}/reach", a.owned(serveReach))
 	mux.Handle("POST /v1/jobs/{id}/offers/{digest}", a.owned(a.serveOffer))
 	mux.Handle("POST /v1/jobs/{id}/boot", a.owned(a.serveBoot))
 	mux.Handle("PUT /v1/jobs/{id}/peers", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
@@ -100,6 +113,27 @@ func (a *Agent) owned(serve func(*job, http.ResponseWriter, *http.Request)) http
 		}
 		serve(j, w, r)
 	})
+}
+
+// serveReach tries a connection to the caller, and to nobody else.
+func serveReach(_ *job, w http.ResponseWriter, r *http.Request) {
+	var v Reach
+	err := read(w, r, &v)
+	if err == nil {
+		from, ferr := netip.ParseAddrPort(r.RemoteAddr)
+		to, terr := netip.ParseAddrPort(v.Addr)
+		if err = errors.Join(ferr, terr); err == nil && from.Addr().Unmap() != to.Addr().Unmap() {
+			err = fmt.Errorf("reach %s: you come from %s", to.Addr(), from.Addr())
+		}
+	}
+	if err == nil {
+		d := net.Dialer{Timeout: reachTime}
+		var c net.Conn
+		if c, err = d.DialContext(r.Context(), "tcp", v.Addr); err == nil {
+			c.Close()
+		}
+	}
+	reply(w, struct{}{}, err)
 }
 
 func (a *Agent) serveOffer(j *job, w http.ResponseWriter, r *http.Request) {

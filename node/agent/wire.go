@@ -17,6 +17,9 @@ const (
 	LeaseTime = 15 * time.Second
 	// renewEvery leaves a lease time for three signs, of which two may be lost.
 	renewEvery = LeaseTime / 3
+	// reachTime is how long a connection to a caller may take: firewalls drop what
+	// they do not let through, and nobody is told.
+	reachTime = 3 * time.Second
 	// DefaultQuota is how many bytes of blobs a host keeps for the next job.
 	DefaultQuota = 20 << 30
 	// DefaultPort is where clients look for an agent of which they know the host
@@ -67,6 +70,11 @@ type Grip struct {
 // Wanted is blobs that a job needs.
 type Wanted struct {
 	Blobs []ore.Digest
+}
+
+// Reach asks whether the host can connect to an address of the caller.
+type Reach struct {
+	Addr string
 }
 
 // Lacking is those of them that are not there.
