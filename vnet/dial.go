@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -15,14 +16,15 @@ import (
 // DialContext connects to a TCP port of a machine. The machine sees the
 // gateway's address.
 func (n *Network) DialContext(ctx context.Context, machine string, port int) (net.Conn, error) {
-	c, err := n.dialIn(ctx, machine, port)
+	c, err := n.dialIn(ctx, machine, port, n.subnet.gateway())
 	if err != nil {
 		return nil, fmt.Errorf("dial %s port %d: %w", machine, port, err)
 	}
 	return c, nil
 }
 
-func (n *Network) dialIn(ctx context.Context, machine string, port int) (*gonet.TCPConn, error) {
+// dialIn connects to a machine, which sees the address from.
+func (n *Network) dialIn(ctx context.Context, machine string, port int, from netip.Addr) (*gonet.TCPConn, error) {
 	if port < 1 || port > 65535 {
 		return nil, errors.New("not a TCP port")
 	}
@@ -36,9 +38,20 @@ func (n *Network) dialIn(ctx context.Context, machine string, port int) (*gonet.
 	case !attached || !known:
 		return nil, ErrNoSuch
 	}
-	return gonet.DialContextTCP(ctx, n.stack, tcpip.FullAddress{
-		NIC: nic, Addr: tcpip.AddrFrom4(ip.As4()), Port: uint16(port),
-	}, ipv4.ProtocolNumber)
+	return gonet.DialTCPWithBind(ctx, n.stack, tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(from.As4())},
+		tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(ip.As4()), Port: uint16(port)}, ipv4.ProtocolNumber)
+}
+
+// seenAs is the address that a machine sees of who comes to a published port: his
+// own if the machine may connect to that itself, since some services call back
+// (Slurm's does), else the gateway's.
+func (n *Network) seenAs(from net.Addr) netip.Addr {
+	if a, ok := from.(*net.TCPAddr); ok {
+		if ip := a.AddrPort().Addr().Unmap(); n.policy.reaches(ip) {
+			return ip
+		}
+	}
+	return n.subnet.gateway()
 }
 
 // Listen accepts TCP connections of machines at the gateway's address. A port
@@ -158,10 +171,10 @@ func (n *Network) serve(l net.Listener, machine string, port int) {
 }
 
 // pass carries one connection to a machine.
-func (n *Network) pass(outer stream, machine string, port int) {
+func (n *Network) pass(outer *outerStream, machine string, port int) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
-	c, err := n.dialIn(ctx, machine, port)
+	c, err := n.dialIn(ctx, machine, port, n.seenAs(outer.RemoteAddr()))
 	if err != nil {
 		n.log.Debug("published port has no answer", "machine", machine, "port", port, "cause", err)
 		outer.abort()

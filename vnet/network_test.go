@@ -130,6 +130,44 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// A machine sees who comes to a published port if it could connect there itself:
+// never the host, and nobody where the network is isolated.
+func TestPublishedSource(t *testing.T) {
+	stranger := netip.MustParseAddr("203.0.113.7") // RFC 5737
+	for _, c := range []struct {
+		policy ore.Network
+		from   netip.Addr
+		own    bool
+	}{
+		{ore.NAT, stranger, true}, {ore.Isolated, stranger, false},
+		{ore.NAT, netip.MustParseAddr("127.0.0.1"), false}, {ore.NAT, netip.MustParseAddr("2001:db8::1"), false},
+	} {
+		n := newNet(t, Config{Policy: c.policy})
+		g := newGuest(t, n, "m0")
+		l := g.listen(80)
+		seen := n.seenAs(&net.TCPAddr{IP: c.from.AsSlice(), Port: 1})
+		if seen != c.from == c.own {
+			t.Errorf("%s, from %v: seen as %v", c.policy, c.from, seen)
+		}
+		out, err := n.dialIn(t.Context(), "m0", 80, seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host, _, _ := net.SplitHostPort(in.RemoteAddr().String()); host != seen.String() {
+			t.Errorf("%s, from %v: the machine sees %v, not %v", c.policy, c.from, host, seen)
+		}
+		go func() { // the guest's side answers, and is closed by it
+			io.Copy(in, in)
+			in.Close()
+		}()
+		mustEcho(t, out)
+	}
+}
+
 func TestPublishedPortWithoutServer(t *testing.T) {
 	n := newNet(t, Config{})
 	newGuest(t, n, "m0")

@@ -156,6 +156,27 @@ func findCluster(ctx context.Context) (cluster, error) {
 	}
 }
 
+// meet adds the nodes: they pass messages on to each other, and those of the same
+// host do that by its own address.
+func (c *cluster) meet(ctx context.Context) error {
+	out, err := ask(ctx, "scontrol", "-o", "show", "node")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(strings.TrimSpace(out)) {
+		n, err := parseNode(strings.TrimSpace(line))
+		if err != nil {
+			return err
+		}
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", n.addr)
+		if err != nil || len(ips) == 0 {
+			continue // a node that was never on may have no address yet
+		}
+		c.services = append(c.services, netip.AddrPortFrom(ips[0].Unmap(), uint16(n.port)))
+	}
+	return nil
+}
+
 // controller takes "name(address)" apart.
 func controller(s string) (name, addr string) {
 	name, addr, ok := strings.Cut(strings.TrimSuffix(s, ")"), "(")
@@ -262,6 +283,9 @@ func (a *Shell) plan(ctx context.Context, names []string, o options) ([]machine,
 		for _, n := range nodes {
 			of[n] = w
 		}
+	}
+	if err := c.meet(ctx); err != nil {
+		return nil, err
 	}
 	out, err := ask(ctx, "scontrol", "-o", "show", "node", strings.Join(names, ","))
 	if err != nil {

@@ -190,7 +190,7 @@ func newList(a *Shell) *cobra.Command {
 	}
 }
 
-func newExec(*Shell) *cobra.Command {
+func newExec(a *Shell) *cobra.Command {
 	var o choice
 	var who string
 	c := &cobra.Command{
@@ -206,7 +206,14 @@ func newExec(*Shell) *cobra.Command {
 					return fmt.Errorf("--user: %w: make the account, or name another", err)
 				}
 			}
-			cmd := b.CommandAs(c.Context(), u, args[0], args[1:]...)
+			command := args[1:]
+			if command[0] == "--" { // flags end at the host's name, so this is still there
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return a.Usage(errors.New("exec: no command: give one after --"))
+			}
+			cmd := b.CommandAs(c.Context(), u, args[0], command...)
 			if cmd.Err != nil {
 				return cmd.Err
 			}

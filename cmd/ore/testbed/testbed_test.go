@@ -53,6 +53,9 @@ func TestWholeLife(t *testing.T) {
 	if _, err := do(t, false, "exec", "--bed", name, "h2", "--", "true"); err == nil || !strings.Contains(err.Error(), "off") {
 		t.Errorf("a command on a host that is off: %v", err)
 	}
+	if _, err := do(t, false, "exec", "--bed", name, "h1", "--"); !errors.Is(err, errUsage) {
+		t.Errorf("no command: %v", err)
+	}
 	for _, args := range []string{"boot --bed " + name + " h2", "part --bed " + name + " h1 h2", "heal --bed " + name + " h1", "down " + name} {
 		if _, err := do(t, false, strings.Fields(args)...); err != nil {
 			t.Errorf("%s: %v", args, err)
