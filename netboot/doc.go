@@ -21,6 +21,10 @@
 //
 // Which machines there are, and what each is to become, is in package roster.
 //
+// UEFI firmware of a machine that is installed is given no file at all, and so
+// goes on with its next boot entry; a BIOS would start over with the network, and
+// so is given iPXE, which starts the disk.
+//
 // # Files
 //
 // Kernel and initramfs are named by digest: GET /blob/sha256:... gives them, with

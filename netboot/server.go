@@ -267,6 +267,10 @@ func (s *Server) boot(c dhcp.Client) string {
 	switch {
 	case c.Loader:
 		return s.base + "/boot/" + c.MAC.Path()
+	case c.Arch != dhcp.BIOS && s.local(c.MAC):
+		// Firmware that is given no file goes on with its next boot entry. Debian
+		// 12's iPXE, told to end, does not give OVMF back its card.
+		return ""
 	case c.HTTP && c.Arch == dhcp.UEFIHTTP && s.config.Loaders.UEFI != "":
 		return s.base + "/loader/" + nameUEFI
 	case c.HTTP:
@@ -279,6 +283,12 @@ func (s *Server) boot(c dhcp.Client) string {
 		s.tell(c.MAC.String(), fmt.Sprintf("asks for something to boot, and there is no loader for its firmware (%s)", c.Arch))
 	}
 	return ""
+}
+
+// local says whether a machine is to boot from its own disk.
+func (s *Server) local(m link.MAC) bool {
+	found, known, err := s.roster.Find(m)
+	return err == nil && known && found.Next() == roster.Local
 }
 
 // remember keeps what the roster will want to know when iPXE asks, and says
