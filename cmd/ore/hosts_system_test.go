@@ -74,7 +74,7 @@ func TestBlastOnFourHosts(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	over := time.After(agent.LeaseTime + endOfMachines)
 	for {
-		left, err := filepath.Glob(filepath.Join(f.dir, "on-*", "lives", "*", "jobs", "*"))
+		left, err := filepath.Glob(filepath.Join(f.dirs, "*", "lives", "*", "jobs", "*"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,6 +25,7 @@ import (
 type lent struct {
 	*person
 	bed    *testbed.Bed
+	dirs   string // where the hosts' folders are
 	user   *user.User
 	hosts  []string
 	agents map[string]*exec.Cmd
@@ -47,7 +48,7 @@ func lend(t *testing.T, p *person, n int) *lent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &lent{person: p, bed: bed, user: u, agents: map[string]*exec.Cmd{}, leases: map[string]io.Closer{}}
+	f := &lent{person: p, bed: bed, dirs: p.results(t), user: u, agents: map[string]*exec.Cmd{}, leases: map[string]io.Closer{}}
 	t.Cleanup(func() {
 		for host := range f.agents {
 			f.dismiss(t, host)
@@ -97,7 +98,7 @@ func (f *lent) serve(t *testing.T, h testbed.Host, keys string) {
 	}
 }
 
-func (f *lent) folder(host string) string { return filepath.Join(f.dir, "on-"+host) }
+func (f *lent) folder(host string) string { return filepath.Join(f.dirs, host) }
 
 // dismiss ends an agent by its lease, and has the test fail if it leaves
 // anything but blobs.

@@ -84,7 +84,7 @@ type Target struct {
 func ParseTarget(s string) (Target, error) {
 	t := Target{Addr: s, Said: s}
 	if name, addr, ok := strings.Cut(s, "="); ok {
-		t.Name, t.Addr = name, addr
+		t.Name, t.Addr, t.Said = name, addr, name
 	}
 	host, port, err := net.SplitHostPort(t.Addr)
 	if err != nil { // without a port, perhaps
