@@ -20,15 +20,13 @@ type Settings struct {
 	QOS        string   `yaml:"qos"`
 	Constraint string   `yaml:"constraint"`
 	Extra      []string `yaml:"extra"` // further options of salloc
-	REST       string   `yaml:"rest"`  // address of slurmrestd: unix:PATH or http://HOST:PORT; "" uses the commands
-	TokenFile  string   `yaml:"token_file"`
 }
 
 // Over returns the settings s, and those of below where s says nothing.
 func (s Settings) Over(below Settings) Settings {
 	for _, f := range []struct{ to, from *string }{
 		{&s.Partition, &below.Partition}, {&s.Account, &below.Account}, {&s.QOS, &below.QOS},
-		{&s.Constraint, &below.Constraint}, {&s.REST, &below.REST}, {&s.TokenFile, &below.TokenFile},
+		{&s.Constraint, &below.Constraint},
 	} {
 		*f.to = cmp.Or(*f.to, *f.from)
 	}
@@ -56,11 +54,7 @@ func (s Settings) Check() error {
 			return fmt.Errorf("slurm.extra %q: ore sets this itself, from the job's machines and timeout: leave it out", e)
 		}
 	}
-	switch {
-	case s.REST == "", strings.HasPrefix(s.REST, "unix:/"), strings.HasPrefix(s.REST, "http://"), strings.HasPrefix(s.REST, "https://"):
-		return nil
-	}
-	return fmt.Errorf("slurm.rest %q: write unix:/PATH, http://HOST:PORT or https://HOST:PORT", s.REST)
+	return nil
 }
 
 const (

@@ -47,14 +47,13 @@ func TestSettings(t *testing.T) {
 		"one word each":    {Extra: []string{"exclusive"}},
 		"ore sets this":    {Extra: []string{"--ntasks=3"}},
 		"leave it out":     {Extra: []string{"-N4"}},
-		"slurm.rest":       {REST: "example.org:6820"},
 		"slurm.constraint": {Constraint: "a\nb"},
 	} {
 		if err := s.Check(); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%+v: %v, want something of %q", s, err, words)
 		}
 	}
-	if err := (Settings{Extra: []string{"--exclusive", "--exclude=h3"}, REST: "unix:/run/rest"}).Check(); err != nil {
+	if err := (Settings{Extra: []string{"--exclusive", "--exclude=h3"}}).Check(); err != nil {
 		t.Error(err)
 	}
 }

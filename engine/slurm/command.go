@@ -44,7 +44,7 @@ func ask(ctx context.Context, args ...string) (string, error) {
 // explain makes an error of what a command said.
 func explain(program string, err error, said string) error {
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%s: it is not here: run ore where Slurm's commands are (a login node; Debian's slurm-client), or set slurm.rest", program)
+		return fmt.Errorf("%s: it is not here: run ore where Slurm's commands are, on a login node, or install Debian's slurm-client", program)
 	}
 	if said = strings.TrimSpace(said); said == "" {
 		return fmt.Errorf("%s: %w", program, err)

@@ -112,7 +112,7 @@ func Read(path, home string) (Settings, error) {
 		return Settings{}, fmt.Errorf("settings %s: %w", path, err)
 	}
 	from := filepath.Dir(path)
-	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys, &s.Slurm.TokenFile}
+	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys}
 	for i := range s.Caches {
 		paths = append(paths, &s.Caches[i].TokenFile, &s.Caches[i].CA)
 	}
