@@ -29,6 +29,7 @@ func (e *Engine) sendKit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	boot.Accelerator = "" // what works here says nothing of the hosts: the driver finds out there
 	k, paths, err := e.config.Kits.Pack(ctx, boot)
 	if err != nil {
 		return err

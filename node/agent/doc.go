@@ -27,7 +27,9 @@
 //
 // # Who may do what
 //
-// Who has no certificate of the authority does not come past the handshake. A
+// Who has no certificate of the authority does not come past the handshake. Who
+// has a client's can have programs run as the agent's user: hypervisors are sent.
+// So an agent runs as an ordinary user, and its authority signs whom it trusts. A
 // job belongs to the key that made it: to all others it does not exist. Agents
 // have certificates of another use than clients; of a job whose owner named them
 // as peers they may use the way to commands, so that a machine can start

@@ -154,6 +154,7 @@ func (a *Agent) release(j *job) error {
 	a.blobs.peer.Revoke(j.grant.ID)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), endTime)
 	defer cancel()
+	j.wire.CloseIdleConnections() // the supervisor waits for those that were opened and not used
 	err := errors.Join(j.far.close(), j.sup.Release(ctx))
 	j.wire.CloseIdleConnections()
 	j.mu.Lock()

@@ -13,6 +13,9 @@
 // file to which its program header PT_INTERP points (elf(5)), and that path must
 // be absolute: [Unpack] appends the one that holds where it lays the program out.
 //
+// QEMU is not sent: it loads modules and firmware from folders that are built into
+// it. A kit names it instead, and the host must have it.
+//
 // A disk, which is sparse, is
 //
 //	"orespar\x01", size (8 bytes, big endian), then for each piece of data
@@ -32,6 +35,7 @@ import (
 type Kit struct {
 	Hypervisor  string
 	Program     ore.Digest // an archive, see the package's page
+	Own         string     // instead of it, the name of a program that the host must have
 	Args        []string   // fixed first arguments of the program
 	Kernel      ore.Digest
 	Initrd      ore.Digest

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ore"
@@ -225,6 +226,32 @@ func TestChangedFilesAreLaidOutAgain(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(second.Program[0]), "libevil.so")); err == nil {
 		t.Error("a library that somebody added was left there")
+	}
+}
+
+// QEMU is the host's own, or there is none.
+func TestProgramOfTheHost(t *testing.T) {
+	p, err := OpenPacker(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := boot(t)
+	b.Hypervisor = "qemu"
+	k, paths, err := p.Pack(t.Context(), b)
+	if err != nil || k.Own != "ls" || k.Program != "" {
+		t.Fatalf("packed %+v, %v", k, err)
+	}
+	l := newLayout(t)
+	send(t, l, paths)
+	got, err := l.Lay(t.Context(), k)
+	if err != nil || got.Program[0] != b.Program[0] || got.Env != nil {
+		t.Errorf("laid out %+v, %v; want the host's %s", got, err, b.Program[0])
+	}
+	for _, own := range []string{"no-such-program", "/bin/sh", "../bin/sh"} {
+		k.Own = own
+		if _, err := l.Lay(t.Context(), k); err == nil || !strings.Contains(err.Error(), "use hypervisor: uml") {
+			t.Errorf("%s: %v", own, err)
+		}
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"ore"
 	"ore/image"
@@ -46,19 +48,13 @@ func (l Layout) Lay(ctx context.Context, k Kit) (node.Boot, error) {
 		}
 		*part.to = path
 	}
-	if k.Program == "" || k.Disk == "" {
+	if k.Program == "" && k.Own == "" || k.Disk == "" {
 		return b, errors.New("lay out kit: it has no program or no disk")
 	}
-	dir, err := l.part(ctx, k.Program, func(blob *os.File, root *os.Root, dir string) error {
-		_, err := Unpack(bufio.NewReader(blob), root, dir)
-		return err
-	})
-	if err != nil {
+	if err := l.program(ctx, k, &b); err != nil {
 		return b, err
 	}
-	b.Program = append([]string{filepath.Join(dir, programName)}, k.Args...)
-	b.Env = []string{libraryPath + dir}
-	dir, err = l.part(ctx, k.Disk, func(blob *os.File, root *os.Root, _ string) error {
+	dir, err := l.part(ctx, k.Disk, func(blob *os.File, root *os.Root, _ string) error {
 		f, err := root.Create(diskName)
 		if err != nil {
 			return err
@@ -67,6 +63,25 @@ func (l Layout) Lay(ctx context.Context, k Kit) (node.Boot, error) {
 	})
 	b.Disk = filepath.Join(dir, diskName)
 	return b, err
+}
+
+// program lays the hypervisor's program out, or finds the host's own.
+func (l Layout) program(ctx context.Context, k Kit, b *node.Boot) error {
+	if k.Own != "" {
+		path, err := exec.LookPath(k.Own)
+		if err != nil || strings.Contains(k.Own, "/") {
+			return fmt.Errorf("hypervisor %s: this host has no %s: install it there, or use hypervisor: uml, which needs nothing", k.Hypervisor, k.Own)
+		}
+		b.Program = append([]string{path}, k.Args...)
+		return nil
+	}
+	dir, err := l.part(ctx, k.Program, func(blob *os.File, root *os.Root, dir string) error {
+		_, err := Unpack(bufio.NewReader(blob), root, dir)
+		return err
+	})
+	b.Program = append([]string{filepath.Join(dir, programName)}, k.Args...)
+	b.Env = []string{libraryPath + dir}
+	return err
 }
 
 // Forget removes what was laid out of a blob.

@@ -19,6 +19,9 @@ import (
 	"ore/node"
 )
 
+// notSent is the hypervisor whose program hosts must have; see the package's page.
+const notSent = "qemu"
+
 // libraryPath is the variable that names a program's folders of libraries (ld.so(8)).
 const libraryPath = "LD_LIBRARY_PATH="
 
@@ -59,13 +62,17 @@ func (p *Packer) Pack(ctx context.Context, b node.Boot) (Kit, map[ore.Digest]str
 			dirs = filepath.SplitList(list)
 		}
 	}
+	file := b.Program[0]
+	if b.Hypervisor == notSent {
+		k.Own, file = filepath.Base(file), ""
+	}
 	program := form{"program of " + strings.Join(dirs, " "), func(w io.Writer, f *os.File) error { return PackProgram(w, f.Name(), dirs) }}
 	for _, part := range []struct {
 		to   *ore.Digest
 		file string
 		form form
 	}{
-		{&k.Program, b.Program[0], program},
+		{&k.Program, file, program},
 		{&k.Disk, b.Disk, form{"disk", PackSparse}},
 		{&k.Kernel, b.Kernel, form{}},
 		{&k.Initrd, b.Initrd, form{}},
