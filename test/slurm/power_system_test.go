@@ -68,7 +68,7 @@ func TestNodesAreMachines(t *testing.T) {
 		Lines: []string{
 			"ResumeProgram=" + b.Folder() + "/resume", "SuspendProgram=" + b.Folder() + "/suspend",
 			"ResumeTimeout=120", "SuspendTimeout=10", "SuspendTime=5", "SlurmctldParameters=idle_on_node_suspend",
-			"SuspendExcNodes=h1",
+			"SuspendExcNodes=h1", "PrivateData=cloud",
 		},
 		Nodes: []string{
 			fmt.Sprintf("NodeName=vm1 NodeAddr=%s Port=17001 CPUs=1 RealMemory=256 State=CLOUD Feature=plain", i.Hosts[0].Address),

@@ -2,6 +2,7 @@ package slurm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,7 @@ func refuse(ctx context.Context, list string, why error) error {
 // fields reads a line of 'scontrol -o show': values may have spaces.
 func fields(line string) map[string]string {
 	all := map[string]string{}
+	line = strings.TrimSpace(line)
 	at := fieldStart.FindAllStringSubmatchIndex(line, -1)
 	for i, m := range at {
 		end := len(line)
@@ -186,11 +188,13 @@ func controller(s string) (name, addr string) {
 	return name, addr
 }
 
-// waiting is a job that waits for nodes, as the file of SLURM_RESUME_FILE has it.
+// waiting is a job that waits for nodes, as the file of SLURM_RESUME_FILE has it:
+// Slurm 22.05 says nodes, later ones nodes_resume.
 type waiting struct {
 	ID       int    `json:"job_id"`
-	Features string `json:"features"`
 	Nodes    string `json:"nodes_resume"`
+	Old      string `json:"nodes"`
+	features string
 	comment  string
 }
 
@@ -222,7 +226,7 @@ func environment(w waiting, dir string) (ore.Job, error) {
 	if rest, ok := strings.CutPrefix(w.comment, "ore "); ok {
 		return fromComment(base, rest)
 	}
-	for _, f := range append(word.FindAllString(w.Features, -1), "default") {
+	for _, f := range append(word.FindAllString(w.features, -1), "default") {
 		path := filepath.Join(dir, f+".yaml")
 		if _, err := os.Stat(path); err == nil {
 			return job.Load(path, base)
@@ -272,11 +276,12 @@ func (a *Shell) plan(ctx context.Context, names []string, o options) ([]machine,
 	}
 	of := map[string]waiting{}
 	for _, w := range jobs {
-		// A job that is gone by now leaves its nodes with what its features say.
+		// A job that is gone by now leaves its nodes with the default.
 		if out, err := ask(ctx, "scontrol", "-o", "show", "job", strconv.Itoa(w.ID)); err == nil {
-			w.comment = fields(strings.TrimSpace(out))["Comment"]
+			f := fields(strings.TrimSpace(out))
+			w.comment, w.features = f["Comment"], f["Features"]
 		}
-		nodes, err := hostnames(ctx, w.Nodes)
+		nodes, err := hostnames(ctx, cmp.Or(w.Nodes, w.Old))
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@
 // has a Port of its own, at which slurmd in the machine is reached by NodeAddr, an
 // address of the host where the machines run:
 //
+//	PrivateData=cloud                           # else nobody sees nodes that are off
 //	NodeName=vm[1-4] NodeAddr=10.0.0.5 Port=[17001-17004] CPUs=1 RealMemory=512 State=CLOUD Feature=blast
 //	ResumeProgram=/usr/local/sbin/ore-resume    # exec ore slurm resume "$1"
 //	SuspendProgram=/usr/local/sbin/ore-suspend  # exec ore slurm suspend "$1"
@@ -72,7 +73,8 @@ or by a feature of its constraint, for which a job file NAME.yaml is in the fold
 Slurm puts its job back into the queue.
 
 Nodes are of State=CLOUD, each with a Port of its own, and with NodeAddr an address of
-this host; slurmctld may run on it too.`,
+this host; slurmctld may run on it too. PrivateData=cloud lets nodes know each other
+that are not on at the same time.`,
 		Example: "  ore slurm resume vm[1-4]",
 		RunE:    func(c *cobra.Command, args []string) error { return a.resume(c.Context(), args[0], o) },
 	}
