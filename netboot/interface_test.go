@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,31 @@ import (
 
 	"ore/netboot/link"
 )
+
+// up waits until packets pass through interfaces: the kernel lets them some time
+// after their lines are connected.
+func up(t *testing.T, names ...string) {
+	t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	end := time.After(20 * time.Second)
+	for _, name := range names {
+		for {
+			state, err := exec.Command("ip", "-o", "link", "show", name).Output() // sysfs is another namespace's
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(state), " state UP ") {
+				break
+			}
+			select {
+			case <-end:
+				t.Fatalf("%s is %s", name, state)
+			case <-look.C:
+			}
+		}
+	}
+}
 
 // discover asks for an address out of an interface that may have none.
 func discover(t *testing.T, name string, n byte) *net.UDPConn {
@@ -57,6 +83,7 @@ func TestOtherInterfacesHearNothing(t *testing.T) {
 		link set s1 up
 		link set client0 up
 		link set client1 up`)
+	up(t, "br0", "client0", "s1", "client1")
 	// Both ends of each line are this host's, so an answer comes from an address
 	// of its own: not what one takes from a line as a rule.
 	for _, set := range []string{"all/accept_local=1", "all/rp_filter=0", "br0/rp_filter=0", "s1/rp_filter=0", "client0/rp_filter=0", "client1/rp_filter=0"} {

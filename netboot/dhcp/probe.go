@@ -36,8 +36,7 @@ func (s *Server) look(ctx context.Context) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: it can be seen only from what clients say", err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer link.Until(ctx, conn)()
 	id := rand.Uint32()
 	all := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), Port)
 	if _, err := conn.WriteToUDPAddrPort(probe(s.probing, id), all); err != nil {

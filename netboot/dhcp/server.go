@@ -108,8 +108,11 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 			s.Close()
 			return nil, fmt.Errorf("serve DHCP: %w: stop the other DHCP server of this host, or run as root", err)
 		}
-		context.AfterFunc(ctx, func() { conn.Close() })
-		s.all.Go(func() { s.serve(ctx, conn, port) })
+		end := link.Until(ctx, conn)
+		s.all.Go(func() {
+			defer end()
+			s.serve(ctx, conn, port)
+		})
 	}
 	if s.config.Probe > 0 {
 		s.all.Go(func() { s.watch(ctx) })

@@ -14,9 +14,11 @@ package link
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -127,4 +129,21 @@ func (i Interface) ListenTCP(ctx context.Context, port uint16) (net.Listener, er
 		return nil, fmt.Errorf("interface %s: TCP port %d: %w", i.Name, port, err)
 	}
 	return c, nil
+}
+
+// Until closes c when ctx ends. The function that it returns closes c at once;
+// when that has returned, c is closed, whoever did it.
+func Until(ctx context.Context, c io.Closer) (closeNow func()) {
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		c.Close()
+	})
+	return sync.OnceFunc(func() {
+		if stop() {
+			c.Close()
+			return
+		}
+		<-closed
+	})
 }

@@ -37,7 +37,7 @@ const (
 type Server struct {
 	conn *ipv6.PacketConn
 	to   *net.IPAddr
-	stop func() bool
+	end  func()
 	all  sync.WaitGroup
 }
 
@@ -54,7 +54,7 @@ func Start(ctx context.Context, i link.Interface) (*Server, error) {
 		c.Close()
 		return nil, fmt.Errorf("answer IPv6 solicitations on %s: %w", i.Name, err)
 	}
-	s.stop = context.AfterFunc(ctx, func() { c.Close() })
+	s.end = link.Until(ctx, c)
 	s.all.Go(s.serve)
 	return s, nil
 }
@@ -75,8 +75,7 @@ func (s *Server) set(i link.Interface) error {
 
 // Close ends the server and waits for its end.
 func (s *Server) Close() error {
-	s.stop()
-	s.conn.Close()
+	s.end()
 	s.all.Wait()
 	return nil
 }

@@ -71,8 +71,11 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Server{config: c, conn: conn, cancel: cancel, active: map[netip.AddrPort]struct{}{}}
-	context.AfterFunc(ctx, func() { conn.Close() })
-	s.all.Go(func() { s.listen(ctx) })
+	end := link.Until(ctx, conn)
+	s.all.Go(func() {
+		defer end()
+		s.listen(ctx)
+	})
 	return s, nil
 }
 
@@ -175,8 +178,7 @@ func (s *Server) serve(ctx context.Context, to netip.AddrPort, r request) {
 		s.tell(to, err.Error())
 		return
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer link.Until(ctx, conn)()
 	o := s.limit(r.options)
 	var oack []byte
 	if o.any() {

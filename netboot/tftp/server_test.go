@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -65,6 +66,8 @@ func serve(t *testing.T, files map[string][]byte, watch ore.Watcher) *Server {
 type client struct {
 	t       *testing.T
 	conn    *net.UDPConn
+	request string
+	at      netip.AddrPort // who is asked
 	server  netip.AddrPort // the transfer's end, once known
 	block   int
 	window  int
@@ -79,22 +82,32 @@ func newClient(t *testing.T, s *Server, request string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	c := &client{t: t, conn: conn, block: plainBlock, window: 1, lose: func(int) bool { return false }}
+	c := &client{t: t, conn: conn, request: request, at: s.Addr(), block: plainBlock, window: 1, lose: func(int) bool { return false }}
 	if _, err := conn.WriteToUDPAddrPort([]byte(request), s.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// hear returns the next packet that is not lost.
+// hear returns the next packet that is not lost. A request that is not answered
+// is repeated, as clients do: it may have been lost, too.
 func (c *client) hear() []byte {
 	c.t.Helper()
 	b := make([]byte, 70000)
-	for {
-		if err := c.conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	for silent := 0; silent < 20; {
+		if err := c.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			c.t.Fatal(err)
 		}
 		n, from, err := c.conn.ReadFromUDPAddrPort(b)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			silent++
+			if c.packets == 0 {
+				if _, err := c.conn.WriteToUDPAddrPort([]byte(c.request), c.at); err != nil {
+					c.t.Fatal(err)
+				}
+			}
+			continue
+		}
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -105,6 +118,8 @@ func (c *client) hear() []byte {
 		c.server = from
 		return b[:n]
 	}
+	c.t.Fatal("nothing came for 20 seconds")
+	return nil
 }
 
 func (c *client) ack(block uint16) {
