@@ -18,8 +18,19 @@ import (
 )
 
 // lease is the command of the allocation: it says what was given, and lives as
-// long as its standard input.
-const lease = `printf '%s\n' "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "$SLURM_TASKS_PER_NODE"; exec cat >/dev/null`
+// long as its standard input, or until salloc tells it that the allocation is over.
+// salloc 22.05 may go on for ever, busy with nothing, when it got SIGTERM because we
+// were killed: what the lease leaves for some seconds ends that, and makes sure of
+// the allocation's end.
+const lease = `printf '%s\n' "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "$SLURM_TASKS_PER_NODE"
+exec 3<&0 >/dev/null 2>&1
+after() {
+  setsid sh -c 'sleep 5; [ "$(cat "/proc/$1/comm")" = salloc ] || exit; scancel --quiet "$2"; kill -9 "$1"' sh "$PPID" "$SLURM_JOB_ID" </dev/null 3<&- &
+  exit 0
+}
+trap after TERM HUP
+cat <&3 & wait $!
+after`
 
 const (
 	// askTime bounds a question to Slurm's controller, which answers in

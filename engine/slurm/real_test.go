@@ -249,11 +249,30 @@ func (l *lab) nothingLeft(t *testing.T, hosts ...string) {
 	if err := l.slurm.Await(t.Context(), len(hosts)); err != nil {
 		t.Fatal(err)
 	}
+	l.quiet(t)
 	for _, h := range hosts {
 		out, err := l.Command(t.Context(), h, "sh", "-c", "ls -d /tmp/ore-[0-9]*-???????? 2>/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'play[:]agent' || :").Output()
 		if err != nil || len(out) > 0 {
 			t.Errorf("left on %s: %s, %v", h, out, err)
 		}
+	}
+}
+
+// quiet waits until nothing of salloc is left on the user's host.
+func (l *lab) quiet(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		out, err := l.Command(ctx, testbed.Head, "sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null | grep -xE 'salloc|srun' || :").Output()
+		if strings.Count(string(out), "salloc")+strings.Count(string(out), "srun") == 0 && err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Errorf("left on the user's host: %s, %v", out, err)
+			return
+		}
+		awaitTick(ctx)
 	}
 }
 
