@@ -34,7 +34,7 @@ test: build
 	$(GO) test -vet=off -race $(RACE)
 
 test-system: build
-	./test/needs
+	./test/needs system
 	$(GO) test -tags system -timeout 60m -p 1 ./...
 
 soak: build
