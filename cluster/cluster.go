@@ -114,6 +114,7 @@ type Config struct {
 	Engine  Engine
 	Ask     plan.Ask // what the plan has to know of the site; Run fills in what the job asks for
 	Rates   plan.Rates
+	Driver  func(Reservation) string // what starts a job's machines where it leaves the choice; nil: as the job says
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
 	Results *results.Folder               // where results are kept
@@ -215,13 +216,22 @@ func (r *run) giveImage(ctx context.Context, env ore.Environment) (img image.Man
 		return img, nil, err
 	}
 	ask := r.Ask
-	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.job.Machines.Hypervisor}
+	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.driver()}
 	r.plan = plan.Choose(ask, have, r.Rates)
 	img, err = step(r, "image", func() (image.Manifest, error) {
 		img, release, err = r.Images.Make(ctx, Make{Wants: r.job.Wants, Environment: env, Plan: r.plan, Have: have}, r.Watch)
 		return img, err
 	})
 	return img, release, err
+}
+
+// driver names what starts the machines. Times are kept by it: one choice left
+// open is not always the same driver.
+func (r *run) driver() string {
+	if r.Driver != nil {
+		return r.Driver(r.reservation())
+	}
+	return r.job.Machines.Hypervisor
 }
 
 // maxAnew is how often an image is made anew because what it was to be taken or

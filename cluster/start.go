@@ -101,14 +101,19 @@ func (v *reserved) wait() ([]Host, error) {
 	return v.hosts, v.err
 }
 
+// reservation is what the job needs of the engine.
+func (r *run) reservation() Reservation {
+	return Reservation{
+		Job: r.ID, Machines: r.job.Machines, Kernel: r.job.Wants.Kernel, Base: r.job.Wants.Base,
+		Mounts: r.mounts(), Image: r.awaitImage,
+	}
+}
+
 func (r *run) reserve(ctx context.Context) *reserved {
 	v := &reserved{done: make(chan struct{})}
 	go func() {
 		defer close(v.done)
-		v.hosts, v.err = r.Engine.Reserve(ctx, Reservation{
-			Job: r.ID, Machines: r.job.Machines, Kernel: r.job.Wants.Kernel, Base: r.job.Wants.Base,
-			Mounts: r.mounts(), Image: r.awaitImage,
-		})
+		v.hosts, v.err = r.Engine.Reserve(ctx, r.reservation())
 	}()
 	return v
 }

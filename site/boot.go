@@ -81,6 +81,16 @@ func (s *Site) choose(ctx context.Context, r cluster.Reservation) (string, error
 	}
 }
 
+// driver names the hypervisor of a reservation; what cannot be is said when the
+// job is refused.
+func (s *Site) driver(r cluster.Reservation) string {
+	h, err := s.choose(context.Background(), r)
+	if err != nil {
+		return r.Machines.Hypervisor
+	}
+	return h
+}
+
 func (s *Site) prepareUML(ctx context.Context, c boot.Config, b *node.Boot, watch ore.Watcher) error {
 	kernels, err := s.umlTools(ctx, watch)
 	if err != nil {

@@ -30,24 +30,38 @@ const (
 // Have looks for images and packages that env could use, here and in the caches
 // elsewhere.
 func (m *images) Have(ctx context.Context, env ore.Environment) (plan.Have, error) {
+	exact, err := m.exact(ctx, env)
+	if err != nil || exact != nil {
+		return plan.Have{Exact: exact}, err // nothing else can be better
+	}
+	return m.all(ctx, env)
+}
+
+// all is Have for who wants to know of all ways, also if the very image is here.
+// No cache elsewhere is asked then: there is nothing that it could save.
+func (m *images) all(ctx context.Context, env ore.Environment) (plan.Have, error) {
 	have, err := m.here(ctx, env)
-	if err != nil || have.Exact != nil {
-		return have, err // nothing else can be better
+	if err != nil {
+		return have, err
+	}
+	if have.Exact, err = m.exact(ctx, env); err != nil || have.Exact != nil {
+		return have, err
 	}
 	return m.elsewhere(ctx, env, have)
 }
 
-// here looks on this host.
+// exact returns the image of env, nil if it is not here.
+func (m *images) exact(ctx context.Context, env ore.Environment) (*image.Manifest, error) {
+	found, err := m.site.Cache.Find(ctx, env.Key())
+	if errors.Is(err, image.ErrMissing) {
+		return nil, nil
+	}
+	return &found, err
+}
+
+// here looks on this host for what env could be made from.
 func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, error) {
 	have := plan.Have{Debs: map[ore.Digest]bool{}}
-	found, err := m.site.Cache.Find(ctx, env.Key())
-	switch {
-	case err == nil:
-		have.Exact = &found
-		return have, nil
-	case !errors.Is(err, image.ErrMissing):
-		return have, err
-	}
 	a, err := m.site.archive(ctx, m.wants, nil)
 	if err != nil {
 		return have, err
@@ -83,6 +97,9 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, restore in
 	}
 	var all []plan.Candidate
 	for _, c := range found {
+		if c.Exact {
+			continue
+		}
 		img, err := m.site.Cache.Find(ctx, c.Entry.Key)
 		if errors.Is(err, image.ErrMissing) {
 			continue

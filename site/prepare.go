@@ -1,18 +1,12 @@
 package site
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/image"
@@ -24,7 +18,10 @@ import (
 	"ore/squashfs"
 )
 
-func (s *Site) preparedPath() string { return filepath.Join(s.Dirs.State, "prepared.jsonl") }
+// Prepared is where it is noted what was prepared.
+func (s *Site) Prepared() ahead.Book {
+	return ahead.Book{Path: filepath.Join(s.Dirs.State, "prepared.jsonl")}
+}
 
 // Ahead returns what prepares this site's images before they are asked for.
 func (s *Site) Ahead(watch ore.Watcher) *ahead.Maker {
@@ -66,39 +63,6 @@ func (s *Site) Rechecker(watch ore.Watcher) *recheck.Checker {
 // build leaves the rest to jobs, and a job that begins meanwhile has the
 // scheduler's even share at least.
 func idle() bool { return learn.OthersLoad() < float64(runtime.NumCPU())/2 }
-
-// KeepPrepared notes what was prepared, for what it gains later.
-func (s *Site) KeepPrepared(all []ahead.Prepared) error {
-	f, err := os.OpenFile(s.preparedPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return fmt.Errorf("note what was prepared: %w", err)
-	}
-	var lines bytes.Buffer
-	for _, p := range all {
-		if err := json.NewEncoder(&lines).Encode(p); err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	_, err = f.Write(lines.Bytes())
-	return errors.Join(err, f.Close())
-}
-
-// Prepared says what preparing images has gained so far.
-func (s *Site) Prepared(ctx context.Context) (ahead.Saving, error) {
-	b, err := os.ReadFile(s.preparedPath())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ahead.Saving{}, fmt.Errorf("read what was prepared: %w", err)
-	}
-	var all []ahead.Prepared
-	for line := range bytes.Lines(b) {
-		var p ahead.Prepared
-		if json.Unmarshal(line, &p) == nil { // a line cut short is left out
-			all = append(all, p)
-		}
-	}
-	requests, err := s.Cache.Requests(ctx)
-	return ahead.Gain(all, requests), err
-}
 
 // Fold merges the layers of images that have as many as an image may, so that
 // others can be built upon them; each is switched at once, and jobs that have the old layers go on

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cluster"
 	"ore/plan"
 	"ore/plan/hindsight"
 	"ore/site/calibrate"
@@ -60,7 +61,7 @@ func (s *Site) layerShare(p plan.Plan) float64 {
 // ask returns what the plan of a job has to know of this host.
 func (s *Site) ask(starts ...string) plan.Ask {
 	return plan.Ask{
-		Locked: s.Pinned != nil, Starts: starts,
+		Locked: s.Pinned != nil, Superset: s.Superset, Starts: starts,
 		Hosts: []plan.Host{{Name: plan.Here, Cores: runtime.NumCPU(), Load: learn.OthersLoad()}},
 	}
 }
@@ -75,13 +76,24 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf) (ore.Environm
 	if err != nil {
 		return env, plan.Plan{}, err
 	}
-	have, err := m.Have(ctx, env)
+	have, err := m.all(ctx, env)
 	if err != nil {
 		return env, plan.Plan{}, err
 	}
-	ask := s.ask(j.Machines.Hypervisor)
+	ask := s.ask(s.driver(reservation(j)))
 	ask.Environment, ask.Machines = env, j.Machines.Count
 	return env, plan.Choose(w.Apply(ask, have, s.Rates())), nil
+}
+
+// reservation is what decides about the hypervisor of j.
+func reservation(j ore.Job) cluster.Reservation {
+	r := cluster.Reservation{Machines: j.Machines, Kernel: j.Wants.Kernel, Base: j.Wants.Base}
+	for _, in := range j.Run.Inputs {
+		if in.Mount != "" {
+			r.Mounts++
+		}
+	}
+	return r
 }
 
 // Calibrate tries for some seconds what this host and its link to the mirror can

@@ -135,6 +135,6 @@ func (s *Site) ClusterConfig(id string, watch ore.Watcher) cluster.Config {
 	l := s.learner()
 	return cluster.Config{
 		ID: id, Images: &images{site: s}, Engine: &local{site: s, watch: watch}, Watch: l.Through(watch),
-		Ask: s.ask(), Rates: s.Rates(), Learn: l.Learn,
+		Ask: s.ask(), Rates: s.Rates(), Driver: s.driver, Learn: l.Learn,
 	}
 }

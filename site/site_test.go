@@ -128,6 +128,16 @@ func TestSourcesAreReadOnce(t *testing.T) {
 	}
 }
 
+// A plan may take more than was asked where the site's settings say so.
+func TestAskFollowsTheSite(t *testing.T) {
+	for _, superset := range []bool{false, true} {
+		s := &Site{Config: Config{Superset: superset}}
+		if got := s.ask("uml"); got.Superset != superset || got.Locked || got.Starts[0] != "uml" {
+			t.Errorf("superset %v: %+v", superset, got)
+		}
+	}
+}
+
 func TestChooseHypervisor(t *testing.T) {
 	s := &Site{}
 	for _, c := range []struct {
@@ -143,6 +153,13 @@ func TestChooseHypervisor(t *testing.T) {
 			Hypervisor: c.hypervisor, Resources: ore.Resources{CPUs: c.cpus}}})
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+		j := ore.Job{Wants: ore.Wants{Kernel: c.kernel}, Machines: ore.Machines{Hypervisor: c.hypervisor, Resources: ore.Resources{CPUs: c.cpus}}}
+		for range c.mounts {
+			j.Run.Inputs = append(j.Run.Inputs, ore.Input{Mount: "/in"})
+		}
+		if got := s.driver(reservation(j)); c.want != "" && got != c.want || c.want == "" && got != c.hypervisor {
+			t.Errorf("%+v: times are kept as those of %q", c, got)
 		}
 	}
 }

@@ -82,6 +82,13 @@ func TestServeTokensAndCertificates(t *testing.T) {
 	if err := run(t, t.Context(), io.Discard, "serve", "--dir", dir, "--listen", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "another server") {
 		t.Errorf("a second server: %v", err)
 	}
+	must(t, "revoke", "bob", "--dir", dir)
+	if err := run(t, t.Context(), io.Discard, "status", "--cache", url, "--cert", pem+".pem", "--key", pem+"-key.pem"); err == nil || !strings.Contains(err.Error(), "certificate of bob was revoked") {
+		t.Errorf("a certificate that was revoked: %v", err)
+	}
+	if s := must(t, "status", "--cache", url); !strings.Contains(s, "namespace lab: 0 images") {
+		t.Errorf("by token, after another's certificate was revoked:\n%s", s)
+	}
 	must(t, "token", "rm", "alice", "--dir", dir)
 	if err := run(t, t.Context(), io.Discard, "ls", "--cache", url); err == nil || !strings.Contains(err.Error(), "token is not known") {
 		t.Errorf("a token that was removed: %v", err)
@@ -100,6 +107,7 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		{"token add ../x --dir " + dir, "name"},
 		{"token add x --namespace A/b --dir " + dir, "name"},
 		{"token rm nobody --dir " + dir, "there is none"},
+		{"revoke ../x --dir " + dir, "name"},
 		{"serve --dir " + dir + " --quota much", "--quota"},
 		{"serve --dir " + dir + " --tls-cert x", "go together"},
 		{"serve --dir " + dir + " --listen 127.0.0.1:99999", "--listen"},

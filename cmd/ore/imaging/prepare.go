@@ -127,13 +127,18 @@ func chosen(ctx context.Context, s *site.Site, args []string) ([]ore.Key, error)
 
 // tellPrepared says what was made, and what earlier calls have gained.
 func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error {
-	if err := s.KeepPrepared(r.Prepared); err != nil {
+	if err := s.Prepared().Keep(r.Prepared); err != nil {
 		return err
 	}
-	gain, err := s.Prepared(ctx)
+	all, err := s.Prepared().Prepared()
 	if err != nil {
 		return err
 	}
+	requests, err := s.Cache.Requests(ctx)
+	if err != nil {
+		return err
+	}
+	gain := ahead.Gain(all, requests)
 	if *a.JSON {
 		return a.print(struct {
 			report

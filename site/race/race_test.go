@@ -1,4 +1,4 @@
-package site
+package race
 
 import (
 	"context"
@@ -6,24 +6,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"ore/image"
 )
 
-// after returns a way that takes d and then gives an image with n files, or err.
-func after(d time.Duration, n int, err error, cancelled *bool) func(context.Context) (image.Manifest, error) {
-	return func(ctx context.Context) (image.Manifest, error) {
+// after returns a way that takes d and then gives n, or err.
+func after(d time.Duration, n int, err error, cancelled *bool) func(context.Context) (int, error) {
+	return func(ctx context.Context) (int, error) {
 		select {
 		case <-time.After(d):
-			return image.Manifest{Files: n}, err
+			return n, err
 		case <-ctx.Done():
 			*cancelled = true
-			return image.Manifest{}, ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }
 
-func TestRace(t *testing.T) {
+func TestBetween(t *testing.T) {
 	bad := errors.New("bad")
 	const s = time.Second
 	for _, c := range []struct {
@@ -31,7 +29,7 @@ func TestRace(t *testing.T) {
 		first, second      time.Duration
 		ferr, serr         error
 		price              time.Duration
-		files              int // 0: an error
+		want               int // 0: an error
 		took               time.Duration
 		fstopped, sstopped bool
 	}{
@@ -46,9 +44,9 @@ func TestRace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var fstopped, sstopped bool
 				begun := time.Now()
-				img, err := race(t.Context(), c.price, after(c.first, 1, c.ferr, &fstopped), after(c.second, 2, c.serr, &sstopped))
-				if img.Files != c.files || (err != nil) != (c.files == 0) {
-					t.Errorf("gave %d, %v; want %d", img.Files, err, c.files)
+				got, err := Between(t.Context(), c.price, after(c.first, 1, c.ferr, &fstopped), after(c.second, 2, c.serr, &sstopped))
+				if got != c.want || (err != nil) != (c.want == 0) {
+					t.Errorf("gave %d, %v; want %d", got, err, c.want)
 				}
 				if took := time.Since(begun); took != c.took {
 					t.Errorf("took %v, want %v", took, c.took)
