@@ -146,7 +146,7 @@ func settings(dir string, c Config, i testbed.Info) string {
 		"SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory", "DefMemPerCPU=64",
 		"SchedulerType=sched/backfill", "SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=1",
 		"MpiDefault=none", "ReturnToService=2", "SlurmctldTimeout=5", "SlurmdTimeout=5", "MessageTimeout=10",
-		"InactiveLimit=0", "KillWait=2", "MinJobAge=300", "PropagateResourceLimits=NONE",
+		"InactiveLimit=0", "KillWait=10", "MinJobAge=300", "PropagateResourceLimits=NONE",
 		"SlurmdParameters=config_overrides", "DebugFlags=NO_CONF_HASH",
 	}
 	lines = append(lines, c.Lines...)
