@@ -68,8 +68,7 @@ func (s *spoken) Error() string { return s.text }
 // Unwrap gives how it ended.
 func (s *spoken) Unwrap() error { return s.err }
 
-// process is one of Slurm's commands that stays. It gets SIGTERM when this
-// process ends, on which it gives back what it holds or waits for.
+// process is one of Slurm's commands that stays.
 type process struct {
 	cmd  *exec.Cmd
 	said *tail
@@ -90,7 +89,12 @@ func start(cmd *exec.Cmd, lines func(string)) (*process, *os.File, error) {
 	defer theirs.Close()
 	cmd.Stdout = theirs
 	// An interrupt at the terminal is for us: we end what we started in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.Args[0] == "salloc" {
+		// On which it takes back a request that waits. srun would kill what it
+		// started, which ends by itself and in order when its input does.
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
 	started := make(chan error, 1)
 	go func() {
 		// The signal is sent when the thread that started the process ends.
