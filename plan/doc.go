@@ -43,7 +43,8 @@
 // Deviations of terms of one law add up, since the same coefficients are wrong
 // in all of them; those of different laws are independent. The [Range] of a
 // total is that of the log-normal distribution with its mean and deviation:
-// eight of ten times lie between Low and High. Middle is the mean.
+// eight of ten times lie between Low and High, which is held by making ranges
+// narrower or wider after each run ([Rates.Aim]). Middle is the mean.
 //
 // What came of predictions is package hindsight's.
 package plan

@@ -296,7 +296,7 @@ func (m *model) finish(o Option, t *traffic) Option {
 	for i := range o.Stages {
 		e := &o.Stages[i]
 		at := m.moment(e, o.unknown)
-		e.Seconds = at.span()
+		e.Seconds = at.span(m.rates.width())
 		o.Known = o.Known && e.Known
 		total.mean += at.mean
 		byLaw[e.Branches[0][0].Law] += at.deviation
@@ -304,7 +304,7 @@ func (m *model) finish(o Option, t *traffic) Option {
 	for _, law := range slices.Sorted(maps.Keys(byLaw)) {
 		total.deviation = hypot(total.deviation, byLaw[law])
 	}
-	o.Total = total.span()
+	o.Total = total.span(m.rates.width())
 	o.Links = t.list()
 	return o
 }

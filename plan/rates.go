@@ -36,6 +36,7 @@ type Rates struct {
 	Laws    map[string]Law     // by kind of work and host, see lawName
 	Names   map[string]float64 // seconds that the part of one package or step took, by its name
 	Layer   float64            // bytes of a layer for one byte of .debs; 0: never seen
+	Width   float64            `json:",omitempty"` // times that ranges are as wide as laws have it, see Aim; 0 is 1
 }
 
 // lawName names the law of a kind of work on a host or a link. That of host ""

@@ -153,3 +153,19 @@ func TestJudge(t *testing.T) {
 		t.Errorf("judged %d, wrong %+v, regret %v", a.Judged, a.Wrong, a.Regret)
 	}
 }
+
+// Of an image that is sent while it is made, what comes after it counts; that of
+// one which is sent when it is done, all.
+func TestWholeOfADistribution(t *testing.T) {
+	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
+	p := plan.Plan{Options: []plan.Option{{Stages: []plan.Estimate{{Stage: plan.Distribute}}}}}
+	for _, c := range []struct{ begun, ended, whole float64 }{{4, 13, 13}, {10, 13, 13}, {11, 13, 12}, {4, 9, 10}} {
+		var r Recorder
+		r.Take(at(c.begun), ore.Event{Stage: plan.Distribute})
+		r.Take(at(c.ended), ore.Event{Stage: plan.Distribute, Final: true})
+		o := r.Outcome(p, ore.Timeline{{Name: "image", Start: at(0), End: at(10)}})
+		if math.Abs(o.Whole-c.whole) > 1e-9 {
+			t.Errorf("sent from %v to %v: in all %v, want %v", c.begun, c.ended, o.Whole, c.whole)
+		}
+	}
+}

@@ -184,9 +184,10 @@ func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
 				return o
 			}
 			r.take(&o, e, d)
-			if d.begun.After(img.End) { // else the image's time has it
-				o.Whole += d.ended.Sub(d.begun).Seconds()
+			if d.begun.Before(img.End) { // the image's time has the rest
+				d.begun = img.End
 			}
+			o.Whole += max(0, d.ended.Sub(d.begun).Seconds())
 		}
 	}
 	return o
