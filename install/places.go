@@ -32,10 +32,7 @@ type places struct {
 const recipe = 4
 
 // kept returns the folders of what builds leave for others.
-func (b *Builder) kept() kept.Folders {
-	in := func(name string) string { return filepath.Join(b.Dir, name) }
-	return kept.Folders{Trees: in("trees"), Packs: in("packs"), Compiled: in("compiled"), Work: in("work"), Lock: in("lock")}
-}
+func (b *Builder) kept() kept.Folders { return kept.Below(b.Dir) }
 
 // Prune takes away what builds have left for later builds, the least valuable
 // first, until the rest has at most limit bytes; kept.Limit is a good one. debs is

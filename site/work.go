@@ -106,6 +106,19 @@ func (s *Site) PruneBuilds(ctx context.Context, limit int64) (int64, error) {
 	return freed.Bytes, err
 }
 
+// PruneTrees removes the trees that builds keep of layers which are gone, and
+// returns the bytes that came free.
+func (s *Site) PruneTrees(ctx context.Context) (int64, error) {
+	freed, err := kept.Below(s.builder(nil, nil).Dir).Orphans(ctx, func(layer ore.Digest) bool {
+		_, err := s.Cache.Path(layer)
+		return !errors.Is(err, image.ErrMissing)
+	})
+	if errors.Is(err, kept.ErrBusy) {
+		return 0, nil // the next time will do: all that is there is looked at
+	}
+	return freed.Bytes, err
+}
+
 // PruneTools removes programs that nobody has used for long.
 func (s *Site) PruneTools(ctx context.Context) error {
 	sh, err := s.tools(ctx, nil)

@@ -49,6 +49,7 @@ var ErrBusy = errors.New("a build is running: try again when it has ended")
 // An empty name means that there are none of the kind.
 type Folders struct {
 	Trees, Packs, Compiled, Debs string
+	Bases                        string // where it is noted which layers bases have; nothing is taken away there
 	Lock                         string // the file that builds lock
 	Work                         string // where things go before they are deleted; on the file system of all but Debs
 }
@@ -103,9 +104,21 @@ type thing struct {
 	count *int
 }
 
+// Below returns the folders below that of a builder, all but that of .debs.
+func Below(dir string) Folders {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	return Folders{Trees: in("trees"), Bases: in("bases"), Packs: in("packs"), Compiled: in("compiled"), Work: in("work"), Lock: in("lock")}
+}
+
 // Prune takes away the least valuable things until the rest has at most limit
 // bytes.
-func (f Folders) Prune(ctx context.Context, limit int64) (freed Freed, err error) {
+func (f Folders) Prune(ctx context.Context, limit int64) (Freed, error) {
+	return f.take(ctx, func(_ thing, left int64) bool { return left > limit })
+}
+
+// take takes away the things of which goes says so, the least valuable first,
+// given the bytes that are left.
+func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) (freed Freed, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("prune what builds keep: %w", err)
@@ -135,8 +148,11 @@ func (f Folders) Prune(ctx context.Context, limit int64) (freed Freed, err error
 		freed.Left += t.bytes
 	}
 	for i, t := range things {
-		if freed.Left <= limit || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			break
+		}
+		if !goes(t, freed.Left) {
+			continue
 		}
 		if err := t.remove(ctx, filepath.Join(trash.Dir, fmt.Sprint(i))); err != nil {
 			return freed, err

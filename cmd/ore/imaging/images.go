@@ -141,7 +141,11 @@ func newRemove(a *Shell) *cobra.Command {
 				}
 				errs = append(errs, err)
 			}
-			return errors.Join(errs...)
+			freed, err := s.PruneTrees(ctx)
+			if freed > 0 {
+				a.say("%s of unpacked trees freed", view.Bytes(freed))
+			}
+			return errors.Join(append(errs, err)...)
 		}),
 	}
 }
