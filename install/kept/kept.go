@@ -132,6 +132,7 @@ func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) 
 		return freed, err
 	}
 	defer trash.Remove() // after the lock is released: it takes longest
+	freed.Bytes += trash.Swept
 	l, err := lock(f.Lock, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return freed, ErrBusy

@@ -46,3 +46,9 @@ func removeAs(ctx context.Context, path string, ids namespace.IDs) error {
 }
 
 func removeInside() error { return os.RemoveAll(os.Getenv(removeVariable)) }
+
+// Clearing is the environment with which this program, if it calls [Main], does
+// nothing but Remove the tree at path.
+func Clearing(path string) []string {
+	return append(os.Environ(), roleVariable+"="+roleClear, removeVariable+"="+path)
+}

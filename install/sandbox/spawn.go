@@ -83,6 +83,7 @@ const roleVariable = "ORE_SANDBOX_ROLE"
 const (
 	roleStage  = "stage"  // the first process of a Run
 	roleRemove = "remove" // deletes a tree
+	roleClear  = "clear"  // is a janitor's program: deletes a tree, whoever owns its files
 	roleProbe  = "probe"  // tries what a tier needs
 	roleProbed = "probed" // a program in the tree of a probe
 )
@@ -95,6 +96,8 @@ func play(role string) int {
 		err = stage()
 	case roleRemove:
 		err = removeInside()
+	case roleClear:
+		err = Remove(context.Background(), os.Getenv(removeVariable))
 	case roleProbe:
 		err = probeInside()
 	case roleProbed:

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore/namespace"
+	"ore/namespace/janitor"
 	"ore/node"
 	"ore/site/ledger"
 )
@@ -52,7 +53,7 @@ type Process struct {
 	folder *ledger.Grip
 	wait   func() error // returns when the supervisor has ended
 	kill   func() error
-	care   *janitor       // nil for a keeper, which has its own
+	care   *janitor.Janitor       // nil for a keeper, which has its own
 	hand   io.WriteCloser // a keeper's lifeline, until HandOver
 }
 
@@ -97,7 +98,7 @@ func (s *Process) dismiss() error {
 	if s.care == nil {
 		return nil
 	}
-	return s.care.dismiss()
+	return s.care.Dismiss()
 }
 
 // ErrTaken is returned if a job of that ID runs already.
@@ -176,7 +177,7 @@ func (j Job) spawn(ctx context.Context) (*Process, error) {
 		}
 		return sup, keep(sup, args, []*os.File{listener, lock}, log)
 	}
-	if sup.care, err = watchOver(dir); err != nil {
+	if sup.care, err = janitor.Watch(janitor.Folder{Path: dir}); err != nil {
 		return nil, err
 	}
 	p, err := start(context.WithoutCancel(ctx), args, j.ID, []*os.File{listener, lock}, log)
@@ -243,13 +244,13 @@ func Keep(ctx context.Context, images, dir string) error {
 	if err != nil {
 		return err
 	}
-	care, err := watchOver(dir)
+	care, err := janitor.Watch(janitor.Folder{Path: dir})
 	if err != nil {
 		return errors.Join(err, folder.Close())
 	}
 	p, err := start(ctx, []string{Command, images, dir}, filepath.Base(dir), files, os.Stderr)
 	if err != nil {
-		return errors.Join(err, folder.Remove(), care.dismiss())
+		return errors.Join(err, folder.Remove(), care.Dismiss())
 	}
 	files[0].Close()
 	go func() { // ends with the process at the latest
@@ -257,7 +258,7 @@ func Keep(ctx context.Context, images, dir string) error {
 			_ = p.Kill() // an error says that it has ended
 		}
 	}()
-	return errors.Join(p.Wait(), care.dismiss(), folder.Remove())
+	return errors.Join(p.Wait(), care.Dismiss(), folder.Remove())
 }
 
 // Socket is the path of a supervisor's socket in the job's folder.
