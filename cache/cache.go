@@ -32,7 +32,7 @@ const maxConnections = 4
 type Config struct {
 	Quota    int64            // bytes that the layers of all images may have together; 0 for no limit but the disk
 	Signer   *image.Signer    // signs what is registered; nil for nobody
-	Trusted  image.Keys       // whose signatures are trusted
+	Trusted  image.Keys       // whose images are taken, beside the signer's own; nil for everybody's
 	Strict   bool             // Find gives only images that a trusted key has signed
 	Rank     index.Rank       // what having a package in common is worth; zero for index.DefaultRank
 	Now      func() time.Time // nil for time.Now
@@ -168,7 +168,7 @@ func (config Config) OpenExclusive(ctx context.Context, dir string) (*Cache, err
 func (c *Cache) Find(ctx context.Context, key ore.Key) (image.Manifest, error) {
 	m, s, err := c.find(ctx, key)
 	if err == nil && c.config.Strict {
-		err = c.config.Trusted.Verify(m, s)
+		err = c.Check(m, s)
 	}
 	return m, err
 }
@@ -269,14 +269,22 @@ func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Durati
 	if c.config.Signer != nil {
 		s = c.config.Signer.Sign(m)
 	}
-	return c.RegisterSigned(ctx, m, s, took)
+	d, err := c.register(ctx, m, s, took)
+	if err != nil {
+		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
+	}
+	return d, nil
 }
 
 // RegisterSigned is Register for an image that somebody else has made and
-// signed. A signature that is not the manifest's is refused; whose it must be
-// is asked when the image is found. The zero Signature is that of nobody.
+// signed. A signature that is not the manifest's is refused, and one by a key that
+// [Cache.Check] does not trust. The zero Signature is that of nobody.
 func (c *Cache) RegisterSigned(ctx context.Context, m image.Manifest, s image.Signature, took time.Duration) (ore.Digest, error) {
-	d, err := c.register(ctx, m, s, took)
+	err := c.Check(m, s)
+	var d ore.Digest
+	if err == nil {
+		d, err = c.register(ctx, m, s, took)
+	}
 	if err != nil {
 		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
 	}

@@ -28,7 +28,8 @@
 // # Trust
 //
 // Manifests are signed by whoever registers them, and the signature stands beside
-// the entry. A strict cache finds only what a trusted key has signed.
+// the entry. What somebody else made is taken only from a trusted key, if there are
+// any, and a strict cache finds nothing else ([Cache.Check]).
 // [Cache.VerifyAll] reads everything again and moves away what has rotted.
 //
 // # Several processes

@@ -159,10 +159,16 @@ func TestTrust(t *testing.T) {
 	signed, foreign, unsigned := made(t, lax, "signed", "s"), made(t, lax, "foreign", "f"), made(t, lax, "unsigned", "u")
 	register(t, strict, signed, 0)
 	register(t, lax, unsigned, 0)
-	if _, err := lax.RegisterSigned(ctx, foreign, strangers.Sign(foreign), 0); err != nil {
+	if _, err := lax.RegisterSigned(ctx, foreign, strangers.Sign(foreign), 0); !errors.Is(err, image.ErrUntrusted) || !strings.Contains(err.Error(), strangers.Key()) {
+		t.Errorf("what strangers made was taken: %v", err)
+	}
+	if _, err := lax.RegisterSigned(ctx, foreign, image.Signature{}, 0); !errors.Is(err, image.ErrUntrusted) {
+		t.Errorf("what nobody signed was taken: %v", err)
+	}
+	if _, err := openWith(t, Config{}, dir).RegisterSigned(ctx, foreign, strangers.Sign(foreign), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lax.RegisterSigned(ctx, foreign, strangers.Sign(signed), 0); !errors.Is(err, image.ErrForged) {
+	if _, err := lax.RegisterSigned(ctx, foreign, ours.Sign(signed), 0); !errors.Is(err, image.ErrForged) {
 		t.Errorf("the signature of another image was taken: %v", err)
 	}
 	for _, c := range []struct {
@@ -179,6 +185,18 @@ func TestTrust(t *testing.T) {
 	all, err := lax.List(ctx)
 	if err != nil {
 		t.Fatal(err)
+	}
+	report, err := openWith(t, Config{Signer: ours, Trusted: image.Keys{"another": "key"}}, dir).VerifyAll(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range report.Images {
+		if own := i.Entry.Key == signed.Key; own != (i.Err == nil) || !own && !errors.Is(i.Err, image.ErrUntrusted) {
+			t.Errorf("%v: verify: %v", i.Entry.Wanted, i.Err)
+		}
+	}
+	if left, err := lax.List(ctx); err != nil || len(left) != len(all) {
+		t.Errorf("%d images of %d are left (%v): one that is not trusted is only told", len(left), len(all), err)
 	}
 	for _, e := range all {
 		if e.Trusted != (e.Key == signed.Key) || (e.Signer == "") != (e.Key == unsigned.Key) {

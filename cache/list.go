@@ -62,7 +62,7 @@ func (c *Cache) scanEntry(rows *sql.Rows, more ...any) (Entry, error) {
 	}
 	e.Wanted = strings.Fields(wanted)
 	e.Made, e.Used, e.BuildTime = time.Unix(made, 0), time.Unix(used, 0), time.Duration(ms)*time.Millisecond
-	e.Trusted = c.config.Trusted.Trusted(e.Signer)
+	e.Trusted = c.config.Trusted.Trusted(e.Signer) || c.config.Signer != nil && e.Signer == c.config.Signer.Key()
 	return e, nil
 }
 

@@ -37,7 +37,7 @@ func (r Report) Bad() []Checked {
 // and the signatures with the manifests. Blobs that do not match are moved away,
 // and images that have lost one are taken off the list: they are built again
 // when they are asked for. An image whose signature is not its manifest's is
-// taken off, too; one by a key that is not trusted is only told.
+// taken off, too; one that Check does not trust is only told.
 func (c *Cache) VerifyAll(ctx context.Context) (Report, error) {
 	var r Report
 	all, err := c.List(ctx)
@@ -87,10 +87,7 @@ func (c *Cache) check(ctx context.Context, e Entry, seen map[ore.Digest]error, r
 			return err
 		}
 	}
-	if c.config.Strict {
-		return c.config.Trusted.Verify(m, s)
-	}
-	return nil
+	return c.Check(m, s)
 }
 
 // blob verifies one blob, once for all images that have it.

@@ -61,7 +61,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := cache.Config{Quota: c.Quota, Signer: signer}.Open(ctx, c.Dirs.Images)
+	images, err := cache.Config{Quota: c.Quota, Signer: signer, Trusted: c.Trusted}.Open(ctx, c.Dirs.Images)
 	if err != nil {
 		return nil, err
 	}

@@ -43,12 +43,13 @@ func (r *remote) flags(c *cobra.Command) {
 	f.StringVar(&r.ca, "ca", "", "`file` with the authorities of the cache's certificate, if it is not pinned")
 }
 
-// open makes a client that keeps unfinished things below dir.
-func (r *remote) open(a *Shell, dir string) (*client.Client, error) {
+// open makes a client that keeps unfinished things below dir. What it finds goes
+// to check, if that is not nil.
+func (r *remote) open(a *Shell, dir string, check func(image.Manifest, image.Signature) error) (*client.Client, error) {
 	if r.url == "" {
 		return nil, a.Usage(fmt.Errorf("no cache: give --cache, or set %s", cacheVariable))
 	}
-	c := client.Config{URL: r.url, Token: os.Getenv(tokenVariable), Dir: filepath.Join(dir, "remote")}
+	c := client.Config{URL: r.url, Token: os.Getenv(tokenVariable), Dir: filepath.Join(dir, "remote"), Check: check}
 	if r.tokenFile != "" {
 		b, err := os.ReadFile(r.tokenFile)
 		if err != nil {
@@ -80,7 +81,7 @@ func (r *remote) withCache(a *Shell, f func(ctx context.Context, c *client.Clien
 		if err != nil {
 			return err
 		}
-		c, err := r.open(a, dirs.Cache)
+		c, err := r.open(a, dirs.Cache, nil)
 		if err != nil {
 			return err
 		}
@@ -103,13 +104,13 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 			return err
 		}
 		if strings.HasPrefix(r.url, registry.Scheme) || strings.HasPrefix(r.url, registry.SchemePlain) {
-			o, err := elsewhere.Open(elsewhere.Address{URL: r.url}, elsewhere.Local{Store: s.Cache.Store})
+			o, err := elsewhere.Open(elsewhere.Address{URL: r.url}, elsewhere.Local{Store: s.Cache.Store, Check: s.Cache.Check})
 			if err != nil {
 				return a.Usage(err)
 			}
 			return f(ctx, both{site: s, registry: o}, args)
 		}
-		c, err := r.open(a, dirs.Cache)
+		c, err := r.open(a, dirs.Cache, s.Cache.Check)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,187 @@
+package caching_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"ore"
+	"ore/cache/registry"
+	"ore/cmd/ore/caching"
+	"ore/image"
+	"ore/site"
+	"ore/squashfs"
+)
+
+// host is one host: its folders, and whom it trusts.
+type host struct {
+	dirs    site.Dirs
+	trusted image.Keys
+}
+
+func newHost(t *testing.T, trusted image.Keys) host {
+	home := t.TempDir()
+	dirs, err := site.FindDirs(func(name string) string {
+		if name == site.HomeVariable {
+			return home
+		}
+		return ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host{dirs, trusted}
+}
+
+func (h host) open(ctx context.Context) (*site.Site, error) {
+	return site.Open(ctx, site.Config{Dirs: h.dirs, Trusted: h.trusted})
+}
+
+func (h host) must(t *testing.T) *site.Site {
+	t.Helper()
+	s, err := h.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// ore gives one command line to the command cache of the host.
+func (h host) ore(t *testing.T, args ...string) error {
+	t.Helper()
+	json := false
+	c := caching.Command(&caching.Shell{Out: io.Discard, JSON: &json, Open: h.open, Usage: func(err error) error { return err },
+		Rows: func(...any) table.Writer { return table.NewWriter() }})
+	c.SetArgs(args)
+	c.SetErr(io.Discard)
+	return c.ExecuteContext(t.Context())
+}
+
+// made lists an image of one file on a host.
+func made(t *testing.T, s *site.Site) image.Manifest {
+	t.Helper()
+	env := ore.Environment{Version: 1, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Manual: []string{"a"}}
+	m := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte("a"))}
+	d, n, err := s.Cache.Put(t.Context(), func(f *os.File) error {
+		w, err := squashfs.NewWriter(f, squashfs.Options{})
+		if err != nil {
+			return err
+		}
+		if err := w.Add(squashfs.Entry{Path: ".", Mode: os.ModeDir | 0o755}, nil); err != nil {
+			return err
+		}
+		return w.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Layers = []image.Layer{{Digest: d, Size: n, Compression: "zstd"}}
+	if _, err := s.Cache.Register(t.Context(), m, 0); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// served serves a folder and returns its address; the token is set.
+func served(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("ORE_HOME", t.TempDir())
+	t.Setenv("ORE_CACHE_TOKEN", must(t, "token", "add", "a", "--write", "--dir", dir))
+	ctx, stop := context.WithCancel(context.Background())
+	said, ended := make(line, 1), make(chan error, 1)
+	go func() { ended <- run(t, ctx, said, "serve", "--dir", dir, "--listen", "127.0.0.1:0") }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	select {
+	case s := <-said:
+		_, url, _ := strings.Cut(strings.TrimSpace(s), " on ")
+		return url
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("the server ended: %v", err)
+	}
+	return ""
+}
+
+// ociRegistry starts Debian's docker-registry and returns a repository there.
+func ociRegistry(t *testing.T) string {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("docker-registry is not installed: test/needs installs it")
+	}
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, l.Addr())
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "serve", config)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), "listening on") {
+	}
+	go io.Copy(io.Discard, log) // ends with the registry
+	return registry.SchemePlain + l.Addr().String() + "/group/images"
+}
+
+// Where keys are trusted, an image that another key signed is not taken, from
+// whatever kind of cache; one's own and those of trusted keys are.
+func TestPullAsksWhoSigned(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) string{"served": served, "registry": ociRegistry} {
+		t.Run(name, func(t *testing.T) {
+			url := start(t)
+			builder := newHost(t, image.Keys{"ed25519:somebody": "else"}) // does not name its own key
+			b := builder.must(t)
+			m := made(t, b)
+			if err := builder.ore(t, "push", string(m.Key), "--cache", url); err != nil {
+				t.Fatal(err)
+			}
+			pull := []string{"pull", string(m.Key), "--cache", url}
+			stranger := newHost(t, image.Keys{"ed25519:somebody": "else"})
+			if err := stranger.ore(t, pull...); err == nil || !strings.Contains(err.Error(), b.Signer.Key()) || !strings.Contains(err.Error(), "trusted keys") {
+				t.Errorf("by a key that is not trusted: %v", err)
+			}
+			if all, err := stranger.must(t).Cache.List(t.Context()); err != nil || len(all) != 0 {
+				t.Errorf("it is listed: %v, %v", all, err)
+			}
+			for _, trusted := range []image.Keys{nil, {b.Signer.Key(): "builder"}} {
+				if err := newHost(t, trusted).ore(t, pull...); err != nil {
+					t.Errorf("with %v: %v", trusted, err)
+				}
+			}
+			if _, err := b.Cache.Forget(t.Context(), m.Key); err != nil {
+				t.Fatal(err)
+			}
+			if err := builder.ore(t, pull...); err != nil {
+				t.Errorf("what it made itself: %v", err)
+			}
+		})
+	}
+}
