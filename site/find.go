@@ -339,9 +339,10 @@ func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, bui
 	return build(ctx, watch)
 }
 
-// push sends an image to the caches that are given what is built here. One that
-// cannot take it is told, and costs the job nothing else.
-func (m *images) push(ctx context.Context, img image.Manifest, took time.Duration, watch ore.Watcher) {
+// push sends an image to the caches that are given what is built here; one that
+// was here before (kept) only to those that lack it. One that cannot take it is
+// told, and costs the job nothing else.
+func (m *images) push(ctx context.Context, img image.Manifest, took time.Duration, kept bool, watch ore.Watcher) {
 	caches, err := m.site.caches()
 	if err != nil {
 		return // it was told when they were asked
@@ -357,6 +358,16 @@ func (m *images) push(ctx context.Context, img image.Manifest, took time.Duratio
 		if !c.Push {
 			continue
 		}
+		if kept {
+			there, err := has(ctx, c, img.Key)
+			if err != nil {
+				watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: the image is only here", err)})
+			}
+			if there || err != nil {
+				continue
+			}
+		}
+		watch.Tell(ore.Event{Stage: "push", Text: "to " + c.Name})
 		if err := m.offer(ctx, c, all, took); err != nil {
 			watch.Tell(ore.Event{Stage: "push", Text: fmt.Sprintf("%v: the image is only here", err), Final: true})
 			continue
@@ -365,17 +376,40 @@ func (m *images) push(ctx context.Context, img image.Manifest, took time.Duratio
 	}
 }
 
+// pushKept is push for an image that was here before.
+func (m *images) pushKept(ctx context.Context, img image.Manifest, watch ore.Watcher) {
+	if !slices.ContainsFunc(m.site.Caches, func(a remote.Address) bool { return a.Push }) {
+		return
+	}
+	if e, err := m.site.Cache.Match(ctx, string(img.Key)); err == nil { // else it was just removed
+		m.push(ctx, img, e.BuildTime, true, watch)
+	}
+}
+
+// has says whether a cache has the image of key. It waits for one that is down no
+// longer than questions do.
+func has(ctx context.Context, c *remote.Cache, key ore.Key) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := c.Find(ctx, key, nil)
+	if errors.Is(err, image.ErrMissing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // offer gives a cache images that it lacks.
 func (m *images) offer(ctx context.Context, c *remote.Cache, all []image.Manifest, took time.Duration) error {
 	for n, img := range all {
-		if n > 0 { // the first was just made
+		if n > 0 { // the first is known to be lacking
 			if _, err := c.Find(ctx, img.Key, &all[0]); !errors.Is(err, image.ErrMissing) {
 				return err
 			}
 		}
 		i := remote.Image{Manifest: img}
-		if m.site.Signer != nil {
-			i.Signature = m.site.Signer.Sign(img)
+		var err error
+		if i.Signature, err = m.site.Cache.Signature(ctx, img.Key); err != nil {
+			return err
 		}
 		if err := c.Give(ctx, i, took); err != nil {
 			return err
@@ -391,10 +425,7 @@ func (s *Site) caches() ([]*remote.Cache, error) {
 	if s.elsewhere != nil || len(s.Caches) == 0 {
 		return s.elsewhere, nil
 	}
-	local := remote.Local{Store: s.Cache.Store, Dir: filepath.Join(s.Dirs.Cache, "caches")}
-	if s.Trusted != nil {
-		local.Check = s.Trusted.Verify
-	}
+	local := remote.Local{Store: s.Cache.Store, Dir: filepath.Join(s.Dirs.Cache, "caches"), Check: s.Cache.Check}
 	for _, a := range s.Caches {
 		c, err := remote.Open(a, local)
 		if err != nil {

@@ -120,7 +120,7 @@ func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watche
 		if _, err := m.site.Cache.Register(ctx, img, took); err != nil {
 			return img, err
 		}
-		m.push(ctx, img, took, tell)
+		m.push(ctx, img, took, false, tell)
 		return img, nil
 	})
 }

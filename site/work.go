@@ -47,6 +47,9 @@ func (s *Site) make(ctx context.Context, m *images, mk cluster.Make, watch ore.W
 		img, release, err = m.Make(ctx, mk, w)
 		return err
 	})
+	if err == nil && mk.Plan.Chosen().Way == plan.Exact {
+		m.pushKept(ctx, img, watch)
+	}
 	return img, release, err
 }
 

@@ -42,6 +42,9 @@ func TestCacheOfASite(t *testing.T) {
 	if o := writer.must(t, "cache", "ls", "--cache", address); !strings.Contains(o.out, made.Key.Short()) {
 		t.Fatalf("it is not in the cache: %v", o)
 	}
+	if o := writer.must(t, "build", "-p", "figlet", "--cache", address, "--cache-push"); strings.Contains(o.err, "push") {
+		t.Errorf("what the cache has was sent again: %v", o)
+	}
 	if o := reader.must(t, "plan", "-p", "figlet", "--cache", address); !strings.Contains(o.out, "way          fetched") {
 		t.Errorf("plan: %v", o)
 	}
@@ -89,7 +92,10 @@ func TestBaseFromACache(t *testing.T) {
 		args := append([]string{"cache", "token", "add", name, "--namespace", "lab", "--dir", dir}, more...)
 		return "ORE_CACHE_TOKEN=" + strings.TrimSpace(alice.must(t, args...).out)
 	}
-	alice.with(token("alice", "--write")).must(t, "build", "-p", "sl", "--cache", address, "--cache-push")
+	alice.build(t, "-p", "sl") // made before the cache is named, it is given all the same
+	if o := alice.with(token("alice", "--write")).must(t, "build", "-p", "sl", "--cache", address, "--cache-push"); !strings.Contains(o.err, "push") {
+		t.Errorf("what was here was not sent: %v", o)
+	}
 	stranger := bob.with(token("bob")).with("ORE_HOME=" + bob.results(t))
 	if o := stranger.must(t, "plan", "-p", "toilet", "--cache", address); !strings.Contains(o.out, "over https://127.0.0.1") || !strings.Contains(o.out, "pull") {
 		t.Errorf("plan: %v", o)
