@@ -256,8 +256,8 @@ func (f *lent) mishap(t *testing.T, work string, happen func(host string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := f.on(ctx, testbed.Head, append(append([]string{"run", "-q", "-n", "4", "--retries", "1", "--results", f.results(t), "-i", f.file(t, "in", "given")}, f.flags...),
-		"--", "sh", "-c", "cat in; echo; echo begun; "+work+"; echo ended")...)
+	cmd := f.on(ctx, testbed.Head, append(append([]string{"run", "-q", "-n", "4", "--retries", "1", "--results", f.results(t), "-i", f.file(t, "mishap.in", "given")}, f.flags...),
+		"--", "sh", "-c", "cat mishap.in; echo; echo begun; "+work+"; echo ended")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
