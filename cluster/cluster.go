@@ -292,7 +292,7 @@ func (r *run) conclude(ctx context.Context, err error) {
 		res.ExitCode = max(res.ExitCode, p.ExitCode)
 	}
 	if err != nil {
-		res.Kind, res.Error = ore.Failed, err.Error()
+		res.Kind, res.Error = ore.Failed, image.Full(err).Error()
 	}
 	if ctx.Err() != nil && !r.over {
 		res.Kind, res.Error = ore.Cancelled, "cancelled"

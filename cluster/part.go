@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cluster/results"
 	"ore/guest"
 	"ore/node"
 )
@@ -25,11 +26,11 @@ var errTimeout = errors.New("time limit")
 // is the system's.
 func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) {
 	res := ore.RankResult{Rank: p.Rank, Task: p.Task, Machine: p.Machine, Kind: ore.Finished}
-	out, closeFiles, err := r.open(p)
+	out, logs, err := r.open(p)
 	if err != nil {
 		return fail(res, err)
 	}
-	defer closeFiles()
+	defer closeAll(logs)
 	begun := time.Now()
 	exit, err := r.attempts(ctx, p, n, out)
 	res.ExitCode, res.Signal = exit.Code, exit.Signal
@@ -49,15 +50,19 @@ func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) 
 		return fail(res, withConsole(ctx, n, p.Machine, err))
 	}
 	res.Error = r.starved(ctx, p, n)
-	if len(r.job.Run.Outputs) > 0 {
-		res.Outputs, err = r.bring(ctx, p, n)
-		if err != nil {
-			// The command did its part: its own exit code stands beside the error.
-			res.Kind, res.Error = ore.Failed, err.Error()
-			return res, err
-		}
+	if err = closeAll(logs); err != nil {
+		err = fmt.Errorf("results of %s: its command ended with exit code %d, but not all that it printed is kept: %w", p.Name, exit.Code, err)
 	}
-	return res, nil
+	if len(r.job.Run.Outputs) > 0 {
+		var lacks error
+		res.Outputs, lacks = r.bring(ctx, p, n)
+		err = errors.Join(err, lacks)
+	}
+	if err != nil {
+		// The command did its part: its own exit code stands beside the error.
+		res.Kind, res.Error = ore.Failed, err.Error()
+	}
+	return res, err
 }
 
 func fail(res ore.RankResult, err error) (ore.RankResult, error) {
@@ -67,41 +72,42 @@ func fail(res ore.RankResult, err error) (ore.RankResult, error) {
 
 // open makes the part's folder with its files stdout and stderr, and returns
 // writers that also show the output live.
-func (r *run) open(p Part) (Output, func(), error) {
-	dir, err := r.Results.Part(p.Name)
-	if err != nil {
-		return Output{}, nil, err
-	}
-	var files []*os.File
-	closeFiles := func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}
+func (r *run) open(p Part) (out Output, logs []*results.Log, err error) {
 	live := Output{}
 	if r.Live != nil {
 		live = r.Live(p)
 	}
 	join := func(name string, w io.Writer) (io.Writer, error) {
-		f, err := os.Create(filepath.Join(dir, name))
+		l, err := r.Results.Log(p.Name, name, func(why error) {
+			r.Watch.Tell(ore.Event{Stage: "note", Machine: p.Machine, Text: fmt.Sprintf("%s is no longer kept: %v", name, why)})
+		})
 		if err != nil {
-			return nil, fmt.Errorf("write results: %w", err)
+			return nil, err
 		}
-		files = append(files, f)
+		logs = append(logs, l)
 		if w == nil {
-			return f, nil
+			return l, nil
 		}
-		return io.MultiWriter(f, w), nil
+		return io.MultiWriter(l, w), nil
 	}
-	var out Output
 	if out.Stdout, err = join("stdout", live.Stdout); err == nil {
 		out.Stderr, err = join("stderr", live.Stderr)
 	}
 	if err != nil {
-		closeFiles()
+		closeAll(logs)
 		return out, nil, err
 	}
-	return out, closeFiles, nil
+	return out, logs, nil
+}
+
+// closeAll closes the files of a part's output and says why something is not in them.
+func closeAll(logs []*results.Log) (lost error) {
+	for _, l := range logs {
+		if err := l.Close(); lost == nil {
+			lost = err
+		}
+	}
+	return lost
 }
 
 // attempts runs the part's command, again on a fresh machine if the system lost
@@ -253,7 +259,7 @@ func (r *run) bring(ctx context.Context, p Part, n Node) ([]string, error) {
 		return names, fmt.Errorf("outputs of %s: %w: have the job write files, or copy what they point to", p.Machine, err)
 	}
 	if err != nil {
-		return names, fmt.Errorf("outputs of %s: %w", p.Machine, err)
+		return names, fmt.Errorf("outputs of %s: %w", p.Machine, results.Full(err))
 	}
 	if len(names) == 0 {
 		r.Watch.Tell(ore.Event{Stage: "note", Machine: p.Machine, Text: "the job left no output that matches " + strings.Join(r.job.Run.Outputs, ", ")})

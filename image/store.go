@@ -82,8 +82,13 @@ func removed(err error) error {
 	return err
 }
 
-// Full says what to do about an error that comes of a full disk, once.
+// Full says what to do about an error that comes of a full disk, once. That of a
+// process that could not be started is another limit's (clone(2)).
 func Full(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && path.Op == "fork/exec" {
+		return err
+	}
 	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("%w: %w", err, ErrFull)
 	}

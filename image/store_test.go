@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"io/fs"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,10 @@ func TestFullDiskSaysWhatToDo(t *testing.T) {
 	err := Full(fmt.Errorf("unpack hello: %w", unix.ENOSPC))
 	if !errors.Is(err, unix.ENOSPC) || strings.Count(Full(err).Error(), "free some space") != 1 {
 		t.Errorf("a full disk: %v", err)
+	}
+	namespaces := &fs.PathError{Op: "fork/exec", Path: "/proc/self/exe", Err: unix.ENOSPC}
+	if other := Full(namespaces); errors.Is(other, ErrFull) {
+		t.Errorf("a full disk is seen in %v", other)
 	}
 	if other := Full(unix.EIO); errors.Is(other, ErrFull) {
 		t.Errorf("another fault: %v", other)

@@ -10,7 +10,8 @@
 //
 // In an array a folder stands for a task and is called task-N. Output files are
 // extracted below their own folder and nowhere else. result.json appears last
-// and whole: where it is, the results are complete. Who may read them is for the
+// and whole: where it is, the job is over, and it says whether all came home; its
+// room is taken at the start. Who may read them is for the
 // umask of whoever runs the job to say.
 package results
 
@@ -28,6 +29,7 @@ import (
 // Folder is the results of one job. It is safe for concurrent use by ranks.
 type Folder struct {
 	dir string
+	res *os.File // the room for result.json until Finish, nil for none
 }
 
 // Create makes the folder of job below parent. A folder that exists already is
@@ -43,7 +45,11 @@ func Create(parent, job string) (*Folder, error) {
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("make results folder: %w: name another folder with --results", err)
 	}
-	return &Folder{dir: dir}, nil
+	res, err := reserve(dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make results folder: %w", Full(err)), os.Remove(dir))
+	}
+	return &Folder{dir: dir, res: res}, nil
 }
 
 // Dir returns the folder's path.
@@ -53,12 +59,13 @@ func (f *Folder) Dir() string { return f.dir }
 func (f *Folder) Part(name string) (string, error) {
 	dir := filepath.Join(f.dir, name)
 	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("make results folder: %w", err)
+		return "", fmt.Errorf("make results folder: %w", Full(err))
 	}
 	return dir, nil
 }
 
-// Finish writes the timeline and then the result.
+// Finish writes the timeline and then the result, each as far as there is room
+// for it; result.json has its own. It is called once.
 func (f *Folder) Finish(r ore.Result) error {
 	trace, err := Trace(r.Timeline)
 	if err != nil {
@@ -68,15 +75,24 @@ func (f *Folder) Finish(r ore.Result) error {
 	if err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
+	var errs []error
 	for _, file := range []struct {
 		name    string
 		content []byte
 	}{{"trace.json", trace}, {"timeline.svg", SVG(r)}, {"result.json", append(b, '\n')}} {
-		if err := WriteWhole(filepath.Join(f.dir, file.name), file.content); err != nil {
-			return fmt.Errorf("write result: %w", err)
+		if err := f.write(file.name, file.content); err != nil {
+			errs = append(errs, fmt.Errorf("write result: %w", Full(err)))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// write writes a file whole, result.json into its own room if it has one.
+func (f *Folder) write(name string, content []byte) error {
+	if name == "result.json" && f.res != nil && writeReserved(f.res, content) == nil {
+		return nil
+	}
+	return WriteWhole(filepath.Join(f.dir, name), content)
 }
 
 // Load reads the result.json in dir.
