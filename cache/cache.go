@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"modernc.org/sqlite" // also the database/sql driver "sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"ore"
 	"ore/cache/flight"
 	"ore/cache/index"
+	"ore/cache/room"
 	"ore/image"
 )
 
@@ -80,7 +80,7 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 		config.Now = time.Now
 	}
 	if config.Capacity == nil {
-		config.Capacity = freeBytes
+		config.Capacity = room.Free
 	}
 	pragmas := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
@@ -93,25 +93,27 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1), flights: flight.New(filepath.Join(dir, "locks"))}
-	err = c.migrate(ctx)
-	if err == nil {
-		err = c.collect(ctx)
+	err = c.begin(ctx)
+	if room.In(dir).GiveUp(err) {
+		err = c.begin(ctx)
 	}
 	if err != nil {
-		err = corrupt(err, filepath.Join(dir, "images.db"))
-		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, c.explain(err)), db.Close())
 	}
+	room.In(dir).Keep()
 	return c, nil
 }
 
-// corrupt says what to do about a database that is none any more: without the
-// list the images are not known, and are built again.
-func corrupt(err error, file string) error {
-	var bad *sqlite.Error
-	if !errors.As(err, &bad) || bad.Code() != sqlite3.SQLITE_NOTADB && bad.Code()&0xff != sqlite3.SQLITE_CORRUPT {
+// begin makes the database what it should be, and removes what others left.
+func (c *Cache) begin(ctx context.Context) error {
+	if err := c.migrate(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: the list of images is corrupt: end all jobs and move it away: mv %s %s.bad", err, file, file)
+	return c.collect(ctx)
+}
+
+func (c *Cache) explain(err error) error {
+	return room.Explain(err, filepath.Join(c.dir, "images.db"))
 }
 
 // collect removes what was left by processes that died: unfinished files, and

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/cache/room"
 	"ore/image"
 )
 
@@ -358,7 +359,7 @@ func TestClockJumps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := c.reserved(); n != 1 || err != nil {
+		if n, err := room.Reserved(c.reservations()); n != 1 || err != nil {
 			t.Errorf("at %v: %d bytes are reserved, %v", at, n, err)
 		}
 		space.Release()

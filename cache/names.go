@@ -85,6 +85,7 @@ func (c *Cache) Mark(ctx context.Context, newer func(ore.Package) string) (int, 
 	}
 	n := 0
 	err = c.write(ctx, func(tx *sql.Tx) error {
+		n = 0
 		images, err := readImages(ctx, tx, `SELECT seq, kind, packs FROM images`)
 		if err != nil {
 			return err

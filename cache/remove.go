@@ -80,7 +80,7 @@ func (c *Cache) bury(ctx context.Context) (map[ore.Digest]int64, error) {
 			if !done {
 				continue // deleted when it is free
 			}
-			gone[d] = size
+			gone[d] += size // 0 the second time
 			if _, err := tx.ExecContext(ctx, `DELETE FROM doomed WHERE digest = ?`, string(d)); err != nil {
 				return err
 			}

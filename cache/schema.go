@@ -11,6 +11,7 @@ import (
 	"ore"
 	"ore/cache/index"
 	"ore/cache/kind"
+	"ore/cache/room"
 	"ore/image"
 )
 
@@ -106,7 +107,8 @@ func (c *Cache) putOld(ctx context.Context, tx *sql.Tx, e old) error {
 	return err
 }
 
-// write runs f in a transaction that is the only one that writes.
+// write runs f in a transaction that is the only one that writes. On a full disk
+// f is run twice: again when the spare room was given up.
 func (c *Cache) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 	select {
 	case c.writer <- struct{}{}:
@@ -114,6 +116,14 @@ func (c *Cache) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	err := c.transact(ctx, f)
+	if room.In(c.dir).GiveUp(err) {
+		err = c.transact(ctx, f)
+	}
+	return c.explain(err)
+}
+
+func (c *Cache) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := c.db.BeginTx(ctx, nil) // immediate, by the connection's settings
 	if err != nil {
 		return err
