@@ -129,6 +129,7 @@ func (c *Cache) collect(ctx context.Context) error {
 // Close ends the use of the cache.
 func (c *Cache) Close() error {
 	err := c.db.Close()
+	room.In(c.dir).Keep() // what was given up is free again
 	if c.server != nil {
 		err = errors.Join(err, c.server.Close())
 	}
