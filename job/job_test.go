@@ -90,6 +90,7 @@ func TestParseFaults(t *testing.T) {
 		{"unknown nested key", "run:\n  comand: [a]\n", `job.yaml:2:3: unknown key "comand" in run`},
 		{"wrong type", "machines: 4\n", `job.yaml:1:11: machines is "4", not a mapping`},
 		{"list for string", "name: [a]\n", `job.yaml:1:7: name is a list, not a string`},
+		{"command and script", "run:\n  script: x\n  command: [y]\n", `job.yaml:3:3: run.command and run.script: a job has one of them: leave one out`},
 		{"string for list", "run: {command: ls}\n", `job.yaml:1:16: run.command is "ls", not a list`},
 		{"number out of range", "machines:\n  count: 0\n", `job.yaml:2:10: machines.count is "0": allowed is a whole number from 1 to 4096`},
 		{"size", "machines: {memory: lots}\n", `job.yaml:1:20: machines.memory is "lots": allowed is a size from 48M to 4T`},

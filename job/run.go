@@ -13,9 +13,13 @@ import (
 var Hypervisors = []string{"auto", "uml", "qemu"}
 
 func (r *reader) run(n *yaml.Node, run *ore.Run) {
+	var command, script *yaml.Node // their keys
 	r.mapping("run", n, map[string]field{
-		"command": func(_, v *yaml.Node) { run.Command = r.strs("run.command", v) },
-		"script":  func(_, v *yaml.Node) { run.Script, _ = r.str("run.script", v) },
+		"command": func(k, v *yaml.Node) { command, run.Command = k, r.strs("run.command", v) },
+		"script": func(k, v *yaml.Node) {
+			script = k
+			run.Script, _ = r.str("run.script", v)
+		},
 		"mode": func(_, v *yaml.Node) {
 			s, _ := r.word("run.mode", v, string(ore.Each), string(ore.First), string(ore.Array))
 			run.Mode = ore.Mode(s)
@@ -29,6 +33,13 @@ func (r *reader) run(n *yaml.Node, run *ore.Run) {
 		"retries": func(_, v *yaml.Node) { run.Retries, _ = r.integer("run.retries", v, 0, MaxRetries) },
 		"publish": func(_, v *yaml.Node) { run.Publish = r.publish(v) },
 	})
+	if command != nil && script != nil {
+		later := command
+		if script.Line > command.Line || script.Line == command.Line && script.Column > command.Column {
+			later = script
+		}
+		r.fault(later, "run.command and run.script: a job has one of them: leave one out")
+	}
 }
 
 func (r *reader) tasks(n *yaml.Node) ore.Tasks {

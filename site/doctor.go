@@ -16,6 +16,7 @@ import (
 	"ore/job"
 	"ore/namespace"
 	"ore/site/ledger"
+	"ore/site/spare"
 	"ore/site/supervisor"
 	"ore/vm"
 )
@@ -35,7 +36,7 @@ const probeTime = time.Minute
 // Doctor tries what jobs need and says what works. Its error is only that the
 // trying itself was not possible.
 func (s *Site) Doctor(ctx context.Context) ([]Finding, error) {
-	all := []Finding{s.findSpace(), findMemory(), findShared(sharedMemory), s.findJobs()}
+	all := []Finding{s.findSpace(), findMemory(), findShared(spare.Shared), s.findJobs()}
 	archive, ok := s.findArchive(ctx)
 	all = append(all, archive)
 	for i, a := range namespace.Probe(ctx) {
@@ -89,6 +90,9 @@ func (s *Site) findSpace() Finding {
 	if !f.Works {
 		f.Fix = "free some space, or set ORE_HOME to a folder on a larger disk"
 	}
+	if id, err := ledger.NewID(job.DefaultName); err != nil || s.checkSocket(id) != nil {
+		f.Works, f.Fix = false, "set ORE_HOME to a folder with a shorter path: no socket's address can be so long"
+	}
 	return f
 }
 
@@ -97,7 +101,7 @@ const leastMemory = 512 << 20
 
 func findMemory() Finding {
 	f := Finding{Name: "memory", Needed: true}
-	total, free, err := memory()
+	total, free, err := spare.Memory()
 	if err != nil {
 		f.What = err.Error()
 		return f
@@ -113,7 +117,7 @@ func findMemory() Finding {
 // findShared looks for room for the memory of a machine of User Mode Linux.
 func findShared(dir string) Finding {
 	f := Finding{Name: "memory of machines"}
-	size, free, err := room(dir)
+	size, free, err := spare.Room(dir)
 	if err != nil {
 		f.What, f.Fix = err.Error(), "mount a tmpfs there: machines have their memory in a slower place"
 		return f

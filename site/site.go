@@ -15,6 +15,8 @@ import (
 	"ore/deb"
 	"ore/deb/shelf"
 	"ore/image"
+	"ore/install/kept"
+	"ore/install/workplace"
 	"ore/plan"
 	"ore/site/ledger"
 	"ore/site/remote"
@@ -44,6 +46,7 @@ type Site struct {
 	Signer *image.Signer // signs what is built here
 
 	swept     []string   // folders of jobs that Open removed
+	cleared   int64      // bytes of builds that Open removed
 	mu        sync.Mutex // guards archives, elsewhere
 	elsewhere []*remote.Cache
 	archives  map[string]*opening
@@ -52,7 +55,8 @@ type Site struct {
 	uml       umlShelf
 }
 
-// Open opens the site and removes what jobs left whose supervisor was killed.
+// Open opens the site and removes what jobs left whose supervisor was killed, and
+// builds that were.
 func Open(ctx context.Context, c Config) (*Site, error) {
 	if err := c.Dirs.Make(); err != nil {
 		return nil, err
@@ -70,6 +74,9 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if s.swept, err = s.Sweep(); err != nil && c.Log != nil {
 		// It takes room, and nothing else: Doctor says what to do about it.
 		c.Log.Warn("what dead supervisors left stays", "error", err)
+	}
+	if s.cleared, err = workplace.Sweep(ctx, kept.Below(s.builder(nil, nil).Dir).Work); err != nil && c.Log != nil {
+		c.Log.Warn("what dead builds left stays", "error", err)
 	}
 	return s, nil
 }

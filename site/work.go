@@ -100,13 +100,14 @@ func (s *Site) Verify(ctx context.Context, key ore.Key) error {
 }
 
 // PruneBuilds removes what builds use again, until the rest has at most limit
-// bytes, and returns the bytes that came free. Kept .debs go last.
+// bytes, and returns the bytes that came free, with those that dead builds had left
+// and Open removed. Kept .debs go last.
 func (s *Site) PruneBuilds(ctx context.Context, limit int64) (int64, error) {
 	freed, err := s.builder(nil, nil).Prune(ctx, filepath.Join(s.Dirs.Cache, "deb", "debs"), limit)
 	if errors.Is(err, kept.ErrBusy) {
-		return 0, nil // the next time will do
+		err = nil // the next time will do
 	}
-	return freed.Bytes, err
+	return freed.Bytes + s.cleared, err
 }
 
 // PruneTrees removes the trees that builds keep of layers which are gone, and

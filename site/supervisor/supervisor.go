@@ -53,8 +53,8 @@ type Process struct {
 	folder *ledger.Grip
 	wait   func() error // returns when the supervisor has ended
 	kill   func() error
-	care   *janitor.Janitor       // nil for a keeper, which has its own
-	hand   io.WriteCloser // a keeper's lifeline, until HandOver
+	care   *janitor.Janitor // nil for a keeper, which has its own
+	hand   io.WriteCloser   // a keeper's lifeline, until HandOver
 }
 
 // Release ends the machines and then the supervisor, and removes the job's
