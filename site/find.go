@@ -198,11 +198,12 @@ func (m *images) bound(env ore.Environment, have plan.Have, o plan.Option) bound
 	return bound.Of(ask, have, m.site.Rates().Assume(plan.Here, calibrate.Prior(o.At)), o)
 }
 
-// ask returns what c has of use for env, nothing if it does not answer.
+// ask returns what c has of use for env. That it does not answer, or refuses, is
+// told: nobody else would.
 func (m *images) ask(ctx context.Context, c *remote.Cache, env ore.Environment, have plan.Have) []plan.Candidate {
 	found, err := c.Candidates(ctx, env, have, maxCandidates)
-	if err != nil && m.site.Log != nil {
-		m.site.Log.Warn("cache is left out", "cache", c.Name, "error", err)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		m.watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%s is left out: %v", c.Name, err), Final: true})
 	}
 	return found
 }
@@ -266,7 +267,7 @@ func (m *images) bring(ctx context.Context, o plan.Option, mk cluster.Make, watc
 		return err
 	})
 	if err != nil && ctx.Err() == nil {
-		watch.Tell(ore.Event{Stage: plan.Pull, Text: fmt.Sprintf("%v: it is built without", err), Final: true})
+		watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: it is built without", err), Final: true})
 		return nil
 	}
 	return err
@@ -335,7 +336,7 @@ func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, bui
 	case begun || ctx.Err() != nil:
 		return img, err
 	}
-	watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("%v: it is built without that cache", err)})
+	watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: it is built without that cache", err), Final: true})
 	return build(ctx, watch)
 }
 
@@ -369,7 +370,7 @@ func (m *images) push(ctx context.Context, img image.Manifest, took time.Duratio
 		}
 		watch.Tell(ore.Event{Stage: "push", Text: "to " + c.Name})
 		if err := m.offer(ctx, c, all, took); err != nil {
-			watch.Tell(ore.Event{Stage: "push", Text: fmt.Sprintf("%v: the image is only here", err), Final: true})
+			watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: the image is only here", err), Final: true})
 			continue
 		}
 		watch.Tell(ore.Event{Stage: "push", Text: "to " + c.Name, Final: true})

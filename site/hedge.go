@@ -31,7 +31,7 @@ func (m *images) makeBy(ctx context.Context, mk cluster.Make, watch ore.Watcher)
 		if err == nil || ctx.Err() != nil {
 			return img, err
 		}
-		watch.Tell(ore.Event{Stage: plan.Pull, Text: fmt.Sprintf("%v: it is built here", err), Final: true})
+		watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: it is built here", err), Final: true})
 	}
 	return m.register(ctx, mk, watch)
 }

@@ -22,14 +22,15 @@ import (
 // images makes environments and images on this host.
 type images struct {
 	site  *Site
-	wants ore.Wants // what Lock was asked, for the archive that it came from
+	wants ore.Wants   // what Lock was asked, for the archive that it came from
+	watch ore.Watcher // is told of caches elsewhere that fail
 }
 
 var _ cluster.Images = (*images)(nil)
 
 // Lock resolves w.
 func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error) {
-	m.wants = w
+	m.wants, m.watch = w, watch
 	a, err := m.site.archive(ctx, w, watch)
 	if err != nil {
 		return ore.Environment{}, err

@@ -66,8 +66,9 @@ func (s *Site) ask(starts ...string) plan.Ask {
 	}
 }
 
-// Plan says what running j would do, if things were as w has them.
-func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf) (ore.Environment, plan.Plan, error) {
+// Plan says what running j would do, if things were as w has them. watch is told
+// of caches elsewhere that fail.
+func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Watcher) (ore.Environment, plan.Plan, error) {
 	if err := s.checkKernel(ctx, j); err != nil {
 		return ore.Environment{}, plan.Plan{}, err
 	}
@@ -76,6 +77,7 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf) (ore.Environm
 	if err != nil {
 		return env, plan.Plan{}, err
 	}
+	m.watch = watch
 	have, err := m.all(ctx, env)
 	if err != nil {
 		return env, plan.Plan{}, err

@@ -84,7 +84,11 @@ func (a *app) settle(c *site.Config) error {
 	}
 	if len(a.caches) > 0 {
 		for _, u := range a.caches {
-			c.Caches = append(c.Caches, elsewhere.Address{URL: u, Token: os.Getenv("ORE_CACHE_TOKEN"), Push: a.push})
+			at := elsewhere.Address{URL: u, Token: os.Getenv("ORE_CACHE_TOKEN"), Push: a.push}
+			if _, err := elsewhere.Open(at, elsewhere.Local{}); err != nil { // it does not connect
+				return usageError{err}
+			}
+			c.Caches = append(c.Caches, at)
 		}
 		return nil
 	}

@@ -34,7 +34,9 @@ link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKe
 				return usageError{err}
 			}
 		}
-		env, p, err := s.Plan(ctx, j, w)
+		v := a.view(ore.Job{}) // no machines: there are only notes
+		env, p, err := s.Plan(ctx, j, w, v.Watch)
+		v.Close()
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ func TestRefusals(t *testing.T) {
 		{"a time without a unit", []string{"--timeout", "5", "--", "true"}, []string{`--timeout "5": use a time such as 90s`}},
 		{"tasks on each machine", []string{"--tasks", "x", "--mode", "each", "--", "true"}, []string{"--mode each: a list of tasks was given: use --mode array"}},
 		{"a mirror that is none", []string{"--mirror", "foo", "--", "true"}, []string{`--mirror "foo": not a mirror's address: use one such as`}},
+		{"a cache that is none", []string{"--cache", "ftp://x", "--", "true"}, []string{`cache "ftp://x": not an address: write https://`}},
 		{"standard input for two", []string{"-n", "2", "--stdin", "--", "true"}, []string{"--stdin: more than one machine"}},
 		{"an unknown mode", []string{"--mode", "all", "--", "true"}, []string{"use each, first or array"}},
 		{"a port of no machine", []string{"--publish", "0:1:80", "--", "true"}, []string{"there is no rank 1"}},

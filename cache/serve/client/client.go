@@ -154,17 +154,32 @@ func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 	for try := 1; ; try++ {
 		r, err := c.try(ctx, q, bytes.NewReader(q.body), int64(len(q.body)))
 		if err == nil || q.once || !again(err) || try == tries || ctx.Err() != nil {
-			if err != nil {
-				err = fmt.Errorf("cache %s: %w", c.base.Host, err)
-			}
-			return r, err
+			return r, c.plain(err)
 		}
 		// Clients that failed together should not come back together.
-		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
-			return nil, fmt.Errorf("cache %s: %w", c.base.Host, err)
+		if ended := sleep(ctx, pause/2+rand.N(pause)); ended != nil {
+			return nil, fmt.Errorf("%w (%w)", c.plain(err), ended)
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// plain names the cache in an error, without the request that it repeats, and says
+// what to do where the fault is with how the cache is named.
+func (c *Client) plain(err error) error {
+	var asked *url.Error
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &unknown):
+		err = fmt.Errorf("%w: pin its certificate, by the #sha256:FINGERPRINT that 'ore cache serve' printed at the end of the address, or name its authority (--ca, or ca in the settings)", unknown)
+	case errors.As(err, &asked) && errors.Is(err, context.DeadlineExceeded) && errors.Is(asked.Err, context.DeadlineExceeded):
+		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	case errors.As(err, &asked):
+		err = asked.Err
+	}
+	return fmt.Errorf("cache %s: %w", c.base.Host, err)
 }
 
 // sleep waits for d or the end of ctx.

@@ -82,6 +82,10 @@ func TestServeTokensAndCertificates(t *testing.T) {
 	if err := run(t, t.Context(), io.Discard, "serve", "--dir", dir, "--listen", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "another server") {
 		t.Errorf("a second server: %v", err)
 	}
+	bare, _, _ := strings.Cut(url, "#")
+	if err := run(t, t.Context(), io.Discard, "ls", "--cache", bare); err == nil || !strings.Contains(err.Error(), "#sha256:FINGERPRINT") || strings.Contains(err.Error(), "v1/") {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
 	must(t, "revoke", "bob", "--dir", dir)
 	if err := run(t, t.Context(), io.Discard, "status", "--cache", url, "--cert", pem+".pem", "--key", pem+"-key.pem"); err == nil || !strings.Contains(err.Error(), "certificate of bob was revoked") {
 		t.Errorf("a certificate that was revoked: %v", err)

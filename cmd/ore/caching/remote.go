@@ -74,6 +74,21 @@ func (r *remote) open(a *Shell, dir string, check func(image.Manifest, image.Sig
 	return client.New(c)
 }
 
+// patience bounds how long a cache may take to show that it is there, over the
+// slowest of links.
+const patience = 10 * time.Second
+
+// reach asks whether the cache is there, for limit at most.
+func reach(ctx context.Context, c *client.Client, limit time.Duration) error {
+	soon, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := c.Healthy(soon)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w (after %s): see whether 'ore cache serve' runs there, and whether the address is its", err, limit)
+	}
+	return err
+}
+
 // withCache opens the cache alone for one command.
 func (r *remote) withCache(a *Shell, f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
@@ -86,6 +101,9 @@ func (r *remote) withCache(a *Shell, f func(ctx context.Context, c *client.Clien
 			return err
 		}
 		defer c.Close()
+		if err := reach(cmd.Context(), c, patience); err != nil {
+			return err
+		}
 		return f(cmd.Context(), c, args)
 	}
 }
@@ -115,6 +133,9 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 			return err
 		}
 		defer c.Close()
+		if err := reach(cmd.Context(), c, patience); err != nil {
+			return err
+		}
 		return f(ctx, both{site: s, cache: c}, args)
 	}
 }
