@@ -78,6 +78,33 @@ func (s *Server) beat(r *request) error {
 	return r.answer(struct{}{})
 }
 
+// hold is answered as long as the lease lasts. A builder that is killed closes its
+// connection, and the next one need not wait until the lease expires; one that
+// lives and has lost its connection asks for the lease again at its next beat.
+func (s *Server) hold(r *request) error {
+	key, err := r.key()
+	if err != nil {
+		return err
+	}
+	k, id := leaseKey{r.client.Namespace, key}, r.PathValue("id")
+	over, err := s.leases.over(k, id)
+	if err != nil {
+		return err
+	}
+	flow := http.NewResponseController(r.w)
+	_ = flow.SetReadDeadline(time.Time{})
+	r.w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = r.w.Write([]byte("\n")) // who is gone does not read it
+	_ = flow.Flush()
+	select {
+	case <-over:
+	case <-s.ctx.Done():
+	case <-r.Context().Done():
+		_ = s.leases.release(k, id) // it may be over meanwhile
+	}
+	return nil
+}
+
 // release is the builder's giving up, or its end.
 func (s *Server) release(r *request) error {
 	key, err := r.key()

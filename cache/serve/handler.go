@@ -93,6 +93,7 @@ func (s *Server) Handler() http.Handler {
 	write("POST /v1/leases/{key}", (*Server).lease)
 	write("PUT /v1/leases/{key}/{id}", (*Server).beat)
 	write("DELETE /v1/leases/{key}/{id}", (*Server).release)
+	write("GET /v1/leases/{key}/{id}", (*Server).hold)
 	read("GET /v1/leases/{key}/events", (*Server).events)
 	return mux
 }

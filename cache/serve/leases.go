@@ -92,6 +92,17 @@ func (l *leases) beat(k leaseKey, id string, e *ore.Event) error {
 	return nil
 }
 
+// over returns what ends with the lease.
+func (l *leases) over(k leaseKey, id string) (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := l.all[k]
+	if x == nil || x.id != id {
+		return nil, errNoLease
+	}
+	return x.over, nil
+}
+
 // release ends a lease whose id is given, or any of the key if id is "".
 func (l *leases) release(k leaseKey, id string) error {
 	l.mu.Lock()

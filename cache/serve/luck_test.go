@@ -200,6 +200,96 @@ func TestADeadBuilderHandsOver(t *testing.T) {
 	}
 }
 
+// A builder that is killed closes its connection, and whoever waits builds at
+// once, long before the lease would expire.
+func TestAKilledBuilderHandsOverAtOnce(t *testing.T) {
+	w := start(t, serve.Config{})
+	s := store(t)
+	m := made(t, s, 1000, 1)
+	cut, address := cable(t, w.url)
+	held := make(chan struct{}, 10)
+	dead := w.with(client.Config{URL: address, Token: w.token(serve.Identity{Name: "dead", Namespace: "lab", Write: true}),
+		Received: func(n int64) {
+			if n == 1 { // the byte that says that the server watches the connection
+				held <- struct{}{}
+			}
+		}})
+	killed, kill := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := dead.Share(killed, m.Key, nil, func(ctx context.Context, _ ore.Watcher) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		gone <- err
+	}()
+	<-held
+	c := w.client("next", "lab", true)
+	waits, done := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		_, err := c.Share(t.Context(), m.Key, func(ore.Event) { waits <- struct{}{} }, func(ctx context.Context, _ ore.Watcher) error {
+			return c.Push(ctx, s, client.Pushed{Manifest: m})
+		})
+		done <- err
+	}()
+	<-waits
+	begun := time.Now()
+	cut()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > wire.Expiry/2 {
+		t.Errorf("the next one waited for %v", took)
+	}
+	kill()
+	<-gone
+}
+
+// cable is a way to a server that can be cut. It returns the server's address by
+// that way.
+func cable(t *testing.T, url string) (cut func(), address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, pin, _ := strings.Cut(strings.TrimPrefix(url, "https://"), "#")
+	var mu sync.Mutex // guards ends
+	var ends []net.Conn
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			mu.Lock()
+			ends = append(ends, a, b)
+			mu.Unlock()
+			group.Go(func() { io.Copy(a, b) })
+			group.Go(func() { io.Copy(b, a) })
+		}
+	})
+	cut = func() {
+		l.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range ends {
+			c.Close()
+		}
+	}
+	t.Cleanup(func() {
+		cut()
+		group.Wait()
+	})
+	return cut, "https://" + l.Addr().String() + "#" + pin
+}
+
 func TestAFailedBuildHandsOver(t *testing.T) {
 	w := start(t, serve.Config{})
 	s := store(t)

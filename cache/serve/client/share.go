@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -99,6 +100,7 @@ func (c *Client) hold(ctx context.Context, key ore.Key, id string, f func(tell o
 	var group sync.WaitGroup
 	h := &holder{c: c, key: key, id: id}
 	group.Go(func() { h.beat(beating, events) })
+	group.Go(func() { h.stay(beating) })
 	err := f(func(e ore.Event) {
 		select {
 		case events <- e:
@@ -119,10 +121,28 @@ func (c *Client) hold(ctx context.Context, key ore.Key, id string, f func(tell o
 type holder struct {
 	c   *Client
 	key ore.Key
-	id  string
+
+	mu sync.Mutex // guards id
+	id string
 }
 
-func (h *holder) path() string { return "/v1/leases/" + string(h.key) + "/" + h.id }
+func (h *holder) path() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return "/v1/leases/" + string(h.key) + "/" + h.id
+}
+
+// stay keeps an answer open until ctx ends, by whose end the server sees at once
+// that this process was killed. Where that cannot be had, heartbeats do.
+func (h *holder) stay(ctx context.Context) {
+	for ctx.Err() == nil {
+		if r, err := h.c.send(ctx, call{method: http.MethodGet, path: h.path(), once: true}); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body) // however it ends, it is asked for again
+			r.Body.Close()
+		}
+		_ = sleep(ctx, wire.Heartbeat)
+	}
+}
 
 // beat shows that the builder lives, and tells its events, until ctx ends.
 func (h *holder) beat(ctx context.Context, events <-chan ore.Event) {
@@ -146,7 +166,9 @@ func (h *holder) beat(ctx context.Context, events <-chan ore.Event) {
 		// this one's as before; otherwise both go on, and the last one is listed.
 		var l wire.Lease
 		if h.c.ask(ctx, call{method: http.MethodPost, path: "/v1/leases/" + string(h.key)}, &l) == nil && l.State == wire.Build {
+			h.mu.Lock()
 			h.id = l.ID
+			h.mu.Unlock()
 		}
 	}
 }

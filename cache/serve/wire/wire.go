@@ -27,6 +27,7 @@
 //	DELETE /v1/uploads/ID             gives up
 //	POST   /v1/leases/KEY?wait=S      Lease: the image exists, or you build it, or another does; waits up to S seconds for a change
 //	PUT    /v1/leases/KEY/ID          heartbeat of the builder, with an ore.Event or nothing as body
+//	GET    /v1/leases/KEY/ID          an answer of one byte that ends with the lease; if the builder's end closes first, as it does when the builder is killed, the lease is given back
 //	DELETE /v1/leases/KEY/ID          the builder gives up: the next one asks
 //	GET    /v1/leases/KEY/events      progress of the build as server-sent events, each an ore.Event as JSON
 //
