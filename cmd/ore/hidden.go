@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -62,24 +62,15 @@ func newVersion(a *app) *cobra.Command {
 			if a.json {
 				return a.print(v)
 			}
-			a.say("ore %s (%s, %s)", v["version"], v["revision"], v["go"])
+			a.say("ore %s (%s)", v["version"], v["go"])
 			return nil
 		},
 	}
 }
 
-// version is set by the Makefile from git.
+// version is set by the Makefile from git, whatever the compiler knows of that.
 var version = "unreleased"
 
 func versionOf() map[string]string {
-	v := map[string]string{"version": version, "revision": "unknown", "go": "unknown"}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v["go"] = info.GoVersion
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v["revision"] = s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	return v
+	return map[string]string{"version": version, "go": runtime.Version()}
 }

@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"ore"
+	"ore/image"
 )
 
 // The logs of several ranks come in their order, and say whose they are.
@@ -43,5 +48,26 @@ func TestVersionFlag(t *testing.T) {
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"--version"}, stdio{in: strings.NewReader(""), out: &out, err: &out}); code != 0 || !strings.HasPrefix(out.String(), "ore ") {
 		t.Errorf("exit code %d, %q", code, out.String())
+	}
+}
+
+// What is said of the version is known, however ore was compiled.
+func TestVersionIsKnown(t *testing.T) {
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, stdio{in: strings.NewReader(""), out: &out, err: &out}); code != 0 || strings.Contains(out.String(), "unknown") || !strings.HasPrefix(out.String(), "ore "+version+" (go") {
+		t.Errorf("exit code %d: %q", code, out.String())
+	}
+}
+
+// A full disk is told with what to do about it, once, wherever it was met.
+func TestFullDiskIsToldWithAdvice(t *testing.T) {
+	for _, err := range []error{
+		&fs.PathError{Op: "write", Path: "/o/state/.new-1", Err: syscall.ENOSPC},
+		image.Full(&fs.PathError{Op: "write", Path: "/o/state/.new-1", Err: syscall.EDQUOT}),
+	} {
+		var out bytes.Buffer
+		if code := report(&out, err, false); code != ore.ExitFailed || strings.Count(out.String(), "free some space") != 1 {
+			t.Errorf("exit code %d: %q", code, out.String())
+		}
 	}
 }

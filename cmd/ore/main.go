@@ -16,13 +16,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/cmd/ore/ending"
 	"ore/cmd/ore/foreign"
+	"ore/image"
 	"ore/install/sandbox"
 )
 
 func main() {
 	sandbox.Main() // a process that ore itself started in namespaces ends or begins here
-	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(context.Background(), os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
 // oneRequest is the time in which several signals count as one.
@@ -32,6 +34,7 @@ const oneRequest = 500 * time.Millisecond
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
+	last     *ending.Words // when signals end the process
 }
 
 // exitCode is an error that is only an exit code: what there was to say has
@@ -48,6 +51,7 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, io stdio) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	io.last = &ending.Words{}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -62,6 +66,7 @@ func run(ctx context.Context, args []string, io stdio) int {
 				return
 			}
 			if time.Now().After(again) {
+				io.last.Speak(io.err)
 				os.Exit(ore.ExitCancelled)
 			}
 		}
@@ -97,7 +102,7 @@ func report(w io.Writer, err error, cancelled bool) int {
 		fmt.Fprintf(w, "ore: %v\n", err)
 		return ore.ExitUsage
 	default:
-		fmt.Fprintf(w, "ore: %v\n", err)
+		fmt.Fprintf(w, "ore: %v\n", image.Full(err))
 		return ore.ExitFailed
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/cluster/results"
+	"ore/cmd/ore/ending"
 	"ore/cmd/ore/fleet"
 	"ore/job"
 	"ore/site"
@@ -111,6 +112,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err := s.Keep(record); err != nil {
 		return err
 	}
+	a.io.last.Set(ending.Job(s, record, out))
 	in, end, err := a.jobInput(t.input)
 	if err != nil {
 		return err
@@ -129,6 +131,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	res := cluster.Run(ctx, config, j)
+	a.io.last.Set(nil)
 	v.Close()
 	record.Ended, record.Result = time.Now(), &res
 	// What came of the job is told, whatever became of writing it down.

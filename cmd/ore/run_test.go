@@ -274,14 +274,14 @@ func TestModeFirstLaunchesOntoTheOthers(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	p := someone(t)
 	results := p.results(t)
-	r := p.begin(t, "run", "--results", results, "--", "sh", "-c", `trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.1; done`)
-	r.saw(t, "ready")
+	r := p.begin(t, "run", "--results", results, "--", "sh", "-c", `trap 'echo told; exit 0' TERM; echo at work; while :; do sleep 0.1; done`)
+	r.saw(t, "at work") // no word of the build's
 	r.signal(t, syscall.SIGINT)
 	o := r.end(t)
 	if o.code != ore.ExitCancelled {
 		t.Errorf("not exit code 130: %v", o)
 	}
-	if got := read(t, only(t, results), "0", "stdout"); got != "ready\ntold\n" {
+	if got := read(t, only(t, results), "0", "stdout"); got != "at work\ntold\n" {
 		t.Errorf("kept stdout %q", got)
 	}
 	if res := result(t, results); res.Kind != ore.Cancelled || res.ExitCode != ore.ExitCancelled {
@@ -292,15 +292,23 @@ func TestInterrupt(t *testing.T) {
 // A job that ignores the end, and somebody who does not want to wait.
 func TestSecondInterruptKills(t *testing.T) {
 	p := someone(t)
-	r := p.begin(t, "run", "--results", p.results(t), "--", "sh", "-c", `trap 'echo told' TERM; echo ready; while :; do sleep 0.1; done`)
+	results := p.results(t)
+	r := p.begin(t, "run", "--results", results, "--", "sh", "-c", `trap 'echo told; sleep 1; echo patient' TERM; echo ready; while :; do sleep 0.1; done`)
 	r.saw(t, "ready")
 	r.signal(t, syscall.SIGINT)
-	r.saw(t, "told")
+	r.saw(t, "patient") // signals that come at once are one request
 	r.signal(t, syscall.SIGINT)
-	if o := r.end(t); o.code != ore.ExitCancelled {
-		t.Errorf("not exit code 130: %v", o)
+	if o := r.end(t); o.code != ore.ExitCancelled || !strings.Contains(o.err, ": cancelled, killed; results in ") {
+		t.Errorf("not exit code 130, or without a last word: %v", o)
 	}
-	p.must(t, "jobs", "ls") // sweeps what the killed one left
+	if res := result(t, results); res.Kind != ore.Cancelled || res.ExitCode != ore.ExitCancelled {
+		t.Errorf("result: %s, %d", res.Kind, res.ExitCode)
+	}
+	id := filepath.Base(only(t, results))
+	// It also sweeps what the killed one left.
+	if o := p.must(t, "jobs", "ls"); !regexp.MustCompile(id + ` +over +cancelled +130 `).MatchString(o.out) {
+		t.Errorf("jobs ls: %v", o)
+	}
 }
 
 func TestJobs(t *testing.T) {
