@@ -16,6 +16,7 @@ import (
 	"ore/plan"
 	"ore/site/bound"
 	"ore/site/calibrate"
+	"ore/site/race"
 	"ore/site/remote"
 )
 
@@ -312,8 +313,9 @@ func (m *images) relatives(ctx context.Context, env ore.Environment) ([]image.Ma
 }
 
 // shared has one client of all that share a cache build key, if there is a cache
-// that is given what is built here; the others fetch it from there.
-func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, build cache.Build) (img image.Manifest, err error) {
+// that is given what is built here; the others fetch it from there. They wait no
+// longer than building alone is predicted to take.
+func (m *images) shared(ctx context.Context, mk cluster.Make, watch ore.Watcher, build cache.Build) (img image.Manifest, err error) {
 	caches, err := m.site.caches()
 	if err != nil {
 		return img, err
@@ -322,9 +324,12 @@ func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, bui
 	if i < 0 {
 		return build(ctx, watch)
 	}
-	begun := false
-	ours, err := caches[i].Share(ctx, key, watch, func(ctx context.Context, tell ore.Watcher) (err error) {
+	key, begun := mk.Environment.Key(), false
+	waiting, patience := race.Wait(ctx, alone(mk.Plan), errSlow)
+	defer patience.End()
+	ours, err := caches[i].Share(waiting, key, watch, func(_ context.Context, tell ore.Watcher) (err error) {
 		begun = true
+		patience.Over()
 		img, err = build(ctx, tell)
 		return err
 	})
@@ -335,9 +340,26 @@ func (m *images) shared(ctx context.Context, key ore.Key, watch ore.Watcher, bui
 		return m.pull(ctx, caches[i], key, watch)
 	case begun || ctx.Err() != nil:
 		return img, err
+	case context.Cause(waiting) != nil:
+		err = fmt.Errorf("%s: %w", caches[i].Name, context.Cause(waiting))
 	}
 	watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: it is built without that cache", err), Final: true})
 	return build(ctx, watch)
+}
+
+// errSlow is why another host's build is not waited for any more.
+var errSlow = errors.New("another host builds it, which takes longer than building it here")
+
+// alone returns what building here may take, zero if that is not known.
+func alone(p plan.Plan) time.Duration {
+	var least time.Duration
+	for _, o := range p.Options {
+		here := o.Possible && o.Known && o.At == "" && o.Way != plan.Exact && o.Way != plan.Superset
+		if t := seconds(o.Total.High); here && (least == 0 || t < least) {
+			least = max(t, bound.Least)
+		}
+	}
+	return least
 }
 
 // push sends an image to the caches that are given what is built here; one that

@@ -106,7 +106,7 @@ func (m *images) give(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 // register builds the image and lists it, here and in the caches that are given
 // what is built.
 func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
-	return m.shared(ctx, mk.Environment.Key(), watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
+	return m.shared(ctx, mk, watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
 		space, err := m.reserve(ctx, mk)
 		if err != nil {
 			return image.Manifest{}, err

@@ -11,6 +11,37 @@ import (
 // errLost is why the slower of two ways ended.
 var errLost = errors.New("another way was faster")
 
+// Patience bounds how long somebody else is waited for, who may then be asked to
+// leave it to the caller.
+type Patience struct {
+	cancel context.CancelCauseFunc
+	late   *time.Timer
+}
+
+// Wait returns a context that ends, with cause, after limit, unless Over is called
+// before. With a limit of zero it ends with ctx only.
+func Wait(ctx context.Context, limit time.Duration, cause error) (context.Context, *Patience) {
+	waiting, cancel := context.WithCancelCause(ctx)
+	p := &Patience{cancel: cancel}
+	if limit > 0 {
+		p.late = time.AfterFunc(limit, func() { cancel(cause) })
+	}
+	return waiting, p
+}
+
+// Over says that the waiting is over: the context does not end any more.
+func (p *Patience) Over() {
+	if p.late != nil {
+		p.late.Stop()
+	}
+}
+
+// End ends the context.
+func (p *Patience) End() {
+	p.Over()
+	p.cancel(nil)
+}
+
 // Between calls first and second at once and returns what the earlier good one
 // gives, when both have ended. After price, second is given up unless first
 // failed. The error is that of both.

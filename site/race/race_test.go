@@ -58,3 +58,28 @@ func TestBetween(t *testing.T) {
 		})
 	}
 }
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := errors.New("slow")
+		late, p := Wait(t.Context(), time.Minute, slow)
+		defer p.End()
+		begun := time.Now()
+		<-late.Done()
+		if took := time.Since(begun); took != time.Minute || context.Cause(late) != slow {
+			t.Errorf("after %v: %v", took, context.Cause(late))
+		}
+		for _, limit := range []time.Duration{0, time.Minute} {
+			kept, p := Wait(t.Context(), limit, slow)
+			p.Over()
+			time.Sleep(time.Hour)
+			if kept.Err() != nil {
+				t.Errorf("limit %v: it ended all the same", limit)
+			}
+			p.End()
+			if kept.Err() == nil {
+				t.Errorf("limit %v: it goes on", limit)
+			}
+		}
+	})
+}
