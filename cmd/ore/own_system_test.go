@@ -50,7 +50,7 @@ func TestMachinesShareMungesKey(t *testing.T) {
 			munge -n | ore-rsh m1 unmunge | grep STATUS
 			stat -c '%a %U:%G' /etc/munge/munge.key
 			sha256sum /etc/munge/munge.key`)
-		lines := strings.Split(strings.TrimSpace(o.out), "\n")
+		lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(o.out, "0: ", "")), "\n")
 		if len(lines) != 3 || !strings.Contains(lines[0], "Success (0)") || lines[1] != "400 munge:munge" {
 			t.Fatalf("%v", o)
 		}
