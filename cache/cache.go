@@ -212,8 +212,12 @@ func (c *Cache) Acquire(ctx context.Context, key ore.Key) (m image.Manifest, rel
 	release, err = c.Hold(ctx, m)
 	if errors.Is(err, image.ErrMissing) || errors.Is(err, image.ErrRotten) {
 		// It was evicted since it was found, or it has rotted: either way there is
-		// none now.
-		return m, nil, errors.Join(fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing), c.unlist(ctx, key, m.Digest()))
+		// none now, nor any other with what rotted.
+		err = errors.Join(fmt.Errorf("image %s: %w", key.Short(), image.ErrMissing), c.unlist(ctx, key, m.Digest()))
+		for _, l := range m.Layers {
+			err = errors.Join(err, c.Lost(ctx, l.Digest))
+		}
+		return m, nil, err
 	}
 	return m, release, err
 }

@@ -460,3 +460,33 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A rotten layer that is found when one image is asked for takes all others that
+// have it off the list.
+func TestRotFoundOnUseTakesAllImagesOfTheLayer(t *testing.T) {
+	ctx := context.Background()
+	c := open(t, t.TempDir())
+	good, bad, both := made(t, c, "good", "base", "g"), made(t, c, "bad", "base", "rots"), made(t, c, "both", "rots", "x")
+	for _, m := range []image.Manifest{good, bad, both} {
+		register(t, c, m, time.Second)
+	}
+	p, err := c.Path(bad.Layers[1].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(p, 0o644), os.WriteFile(p, []byte("roTs"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Acquire(ctx, bad.Key); !errors.Is(err, image.ErrMissing) {
+		t.Fatalf("acquired: %v", err)
+	}
+	if left, err := c.List(ctx); err != nil || len(left) != 1 || left[0].Key != good.Key {
+		t.Errorf("listed are %v, %v", left, err)
+	}
+	if err := c.Lost(ctx, good.Layers[1].Digest); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := c.List(ctx); err != nil || len(left) != 1 {
+		t.Errorf("what is there is lost: %v, %v", left, err)
+	}
+}

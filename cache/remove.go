@@ -105,8 +105,8 @@ func (c *Cache) size(d ore.Digest) (int64, error) {
 	return info.Size(), nil
 }
 
-func digests(ctx context.Context, tx *sql.Tx, query string) ([]ore.Digest, error) {
-	rows, err := tx.QueryContext(ctx, query)
+func digests(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]ore.Digest, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

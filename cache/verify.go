@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -62,6 +63,31 @@ func (c *Cache) VerifyAll(ctx context.Context) (Report, error) {
 		}
 	}
 	return r, nil
+}
+
+// Lost takes all images off the list that have the blob d, if it is not there any
+// more: one that was found to be rotten was moved away.
+func (c *Cache) Lost(ctx context.Context, d ore.Digest) error {
+	if _, err := c.Path(d); !errors.Is(err, image.ErrMissing) {
+		return err
+	}
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		keys, err := digests(ctx, tx, `SELECT key FROM layers WHERE digest = ?1 UNION SELECT key FROM images WHERE manifest = ?1`, string(d))
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := drop(ctx, tx, ore.Key(k)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget images with blob %s: %w", d.Short(), err)
+	}
+	_, err = c.bury(ctx)
+	return err
 }
 
 // check verifies one image. What it reads it notes in seen and r.

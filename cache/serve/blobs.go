@@ -27,6 +27,9 @@ func (s *Server) readableBlob(ctx context.Context, i Identity, d ore.Digest) (st
 	}
 	for _, p := range spaces {
 		path, err := p.Verified(ctx, d)
+		if errors.Is(err, image.ErrRotten) {
+			err = errors.Join(err, p.Lost(ctx, d))
+		}
 		if err == nil || !errors.Is(err, image.ErrMissing) {
 			return path, err
 		}

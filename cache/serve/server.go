@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -236,6 +237,28 @@ func (p *space) collect(ctx context.Context) error {
 	return nil
 }
 
+// folderOf returns the folder of a namespace's cache in the one that is served.
+func folderOf(dir, namespace string) string {
+	if namespace == wire.Shared {
+		return dir
+	}
+	return filepath.Join(dir, "namespaces", namespace)
+}
+
+// Namespaces returns the caches in a folder that is served, each namespace with
+// its own folder.
+func Namespaces(dir string) (map[string]string, error) {
+	list, err := os.ReadDir(filepath.Join(dir, "namespaces"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	all := map[string]string{wire.Shared: dir}
+	for _, e := range list {
+		all[e.Name()] = folderOf(dir, e.Name())
+	}
+	return all, nil
+}
+
 // space opens a namespace at its first use.
 func (s *Server) space(ctx context.Context, name string) (*space, error) {
 	s.mu.Lock()
@@ -243,10 +266,7 @@ func (s *Server) space(ctx context.Context, name string) (*space, error) {
 	if p := s.spaces[name]; p != nil {
 		return p, nil
 	}
-	dir := s.Dir
-	if name != wire.Shared {
-		dir = filepath.Join(dir, "namespaces", name)
-	}
+	dir := folderOf(s.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open namespace %s: %w", name, err)
 	}

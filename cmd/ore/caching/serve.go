@@ -57,7 +57,7 @@ func Command(a *Shell) *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newCacheServe(a), newCacheToken(a), newCacheCertificate(a), newRevoke(), newCacheList(a), newCacheStatus(a),
-		newCachePush(a), newCachePull(a), newCacheRemove(a))
+		newCachePush(a), newCachePull(a), newCacheRemove(a), newVerify(a))
 	return c
 }
 

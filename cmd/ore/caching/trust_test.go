@@ -2,7 +2,9 @@ package caching_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +17,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"ore"
+	"ore/cache"
 	"ore/cache/registry"
 	"ore/cmd/ore/caching"
 	"ore/image"
@@ -92,10 +95,14 @@ func made(t *testing.T, s *site.Site) image.Manifest {
 	return m
 }
 
+// servedFolder is the variable that served leaves its folder in.
+const servedFolder = "ORE_TEST_DIR"
+
 // served serves a folder and returns its address; the token is set.
 func served(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Setenv(servedFolder, dir)
 	t.Setenv("ORE_HOME", t.TempDir())
 	t.Setenv("ORE_CACHE_TOKEN", must(t, "token", "add", "a", "--write", "--dir", dir))
 	ctx, stop := context.WithCancel(context.Background())
@@ -183,5 +190,47 @@ func TestPullAsksWhoSigned(t *testing.T) {
 				t.Errorf("what it made itself: %v", err)
 			}
 		})
+	}
+}
+
+// A folder that is served is verified beside its server, which gives nothing more
+// of what has rotted and lists none of its images.
+func TestServedFolderIsVerified(t *testing.T) {
+	url, dir := served(t), os.Getenv(servedFolder)
+	h := newHost(t, nil)
+	s := h.must(t)
+	m := made(t, s)
+	if err := h.ore(t, "push", string(m.Key), "--cache", url); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, "verify", "--dir", dir); !strings.Contains(out, "a "+m.Key.Short()+" ok") {
+		t.Errorf("a good one:\n%s", out)
+	}
+	c, err := (cache.Config{}).Open(t.Context(), filepath.Join(dir, "namespaces", "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := c.Path(m.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := errors.Join(os.Chmod(p, 0o600), os.WriteFile(p, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run(t, t.Context(), &out, "verify", "--dir", dir); err == nil || !strings.Contains(err.Error(), "1 images") || !strings.Contains(out.String(), "quarantine") {
+		t.Errorf("a rotten one: %v\n%s", err, &out)
+	}
+	if out := must(t, "ls", "--cache", url); strings.Contains(out, m.Key.Short()) {
+		t.Errorf("the server lists it:\n%s", out)
+	}
+	if err := run(t, t.Context(), io.Discard, "verify", "--dir", t.TempDir()); err == nil || !strings.Contains(err.Error(), "--dir") {
+		t.Errorf("a folder without images: %v", err)
 	}
 }
