@@ -101,7 +101,7 @@ func TestResultIsToldThoughItCannotBeKept(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Kind != ore.Finished || r.ExitCode != 7 {
 		t.Errorf("told %q: %v", out.String(), err)
 	}
-	if want := "is not whole: free some space"; !strings.Contains(said.String(), want) {
+	if want := "not all of it is in "; !strings.Contains(said.String(), want) {
 		t.Errorf("does not say %q: %s", want, said.String())
 	}
 }

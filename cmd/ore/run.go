@@ -137,7 +137,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	// What came of the job is told, whatever became of writing it down.
 	concluded := a.conclude(res, out.Dir())
 	if err := errors.Join(out.Finish(res), s.Keep(record)); err != nil {
-		fmt.Fprintf(a.io.err, "ore: keep the result of %s: %v: what is in %s is not whole: free some space and run the job again\n", res.Job, err, out.Dir())
+		fmt.Fprintf(a.io.err, "ore: keep the result of %s: %v: not all of it is in %s\n", res.Job, err, out.Dir())
 		return cmp.Or(concluded, error(exitCode(ore.ExitFailed)))
 	}
 	return concluded
