@@ -43,6 +43,9 @@ link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKe
 		if a.json {
 			return a.print(p)
 		}
+		if w.Machines != nil {
+			j.Machines.Count = *w.Machines
+		}
 		a.tellPlan(j, env, p)
 		return nil
 	}})

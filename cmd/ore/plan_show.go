@@ -65,10 +65,29 @@ func (a *app) tellOption(o plan.Option) {
 	if len(o.Remove) > 0 {
 		a.say("  removes    %s", names(o.Remove))
 	}
-	for _, l := range o.Links {
+	a.tellLinks(o.Links)
+	a.say("  in all     %-14s %s", "", seconds(o.Total, o.Known))
+}
+
+// shownLinks is how many links a plan shows one by one: of more nobody reads more
+// than what they carry together.
+const shownLinks = 8
+
+func (a *app) tellLinks(all []plan.Traffic) {
+	shown := all
+	if len(all) > shownLinks {
+		shown = all[:shownLinks-1]
+	}
+	for _, l := range shown {
 		a.say("  over %-8s %s", l.Link, view.Bytes(l.Bytes))
 	}
-	a.say("  in all     %-14s %s", "", seconds(o.Total, o.Known))
+	if rest := all[len(shown):]; len(rest) > 0 {
+		var bytes int64
+		for _, l := range rest {
+			bytes += l.Bytes
+		}
+		a.say("  over %d more links %s", len(rest), view.Bytes(bytes))
+	}
 }
 
 func work(s plan.Estimate) string {

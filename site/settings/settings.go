@@ -6,7 +6,7 @@
 //
 //	mirror: https://mirror.example.org/debian   # default: the host's apt configuration
 //	caches:                                     # where images may be fetched
-//	  - url: https://cache.example.org:7633#sha256:6f1c...
+//	  - url: https://cache.example.org:7443#sha256:6f1c...
 //	    token_file: ~/.config/ore/token
 //	    push: true                              # what is built here goes there
 //	  - url: oci://registry.example.org/group/ore

@@ -19,12 +19,12 @@ func TestRead(t *testing.T) {
 		{"# nothing\n", Settings{}},
 		{"quota: 50G\nhedge: false\n", Settings{Quota: 50 << 30, Hedge: &off}},
 		{
-			"mirror: https://mirror.example.org/debian\nsuperset: true\ntrusted_keys: keys\ncaches:\n- url: oci://registry.example.org/ore\n- {url: https://cache.example.org:7633, token_file: ~/token, ca: /ca.pem, push: true}\n",
+			"mirror: https://mirror.example.org/debian\nsuperset: true\ntrusted_keys: keys\ncaches:\n- url: oci://registry.example.org/ore\n- {url: https://cache.example.org:7443, token_file: ~/token, ca: /ca.pem, push: true}\n",
 			Settings{
 				Mirror: "https://mirror.example.org/debian", Superset: true, TrustedKeys: "DIR/keys",
 				Caches: []Cache{
 					{URL: "oci://registry.example.org/ore"},
-					{URL: "https://cache.example.org:7633", TokenFile: "/home/somebody/token", CA: "/ca.pem", Push: true},
+					{URL: "https://cache.example.org:7443", TokenFile: "/home/somebody/token", CA: "/ca.pem", Push: true},
 				},
 			},
 		},

@@ -24,7 +24,8 @@ import (
 	"ore/site"
 )
 
-// defaultListen is the port of a cache: none that IANA has given away.
+// defaultListen is the port of a cache: near to that of agents (7447), and easily
+// told from other servers of a host.
 const defaultListen = ":7443"
 
 // Shell is what commands share: where they write, and how errors and settings
