@@ -137,6 +137,7 @@ hardware virtualisation.`,
 		&cobra.Group{ID: "jobs", Title: "Jobs:"},
 		&cobra.Group{ID: "beds", Title: "Machines that are kept:"},
 		&cobra.Group{ID: "images", Title: "Environments and images:"},
+		&cobra.Group{ID: "site", Title: "Many hosts:"},
 		&cobra.Group{ID: "host", Title: "This host:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -149,7 +150,8 @@ hardware virtualisation.`,
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
 	add("images", newBuild(a), newLock(a), newImages(a),
 		foreign.Command(func(err error) error { return usageError{err} }))
-	add("host", newCache(a), newDoctor(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a), newVersion(a))
+	add("site", newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
+	add("host", newDoctor(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
 	blameUser(root)
 	return root
