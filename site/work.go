@@ -86,13 +86,18 @@ func (s *Site) Down(ctx context.Context, r ledger.Record) error {
 	return s.Forget(r)
 }
 
-// Verify reads all layers of an image and compares them with their digests.
+// Verify reads all layers of an image and compares them with their digests, and
+// asks whether it is trusted.
 func (s *Site) Verify(ctx context.Context, key ore.Key) error {
 	m, err := s.Cache.Find(ctx, key)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	signed, err := s.Cache.Signature(ctx, key)
+	if err == nil {
+		err = s.Cache.Check(m, signed)
+	}
+	errs := []error{err}
 	for _, l := range m.Layers {
 		errs = append(errs, s.Cache.Verify(ctx, l.Digest))
 	}

@@ -38,6 +38,7 @@ func newBuild(a *app) *cobra.Command {
 	return c
 }
 
+// tellImage shows an image; took is what giving it took, zero if that is over.
 func (a *app) tellImage(m image.Manifest, took time.Duration) error {
 	if a.json {
 		return a.print(m)
@@ -47,7 +48,9 @@ func (a *app) tellImage(m image.Manifest, took time.Duration) error {
 	a.say("tree    %s", m.Tree)
 	a.say("holds   %d packages, %d files, %s unpacked", len(m.Environment.Packages), m.Files, view.Bytes(m.Bytes))
 	a.say("layers  %d, %s", len(m.Layers), view.Bytes(m.Size()))
-	a.say("took    %.2f s", took.Seconds())
+	if took > 0 {
+		a.say("took    %.2f s", took.Seconds())
+	}
 	return nil
 }
 

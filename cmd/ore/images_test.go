@@ -63,11 +63,14 @@ func TestImages(t *testing.T) {
 	if p.images(t)[m.Key].Uses == 0 {
 		t.Errorf("the image was used and does not say so: %+v", p.images(t)[m.Key])
 	}
-	if o := p.must(t, "images", "show", m.Key.Short()); !strings.Contains(o.out, "package hello=") || strings.Count(o.out, "\nlayer ") != 2 {
+	if o := p.must(t, "images", "show", m.Key.Short()); !strings.Contains(o.out, "package hello=") || strings.Count(o.out, "\nlayer ") != 2 || !strings.Contains(o.out, "\nsigner  ed25519:") || strings.Contains(o.out, "took") {
 		t.Errorf("images show: %v", o)
 	}
 	if o := p.must(t, "images", "verify", m.Key.Short()); o.out != m.Key.Short()+" ok\n" {
 		t.Errorf("images verify: %v", o)
+	}
+	if o := p.must(t, "images", "refresh"); !strings.Contains(o.out, " up to date") || strings.Contains(o.out, " 0 up to date") {
+		t.Errorf("images refresh: %v", o)
 	}
 	damage(t, filepath.Join(p.home, "images", "blobs", "sha256", m.Layers[1].Digest.Hex()))
 	p.refused(t, 1, []string{m.Key.Short(), "build it again"}, "images", "verify", m.Key.Short())

@@ -17,8 +17,8 @@ import (
 	"ore/cache/registry"
 	"ore/cache/serve/client"
 	"ore/cache/serve/wire"
+	"ore/cmd/ore/view"
 	"ore/image"
-	"ore/job"
 	"ore/site"
 	elsewhere "ore/site/remote"
 )
@@ -161,7 +161,7 @@ func newCacheList(a *Shell) *cobra.Command {
 			}
 			t := a.Rows("key", "namespace", "base", "packages", "size", "used", "asked for")
 			for _, e := range all {
-				t.AppendRow(table.Row{e.Key.Short(), e.Namespace, e.Suite, e.Packages, job.FormatSize(e.Bytes), e.Used.Format(time.DateTime), cut(strings.Join(e.Wanted, " "), 50)})
+				t.AppendRow(table.Row{e.Key.Short(), e.Namespace, e.Suite, e.Packages, view.Bytes(e.Bytes), view.Ago(e.Used), view.Cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
 			return nil
@@ -185,11 +185,11 @@ func newCacheStatus(a *Shell) *cobra.Command {
 			}
 			quota := "no quota"
 			if s.Quota > 0 {
-				quota = "quota " + job.FormatSize(s.Quota)
+				quota = "quota " + view.Bytes(s.Quota)
 			}
-			a.say("namespace %s: %d images, %s in %d blobs, %s", s.Namespace, s.Images, job.FormatSize(s.Bytes), s.Blobs, quota)
-			a.say("%d unfinished uploads of %s, %d builds under way", s.Uploads, job.FormatSize(s.Reserved), s.Leases)
-			a.say("served %s since %s", job.FormatSize(s.Served), s.Started.Format(time.DateTime))
+			a.say("namespace %s: %d images, %s in %d blobs, %s", s.Namespace, s.Images, view.Bytes(s.Bytes), s.Blobs, quota)
+			a.say("%d unfinished uploads of %s, %d builds under way", s.Uploads, view.Bytes(s.Reserved), s.Leases)
+			a.say("served %s since %s", view.Bytes(s.Served), s.Started.Format(time.DateTime))
 			return nil
 		}),
 	}
@@ -248,7 +248,7 @@ sent again: only what differs is.`,
 			if *a.JSON {
 				return a.print(got)
 			}
-			a.say("image %s: %s received, %s were here", key.Short(), job.FormatSize(got.Received), job.FormatSize(got.Copied))
+			a.say("image %s: %s received, %s were here", key.Short(), view.Bytes(got.Received), view.Bytes(got.Copied))
 			return nil
 		}),
 	}
@@ -359,12 +359,4 @@ func newCacheRemove(a *Shell) *cobra.Command {
 	}
 	r.flags(c)
 	return c
-}
-
-// cut returns the first n letters of s.
-func cut(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }

@@ -179,8 +179,16 @@ func TestPullAsksWhoSigned(t *testing.T) {
 				t.Errorf("it is listed: %v, %v", all, err)
 			}
 			for _, trusted := range []image.Keys{nil, {b.Signer.Key(): "builder"}} {
-				if err := newHost(t, trusted).ore(t, pull...); err != nil {
+				h := newHost(t, trusted)
+				if err := h.ore(t, pull...); err != nil {
 					t.Errorf("with %v: %v", trusted, err)
+				}
+				if err := h.must(t).Verify(t.Context(), m.Key); err != nil {
+					t.Errorf("with %v: verify: %v", trusted, err)
+				}
+				h.trusted = stranger.trusted // from now on
+				if err := h.must(t).Verify(t.Context(), m.Key); err == nil || !strings.Contains(err.Error(), "trusted keys") {
+					t.Errorf("what is not trusted any more: verify: %v", err)
 				}
 			}
 			if _, err := b.Cache.Forget(t.Context(), m.Key); err != nil {

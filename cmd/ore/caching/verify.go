@@ -14,8 +14,8 @@ import (
 
 	"ore/cache"
 	"ore/cache/serve"
+	"ore/cmd/ore/view"
 	"ore/image"
-	"ore/job"
 )
 
 func newVerify(a *Shell) *cobra.Command {
@@ -104,5 +104,5 @@ func (a *Shell) tellVerified(all []verified) {
 		}
 		bytes += v.Bytes
 	}
-	a.say("%s read", job.FormatSize(bytes))
+	a.say("%s read", view.Bytes(bytes))
 }

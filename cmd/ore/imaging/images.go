@@ -3,6 +3,7 @@
 package imaging
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,6 +111,11 @@ func newShow(a *Shell) *cobra.Command {
 			if err := a.Tell(m); err != nil {
 				return err
 			}
+			signed, err := s.Cache.Signature(ctx, m.Key)
+			if err != nil {
+				return err
+			}
+			a.say("signer  %s", cmp.Or(signed.Key, "nobody"))
 			for i, l := range m.Layers {
 				a.say("layer %d %s %s %s", i, l.Digest, view.Bytes(l.Size), l.Compression)
 			}

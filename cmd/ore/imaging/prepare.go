@@ -99,7 +99,14 @@ func refresh(ctx context.Context, s *site.Site, m *ahead.Maker, args []string, m
 	if err != nil {
 		return marked, r, err
 	}
+	all, err := s.Cache.List(ctx)
+	if err != nil {
+		return marked, r, err
+	}
 	r, err = m.Refresh(ctx, keys)
+	if len(args) == 0 {
+		r.Current += max(0, len(all)-marked) // those that nobody had to look at again
+	}
 	return marked, r, err
 }
 
