@@ -141,7 +141,7 @@ func (s *Site) findJobs() Finding {
 		return f
 	}
 	running := 0
-	var lost, todo []string
+	var lost, fixes []string
 	for _, r := range records {
 		switch s.State(r) {
 		case ledger.Running:
@@ -156,13 +156,13 @@ func (s *Site) findJobs() Finding {
 	}
 	if len(stale) > 0 {
 		f.What += fmt.Sprintf("; left by dead supervisors: %s", strings.Join(stale, ", "))
-		todo = append(todo, "remove the folders as their owner or root: rm -r "+strings.Join(stale, " "))
+		fixes = append(fixes, "remove the folders as their owner or root: rm -r "+strings.Join(stale, " "))
 	}
 	if len(lost) > 0 {
 		f.What += fmt.Sprintf("; ended without saying how: %s", strings.Join(lost, ", "))
-		todo = append(todo, "forget them with 'ore jobs rm "+strings.Join(lost, " ")+"'")
+		fixes = append(fixes, "forget them with 'ore jobs rm "+strings.Join(lost, " ")+"'")
 	}
-	f.Works, f.Fix = len(todo) == 0, strings.Join(todo, "; ")
+	f.Works, f.Fix = len(fixes) == 0, strings.Join(fixes, "; ")
 	return f
 }
 
