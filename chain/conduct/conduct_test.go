@@ -216,7 +216,7 @@ func TestASlowHopMovesToTheTail(t *testing.T) {
 			t.Fatalf("%v, want that the slow host is left", err)
 		}
 		ideal := time.Duration(size * float64(time.Second) / linkRate)
-		if took := time.Since(begun); took > 2*ideal {
+		if took := time.Since(begun); took > 4*ideal { // behind the slow one: ten times
 			t.Errorf("slow host %d: the others had to wait %v, alone they take %v", slow, took, ideal)
 		} else {
 			t.Logf("slow host %d: the others have it after %v, alone after %v", slow, took, ideal)
