@@ -105,14 +105,14 @@ mpi("Finalize")
 `
 
 // dialogue is the job on rank 0: it waits before and after each MPI, so that the
-// traffic of each can be told. MPI_Finalize of Debian 12's MPICH 4.0.2, whose way is
-// UCX, sometimes waits without end, with two machines on one host as well; by then
-// all ranks have agreed and rank 0 has said so, hence its time limit and the filter
-// of what its launcher says of its end.
+// traffic of each can be told. Its machines are those of Debian 13, since
+// MPI_Finalize of Debian 12's MPICH 4.0.2 may wait without end, on any hosts: one
+// rank closes its connections while another has stopped to serve them (MPICH's
+// pull request 6596).
 const dialogue = `
 echo ready; read go
 mpirun -n 8 python3 /data/ring.py libmpi.so.40 "$1" </dev/null; echo done; read go
-timeout 30 mpiexec.mpich -n 8 python3 /data/ring.py libmpich.so.12 "$1" </dev/null | tee /dev/stderr | sed -un /^sum/p; echo done; read go
+mpiexec.mpich -n 8 python3 /data/ring.py libmpich.so.12 "$1" </dev/null; echo done; read go
 `
 
 // Both families of MPI run over eight machines on four hosts as over any eight
@@ -120,7 +120,7 @@ timeout 30 mpiexec.mpich -n 8 python3 /data/ring.py libmpich.so.12 "$1" </dev/nu
 // is on its own machine, and what hosts tell each other goes over their trunks.
 func TestMPIOverHosts(t *testing.T) {
 	p := someone(t)
-	packages := []string{"-p", "openmpi-bin,mpich,python3"}
+	packages := []string{"--base", "debian/trixie", "-p", "openmpi-bin,mpich,python3"}
 	p.must(t, append([]string{"build", "-q"}, packages...)...)
 	p.must(t, append(append([]string{"run", "-q", "--results", p.results(t)}, packages...), "--", "true")...) // the kernel is at hand now
 	f := lend(t, p, 4)

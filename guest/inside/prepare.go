@@ -114,6 +114,9 @@ func (s *server) launchers() []string {
 		"OMPI_MCA_plm_rsh_agent=" + rsh,
 		"OMPI_MCA_orte_default_hostfile=" + filepath.Join(s.layout.Run, "hosts.openmpi"),
 		"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+		// From version 5 on Open MPI's launcher is PRRTE, with names of its own.
+		"PRTE_MCA_plm_ssh_agent=" + rsh,
+		"PRTE_MCA_prte_default_hostfile=" + filepath.Join(s.layout.Run, "hosts.openmpi"),
 		"HYDRA_LAUNCHER=ssh", "HYDRA_LAUNCHER_EXEC=" + rsh,
 		"HYDRA_HOST_FILE=" + filepath.Join(s.layout.Run, "hosts.mpich"),
 	}
