@@ -58,6 +58,7 @@ type Report struct {
 	Blob    Digest
 	Ready   bool `json:",omitempty"` // the answer to Prepare
 	Whole   bool
+	Ahead   bool `json:",omitempty"` // all chunks are here that Blob.First names
 	Chunks  int
 	Bytes   int64
 	Flows   []Flow `json:",omitempty"`
@@ -268,7 +269,7 @@ func (o *overseen) report() error {
 
 func (p *partial) report(inventory bool) Report {
 	p.mu.Lock()
-	r := Report{Blob: p.blob.Digest, Whole: p.whole, Chunks: p.count, Bytes: p.size, Traffic: p.traffic}
+	r := Report{Blob: p.blob.Digest, Whole: p.whole, Ahead: p.file != nil && p.ahead == 0, Chunks: p.count, Bytes: p.size, Traffic: p.traffic}
 	have := p.have.Clone()
 	if p.broken != nil {
 		r.Broken = p.broken.Error()
@@ -310,6 +311,9 @@ func (p *Peer) prepare(b Blob, g Grant) (*partial, error) {
 	}
 	if n.blob.List != b.List || n.blob.Chunks != b.Chunks {
 		return nil, fmt.Errorf("prepare blob %.12s: %w: it is known with another list", b.Digest, ErrRefused)
+	}
+	if len(b.First) > 0 {
+		n.arrange(b)
 	}
 	n.mu.Lock()
 	n.sessions++

@@ -73,6 +73,7 @@ type flow struct {
 	blob   *partial
 	want   Want
 	grant  Grant
+	ctx    context.Context // ends with the flow
 	cancel context.CancelFunc
 
 	mu    sync.Mutex // guards those below
@@ -111,7 +112,7 @@ func (p *Peer) fetch(ctx context.Context, b *partial, wants []Want, g Grant) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		f := &flow{peer: p, blob: b, want: w, grant: g, cancel: cancel}
+		f := &flow{peer: p, blob: b, want: w, grant: g, ctx: ctx, cancel: cancel}
 		fs.running[f] = true
 		fs.wait.Add(1)
 		go func() {
@@ -276,8 +277,12 @@ func (f *flow) chunks(in *incoming, missing Set) error {
 		if err := in.full(buf); err != nil {
 			return err
 		}
-		if err := f.blob.put(i, buf); err != nil {
+		ahead, err := f.blob.put(i, buf)
+		if err != nil {
 			return fmt.Errorf("from %s: %w", f.want.Source, err)
+		}
+		if ahead {
+			f.peer.poke()
 		}
 		f.well()
 	}

@@ -206,6 +206,26 @@ func (b Blob) check() error {
 	return nil
 }
 
+// Cover returns the chunks that hold the bytes from offset on, of a blob that
+// [Cut] made.
+func (b Blob) Cover(offset, size int64) Span {
+	c := UniformSize(b.Size)
+	from := min(max(0, offset)/c, int64(b.Chunks))
+	to := min((max(0, offset+size)+c-1)/c, int64(b.Chunks))
+	return Span{int(from), int(max(0, to-from))}
+}
+
+// firsts returns the chunks that are sent first.
+func (b Blob) firsts() Set {
+	s := NewSet(b.Chunks)
+	for _, span := range b.First {
+		for i := span.From; i < span.From+span.Count; i++ {
+			s.Add(i)
+		}
+	}
+	return s
+}
+
 // Sequence returns the chunks in the order in which they are sent.
 func (b Blob) Sequence() []int {
 	seen := NewSet(b.Chunks)

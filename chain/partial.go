@@ -38,13 +38,19 @@ type Traffic struct {
 // number of goroutines.
 type partial struct {
 	blob Blob
-	seq  []int  // the order in which chunks are sent
 	path string // where the whole blob will stand; of a local one, where it stands
 
 	opening chan struct{} // a semaphore: who holds it may open the file
 	flows   *flows
 
 	mu       sync.Mutex // guards all below
+	seq      []int      // the order in which chunks are sent; replaced, never changed
+	leading  Set        // those of them that others wait for most
+	ahead    int        // how many of these are not here
+	hurried  Set        // chunks that were asked for out of order
+	hurries  int        // how many such requests are under way
+	readers  int        // who reads the file, and keeps it open
+	closed   bool
 	list     List
 	encoded  []byte
 	file     *os.File // nil until the list is known
@@ -60,9 +66,19 @@ type partial struct {
 }
 
 func newPartial(b Blob, path string) *partial {
-	p := &partial{blob: b, seq: b.Sequence(), path: path, opening: make(chan struct{}, 1), changed: make(chan struct{}), have: NewSet(b.Chunks)}
+	p := &partial{blob: b, path: path, opening: make(chan struct{}, 1), changed: make(chan struct{}), have: NewSet(b.Chunks), hurried: NewSet(b.Chunks)}
 	p.flows = &flows{running: map[*flow]bool{}}
+	p.arrange(b)
 	return p
+}
+
+// arrange takes over in which order b has its chunks sent. Streams under way
+// keep theirs.
+func (p *partial) arrange(b Blob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seq, p.leading = b.Sequence(), b.firsts()
+	p.ahead = p.leading.Without(p.have).Count()
 }
 
 // tell wakes all who wait. It is called with mu held.
@@ -102,7 +118,7 @@ func (p *partial) open(ctx context.Context, encoded []byte, fill func(context.Co
 	}
 	p.mu.Lock()
 	p.list, p.encoded, p.file, p.have, p.size = list, encoded, f, have, size
-	p.count = have.Count()
+	p.count, p.ahead = have.Count(), p.leading.Without(have).Count()
 	p.tell()
 	p.mu.Unlock()
 	return p.finish()
@@ -175,22 +191,23 @@ func grow(b []byte, n int64) []byte {
 	return b[:n]
 }
 
-// put stores chunk i if b are its bytes.
-func (p *partial) put(i int, b []byte) error {
+// put stores chunk i if b are its bytes, and says whether with it all chunks are
+// here that were to come first.
+func (p *partial) put(i int, b []byte) (ahead bool, err error) {
 	c := p.list.Chunks[i]
 	if int64(len(b)) != c.Size || sha256.Sum256(b) != c.Sum {
-		return fmt.Errorf("chunk %d of blob %.12s: %w", i, p.blob.Digest, ErrWrongBytes)
+		return false, fmt.Errorf("chunk %d of blob %.12s: %w", i, p.blob.Digest, ErrWrongBytes)
 	}
 	p.mu.Lock()
 	has := p.have.Has(i)
 	p.mu.Unlock()
 	if has {
-		return nil // it came from two sources: the bytes are the same
+		return false, nil // it came from two sources: the bytes are the same
 	}
 	if _, err := p.file.WriteAt(b, c.Offset); err != nil {
 		err = fmt.Errorf("store chunk %d of blob %.12s: %w", i, p.blob.Digest, err)
 		p.fail(err)
-		return err
+		return false, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,6 +215,10 @@ func (p *partial) put(i int, b []byte) error {
 		p.have.Add(i)
 		p.count++
 		p.size += c.Size
+		if p.leading.Has(i) {
+			p.ahead--
+			ahead = p.ahead == 0
+		}
 	}
 	now := time.Now()
 	if p.traffic.In == 0 {
@@ -206,7 +227,7 @@ func (p *partial) put(i int, b []byte) error {
 	p.traffic.LastIn = now
 	p.traffic.In += c.Size
 	p.tell()
-	return nil
+	return ahead, nil
 }
 
 // fail notes what makes it impossible to go on: a full disk, say.
@@ -271,11 +292,13 @@ func (p *partial) left(n int64) {
 	p.traffic.Out += n
 }
 
-// close lets go of the file. Nobody may use p any more.
+// close lets go of the file, which readers keep open. Nobody else may use p any
+// more.
 func (p *partial) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.file != nil {
+	p.closed = true
+	if p.file != nil && p.readers == 0 {
 		p.file.Close()
 	}
 	p.broken = errors.Join(p.broken, errReleased)

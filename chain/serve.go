@@ -26,11 +26,13 @@ const (
 	idleTimeout = time.Minute
 )
 
-// request asks for the list of a blob, or for chunks of it.
+// request asks for the list of a blob, or for chunks of it. Urgent ones are
+// waited for by somebody who reads the blob: who lacks them asks for them too.
 type request struct {
-	Blob Digest
-	List bool `json:",omitempty"`
-	Want Set
+	Blob   Digest
+	List   bool `json:",omitempty"`
+	Want   Set
+	Urgent bool `json:",omitempty"`
 }
 
 // Each answer is frames: a head, and behind it the bytes of a chunk or list.
@@ -67,6 +69,9 @@ func (p *Peer) serve(ctx context.Context, l *link, first request) error {
 		}
 		ctx, cancel := p.whileGranted(ctx, l.grant)
 		s := &stream{link: l, blob: b}
+		if r.Urgent {
+			b.hurry(r.Want)
+		}
 		if r.List {
 			err = s.sendList(ctx)
 		} else {
@@ -153,14 +158,15 @@ func (s *stream) sendChunks(ctx context.Context, want Set) error {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	b, from, left := s.blob, 0, want.Count()
+	seq := b.sequence()
 	for ; left > 0; left-- {
 		next := -1
 		err := s.await(ctx, t.C, func() bool {
-			for from < len(b.seq) && !want.Has(b.seq[from]) {
+			for from < len(seq) && !want.Has(seq[from]) {
 				from++
 			}
-			for at := from; at < len(b.seq); at++ {
-				if i := b.seq[at]; want.Has(i) && b.have.Has(i) {
+			for at := from; at < len(seq); at++ {
+				if i := seq[at]; want.Has(i) && b.have.Has(i) {
 					next = i
 					return true
 				}

@@ -62,6 +62,15 @@ func (s Set) Without(o Set) Set {
 	return r
 }
 
+// With returns the chunks that s or o has.
+func (s Set) With(o Set) Set {
+	r := s.Clone()
+	for i := range min(len(r.words), len(o.words)) {
+		r.words[i] |= o.words[i]
+	}
+	return r
+}
+
 // Shared counts the chunks that both have.
 func (s Set) Shared(o Set) int {
 	n := 0

@@ -59,6 +59,9 @@ type Transfer struct {
 	// Done, where set, is called as each receiver has the blob, before Send
 	// returns: a machine can start there. It must not wait for anything.
 	Done func(Outcome)
+	// Ahead, where set, is called as each receiver has all chunks that Blob.First
+	// names, and not yet all others. It must not wait for anything.
+	Ahead func(Outcome)
 }
 
 // Outcome is what became of one receiver.

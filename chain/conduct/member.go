@@ -18,6 +18,7 @@ type member struct {
 	report  chain.Report
 	heard   time.Time // when the last report came
 	whole   time.Time
+	ahead   bool      // all chunks that go first are there
 	parents []*member // of whom it fetches each stripe, as it was told
 	pace    []pace    // for each stripe
 	blamed  int       // how many receivers it let wait

@@ -72,6 +72,10 @@ func (r *run) learn(m *member, report chain.Report) {
 		m.whole = now
 		r.announce(m)
 	}
+	if m != r.source && report.Ahead && !m.ahead && len(r.blob.First) > 0 {
+		m.ahead = true
+		r.foretell(m)
+	}
 	if report.Ready && !m.ready {
 		m.ready = true
 		if m != r.source && !r.started.IsZero() {

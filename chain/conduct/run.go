@@ -137,6 +137,8 @@ func (r *run) join(ctx context.Context, w *waiter) {
 	for _, m := range w.members {
 		if w.transfer.Done != nil && !m.whole.IsZero() {
 			w.transfer.Done(r.outcome(w, m))
+		} else if w.transfer.Ahead != nil && m.ahead {
+			w.transfer.Ahead(r.outcome(w, m))
 		}
 	}
 }
@@ -181,6 +183,17 @@ func (r *run) announce(m *member) {
 	for _, w := range r.waiters {
 		if w.transfer.Done != nil && slices.Contains(w.members, m) {
 			w.transfer.Done(r.outcome(w, m))
+		}
+	}
+}
+
+// foretell tells those who want to know that a receiver has what goes first.
+func (r *run) foretell(m *member) {
+	for _, w := range r.waiters {
+		if w.transfer.Ahead != nil && m.whole.IsZero() && slices.Contains(w.members, m) {
+			o := r.outcome(w, m)
+			o.Err = nil // it is still to come
+			w.transfer.Ahead(o)
 		}
 	}
 }
