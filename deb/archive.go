@@ -47,7 +47,7 @@ func Open(ctx context.Context, c Config) (*Archive, error) {
 	if a.client == nil {
 		a.client, a.own = fetch.New(), true
 	}
-	o := &opener{config: c, store: store{dir: filepath.Join(c.Dir, "indexes")}, client: a.client}
+	o := &opener{config: c, store: store{dir: a.indexes()}, client: a.client}
 	all := make([]opened, len(list))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, src := range list {
@@ -66,6 +66,9 @@ func Open(ctx context.Context, c Config) (*Archive, error) {
 	}
 	return a, nil
 }
+
+// indexes is the folder that they are kept in.
+func (a *Archive) indexes() string { return filepath.Join(a.config.Dir, "indexes") }
 
 // take makes the opened sources the archive's.
 func (a *Archive) take(all []opened) {

@@ -60,6 +60,11 @@ func answer(code int) debtest.Fault {
 	}
 }
 
+// wrongHalf is a fault: half of a content that is not the one, and then nothing.
+func wrongHalf(w http.ResponseWriter, r *http.Request, c []byte) bool {
+	return debtest.Cut("")(w, r, bytes.ToUpper(c))
+}
+
 func TestFileOvercomes(t *testing.T) {
 	tests := []struct {
 		summary  string
@@ -71,6 +76,7 @@ func TestFileOvercomes(t *testing.T) {
 		{summary: "down at first", fault: once(2, debtest.Down), requests: 3},
 		{summary: "too many requests", fault: once(1, answer(http.StatusTooManyRequests)), requests: 2},
 		{summary: "cut in the middle, and continued", fault: debtest.Cut(""), requests: 2},
+		{summary: "cut in the middle of wrong bytes, and continued", fault: once(1, wrongHalf), requests: 3},
 		{summary: "stalled once", fault: once(1, debtest.Stalled("")), requests: 2},
 		{summary: "a part from before", left: content[:100_000], requests: 1},
 		{summary: "the whole from before", left: content, requests: 0},

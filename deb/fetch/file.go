@@ -28,6 +28,10 @@ type File struct {
 	Digest ore.Digest
 }
 
+// Part returns where the file grows until it is whole. What is in it may turn
+// out to be wrong.
+func (f File) Part() string { return f.Path + partSuffix }
+
 // lockPoll is how often a part that somebody else works on is looked at.
 const lockPoll = 50 * time.Millisecond
 
@@ -56,7 +60,7 @@ func (c *Client) File(ctx context.Context, f File, progress func(n int64)) error
 			progress(f.Size)
 			return nil
 		}
-		part, err := lockPart(ctx, f.Path+partSuffix)
+		part, err := lockPart(ctx, f.Part())
 		if err != nil {
 			return err
 		}
@@ -112,7 +116,7 @@ type transfer struct {
 	have     int64     // bytes in the part
 	sum      hash.Hash // of them
 	reported int64     // bytes told to progress
-	resumed  bool      // some bytes of the part come from an earlier try
+	resumed  bool      // some bytes of the part come from an earlier request
 }
 
 // run tries until the file is there or there is no sense in trying again.
@@ -241,6 +245,7 @@ func (t *transfer) request(ctx context.Context, url string) error {
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusPartialContent && continues(resp, t.have):
+		t.resumed = true // by this server or another: if it ends wrong, that may be the other's doing
 	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusPartialContent,
 		resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		if err := t.restart(); err != nil {
