@@ -40,7 +40,7 @@ engine:    ore image chain vnet guest node cluster
 site:      ore job deb squashfs image plan install cache boot vm namespace node cluster engine
 cmd/ore:   ore job foreign deb image plan install cache guest node cluster site testbed
 cmd/ore-init: guest
-bench:     ore image plan squashfs cache chain
+bench:     ore image plan squashfs cache chain testbed
 `
 
 // inner holds arrows that are forbidden within a room: drivers do not know each
