@@ -80,6 +80,7 @@ type Machines struct {
 	Hypervisor string // "uml", "qemu", or "auto"
 	Root       Root
 	Storage    Storage // for those with their root on disk
+	System     System  // for the same
 	Resources
 }
 

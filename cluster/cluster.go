@@ -13,6 +13,7 @@ import (
 	"ore/guest"
 	"ore/image"
 	"ore/node"
+	"ore/node/installing"
 	"ore/plan"
 )
 
@@ -121,7 +122,12 @@ type Config struct {
 	Allow   []netip.AddrPort              // what machines reach in spite of the job's network: an operator's own services
 	Own     []guest.File                  // what each machine is given beside the image
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
+	Install Install                       // how machines install themselves; nil: they mount the image
 }
+
+// Install says how machines install themselves with an image's environment, right
+// before they are started; what it keeps ready for them is there until release.
+type Install func(ctx context.Context, img image.Manifest, machines []node.Machine) (o *installing.Order, release func() error, err error)
 
 // releaseDeadline bounds the end of a job's machines, after which their
 // supervisor is killed.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -179,11 +180,16 @@ func (r *run) again(ctx context.Context, machine string) error {
 
 func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {
 	begun := time.Now()
-	started, err := h.Start(ctx, r.startOf(h, machines), r.Watch)
+	s, release, err := r.ordered(ctx, r.startOf(h, machines))
 	if err != nil {
 		return fmt.Errorf("start machines: %w", err)
 	}
+	started, err := h.Start(ctx, s, r.Watch)
+	if err = errors.Join(err, release()); err != nil {
+		return fmt.Errorf("start machines: %w", err)
+	}
 	for _, s := range started {
+		r.add(s.Stages...)
 		from := s.Begun
 		if from.IsZero() {
 			from = begun
@@ -194,6 +200,16 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 	defer r.mu.Unlock()
 	r.started = append(r.started, started...)
 	return nil
+}
+
+// ordered completes a start with how machines install themselves, if they do.
+func (r *run) ordered(ctx context.Context, s node.Start) (node.Start, func() error, error) {
+	if r.Install == nil {
+		return s, func() error { return nil }, nil
+	}
+	o, release, err := r.Install(ctx, s.Image, s.Machines)
+	s.Install = o
+	return s, release, err
 }
 
 // startOf asks host h for machines.

@@ -23,6 +23,7 @@ type Bed struct {
 type more struct {
 	node.Start
 	Copies []string `json:",omitempty"` // host paths of the inputs that each gets a copy of
+	OnDisk bool     `json:",omitempty"` // the machines have installed themselves
 }
 
 // Up starts the machines of j and leaves them running.
@@ -55,7 +56,7 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if _, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) }); err != nil {
 		return nil, err
 	}
-	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, more: more{r.startOf(hosts[0], nil), r.copies()}}
+	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, more: more{r.startOf(hosts[0], nil), r.copies(), r.Install != nil}}
 	return bed, nil
 }
 
@@ -97,6 +98,9 @@ func Grow(ctx context.Context, n *node.Client, encoded json.RawMessage, count in
 	}
 	if err := json.Unmarshal(encoded, &s); err != nil {
 		return nil, fmt.Errorf("grow: %w", err)
+	}
+	if s.OnDisk {
+		return nil, errors.New("grow: these machines have installed themselves, which further ones cannot do beside them: start more at once with 'ore up -n'")
 	}
 	for _, file := range s.Copies {
 		if _, err := os.Stat(file); err != nil {

@@ -30,9 +30,31 @@ type Identity struct {
 	CPUs         int     // of each machine, for the host lists of MPI; 0 means 1
 	Network      *Network
 	Capabilities []Capability
-	Seed         []byte // fresh random bytes, for hypervisors without a generator
-	Own          []File // what stands in no image
+	Seed         []byte   // fresh random bytes, for hypervisors without a generator
+	Own          []File   // what stands in no image
+	Blobs        []string // what the devices after the mounts are called in [BlobsPath], unread
+	InMemory     bool     // what is written over the layers stays in memory; the last device is blank
+	Root         *Root    // what is started is on the last device; layers, if any, are tools for it
 }
+
+// BlobsPath is the folder in which devices that nothing is mounted from have
+// their names.
+const BlobsPath = "/run/ore/blobs"
+
+// Root is a system on a disk of the machine's own, without layers under it.
+type Root struct {
+	UUID    string   // of the root's file system
+	FS      string   // its kind
+	Part    int      // the partition that it is on; 0 where tools have to find it by UUID
+	Modules []string // to be loaded before, by tools
+	Arrays  bool     // there are arrays, which tools assemble (mdadm(8))
+	Volumes bool     // there are volumes, which tools activate (lvm(8))
+	More    bool     // its fstab(5) has more than the root
+}
+
+// Tools says whether somebody else's programs are needed to find or mount the
+// root: the kernel itself has ext4 and partitions.
+func (r Root) Tools() bool { return r.Part == 0 || len(r.Modules) > 0 || r.Arrays || r.Volumes }
 
 // Mount is an input that a machine mounts, from a squashfs.
 type Mount struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -281,7 +282,7 @@ func (r *reader) blockName(what string, n *yaml.Node) string {
 	return s
 }
 
-// checkRoot refuses what the machines of this host cannot have, rather than to
+// checkRoot refuses what machines with such a root cannot have, rather than to
 // start others than were asked for.
 func checkRoot(j ore.Job) error {
 	m := j.Machines
@@ -289,12 +290,16 @@ func checkRoot(j ore.Job) error {
 		return err
 	}
 	switch {
+	case m.Root == ore.OnDisk && m.Disk < MinInstalled:
+		return fmt.Errorf("machines: disk is %s: a system that installs itself needs %s: ask for a larger disk", FormatSize(m.Disk), FormatSize(MinInstalled))
 	case m.Root == ore.OnDisk:
-		return fmt.Errorf("machines: root is disk: the machines that ore starts mount their root: use root: mount, with which the same job runs, or leave root and disks out")
+		return checkSystem(m.System)
 	case m.Root != "" && m.Root != ore.Mounted:
 		return fmt.Errorf("machines: root is %q: use %s or %s", m.Root, ore.Mounted, ore.OnDisk)
 	case !m.Storage.Empty():
 		return fmt.Errorf("machines: disks are described, but a mounted root has none: use root: disk, or leave disks out")
+	case !reflect.ValueOf(m.System).IsZero():
+		return fmt.Errorf("machines: a system is described, but a mounted root belongs to its image: use root: disk, or leave system out")
 	}
 	return nil
 }

@@ -123,12 +123,14 @@ func TestCheckStorage(t *testing.T) {
 	}
 }
 
-// What no machine of this host can do is refused, with what to do.
-func TestRootOnDiskIsRefused(t *testing.T) {
+// What fits no root is refused, with what to do.
+func TestRoots(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{stored, "machines: root is disk: the machines that ore starts mount their root: use root: mount"},
-		{"machines: {root: disk}\n", "machines: root is disk"},
+		{stored, ""},
+		{"machines: {root: disk}\n", ""},
+		{"machines: {root: disk, disk: 100M}\n", "machines: disk is 100M: a system that installs itself needs 512M: ask for a larger disk"},
 		{"machines: {disks: [{partitions: [{mount: /, fs: ext4, size: rest}]}]}\n", "disks are described, but a mounted root has none"},
+		{"machines: {system: {locale: C.UTF-8}}\n", "a system is described, but a mounted root belongs to its image"},
 		{"machines: {root: mount}\n", ""},
 	} {
 		j, err := Parse("j", "/", []byte(c.text), Default(""))
@@ -137,7 +139,7 @@ func TestRootOnDiskIsRefused(t *testing.T) {
 		}
 		err = Check(j, false)
 		if said := fmt.Sprint(err); (err == nil) != (c.want == "") || !strings.Contains(said, c.want) {
-			t.Errorf("got %v\nwant %s", err, c.want)
+			t.Errorf("%s: got %v\nwant %s", c.text, err, c.want)
 		}
 	}
 }

@@ -79,6 +79,31 @@
 // partition mounted on /boot/efi is the EFI system partition. The package
 // install/disk says exactly how a layout comes of it.
 //
+// # System
+//
+// What else such a machine is given, in cloud-init's words:
+//
+//	machines:
+//	  root: disk
+//	  system:
+//	    users:
+//	      - name: ada                # root is one, too
+//	        gecos: Ada Lovelace
+//	        uid: 1000                # default: the next that is free
+//	        shell: /bin/bash
+//	        groups: [sudo]           # they must be of a package
+//	        passwd: "$6$..."         # as crypt(5) has it; default: none, so that only keys let in
+//	        ssh_authorized_keys: ["ssh-ed25519 ..."]
+//	    locale: de_DE.UTF-8          # default: C.UTF-8
+//	    timezone: Europe/Berlin      # default: UTC
+//	    network: dhcp                # or none: once the machine starts without ore
+//	    loader: grub                 # so that it can do so; default: none
+//	    firmware: bios               # or uefi: what it does so with
+//
+// Packages that this needs are added to the environment: a kernel and GRUB for
+// loader, locales for locale, tzdata for timezone, and the programs of the file
+// systems, arrays and volumes that are described.
+//
 // The format is this package's own affair: [Parse] gives an [ore.Job], which
 // carries no tags, and [Check] holds for jobs from flags as well.
 package job

@@ -20,6 +20,9 @@ const (
 	MaxMemory = 4 << 40
 	// MinDisk is what an empty ext4 file system and some files need.
 	MinDisk = 16 << 20
+	// MinInstalled is what the smallest system takes that is there in full, with
+	// room for the packages of a step.
+	MinInstalled = 512 << 20
 	// MaxDisk is the largest ext4 file system with 4 KiB blocks.
 	MaxDisk = 16 << 40
 	// MaxRetries keeps a hopeless job from running for ever.

@@ -280,5 +280,6 @@ func (r *reader) machines(n *yaml.Node, m *ore.Machines) {
 		"disks":   func(_, v *yaml.Node) { m.Storage.Disks = r.disks(v) },
 		"arrays":  func(_, v *yaml.Node) { m.Storage.Arrays = r.arrays(v) },
 		"volumes": func(_, v *yaml.Node) { m.Storage.Volumes = r.volumes(v) },
+		"system":  func(_, v *yaml.Node) { r.system(v, &m.System) },
 	})
 }

@@ -3,11 +3,8 @@ package node
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
-	"ore/boot"
 	"ore/guest"
 	"ore/image"
 	"ore/vm"
@@ -53,7 +49,11 @@ type place struct {
 func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
 	n.starting.Lock()
 	defer n.starting.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, BootDeadline)
+	deadline := BootDeadline
+	if s.Install != nil {
+		deadline = InstallDeadline
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	defer context.AfterFunc(n.ctx, cancel)()
 	if s.Grow {
@@ -78,8 +78,8 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 		hold()
 		return nil, err
 	}
-	b := &batch{node: n, start: s, hypervisor: hv, network: network, watch: watch}
-	machines, err := b.run(ctx)
+	b := &batch{node: n, start: s, hypervisor: hv, network: network, watch: watch, booting: make(chan struct{}, startsAtOnce)}
+	machines, err := b.runAll(ctx)
 	if err != nil {
 		hold()
 		return nil, err
@@ -156,6 +156,12 @@ func (n *Node) secret(s Start) ([]byte, error) {
 // blobs are all that machines mount, as layers to be held.
 func (s Start) blobs() image.Manifest {
 	m := image.Manifest{Layers: slices.Clone(s.Image.Layers)}
+	if o := s.Install; o != nil {
+		m.Layers = append(slices.Clone(o.Image.Layers), image.Layer{Digest: o.Program})
+		for _, d := range o.Blobs {
+			m.Layers = append(m.Layers, image.Layer{Digest: d})
+		}
+	}
 	for _, in := range s.Inputs {
 		m.Layers = append(m.Layers, image.Layer{Digest: in.Digest})
 	}
@@ -210,6 +216,7 @@ type batch struct {
 	hypervisor vm.Hypervisor
 	network    *vnet.Network
 	watch      ore.Watcher
+	booting    chan struct{} // has a place for each machine that boots
 
 	mu   sync.Mutex // guards done
 	done []*machine
@@ -222,7 +229,6 @@ func (b *batch) run(ctx context.Context) ([]*machine, error) {
 	}
 	hosts := b.hosts(places)
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(startsAtOnce)
 	for _, p := range places {
 		g.Go(func() error {
 			if gctx.Err() != nil {
@@ -333,22 +339,61 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 
 // bring does one's work, and says which stage it came to.
 func (b *batch) bring(ctx context.Context, p place, hosts []guest.Host, m *machine) (stage string, err error) {
-	config, token, err := b.prepare(p, hosts, m)
+	if err := b.makeDisk(m); err != nil {
+		p.net.Close()
+		return "disk", err
+	}
+	if b.start.Install != nil {
+		if stage, err := b.install(ctx, p, hosts, m); err != nil {
+			return stage, err
+		}
+		if p.net, p.address, err = b.replug(p.Machine); err != nil {
+			return "network", err
+		}
+	}
+	w, err := b.wiring(p, hosts)
 	if err != nil {
 		p.net.Close()
 		return "disk", err
 	}
+	if stage, err := b.boot(ctx, p, w, m); err != nil {
+		return stage, err
+	}
+	m.ready()
+	return "", nil
+}
+
+// boot starts the machine as w says, and waits until it calls home.
+func (b *batch) boot(ctx context.Context, p place, w wiring, m *machine) (stage string, err error) {
+	extra, err := w.id.Archive()
+	if err != nil {
+		p.net.Close()
+		return "disk", err
+	}
+	select {
+	case b.booting <- struct{}{}:
+		defer func() { <-b.booting }()
+	case <-ctx.Done():
+		p.net.Close()
+		return "start", context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, BootDeadline)
+	defer cancel()
+	s, begun := b.start, time.Now()
 	// The machine's life is the node's, not that of the call that starts it.
-	m.vm, err = b.hypervisor.Start(b.node.ctx, config)
+	m.vm, err = b.hypervisor.Start(b.node.ctx, vm.Config{
+		Name: p.Name, Dir: m.dir, Kernel: s.Boot.Kernel, Initrd: s.Boot.Initrd, Extra: extra,
+		Layers: w.files, Disk: m.disk(), Net: p.net, MAC: p.address.MAC, MTU: p.address.MTU, Console: m.console, Resources: s.Resources,
+	})
 	if err != nil {
 		return "start", b.disks(err)
 	}
-	m.conn, err = guest.Accept(ctx, m.vm.Home(), guest.Want{Token: token})
+	m.conn, err = guest.Accept(ctx, m.vm.Home(), guest.Want{Token: w.id.Token})
 	if err != nil {
 		return "boot", err
 	}
 	hello := m.conn.Hello()
-	m.started.Boot, m.started.Kernel = time.Since(m.started.Begun), hello.Kernel
+	m.started.Begun, m.started.Boot, m.started.Kernel = begun, time.Since(begun), hello.Kernel
 	for _, t := range hello.Timings {
 		m.started.Timings = append(m.started.Timings, Timing{Stage: t.Stage, Took: time.Duration(t.Micros) * time.Microsecond})
 	}
@@ -364,87 +409,6 @@ func (b *batch) disks(err error) error {
 	}
 	return fmt.Errorf("%d inputs to mount: %d of %d disks are free, beside %d of the image, the kernel's modules and the machine's own: put the inputs into one folder, which is one disk, or use hypervisor: qemu",
 		n, max(0, many.Most-(many.Need-n)), many.Most, len(b.start.Image.Layers))
-}
-
-// prepare makes the machine's folder, disk and identity.
-func (b *batch) prepare(p place, hosts []guest.Host, m *machine) (vm.Config, string, error) {
-	s := b.start
-	if err := os.Mkdir(m.dir, 0o700); err != nil {
-		return vm.Config{}, "", err
-	}
-	disk, begun := filepath.Join(m.dir, "disk"), time.Now()
-	if err := boot.CopySparse(disk, s.Boot.Disk); err != nil {
-		return vm.Config{}, "", err
-	}
-	m.started.Timings = append(m.started.Timings, Timing{Stage: "private disk", Took: time.Since(begun)})
-	layers, err := b.layers()
-	if err != nil {
-		return vm.Config{}, "", err
-	}
-	id, err := b.identity(p, hosts, len(s.Image.Layers))
-	if err != nil {
-		return vm.Config{}, "", err
-	}
-	extra, err := id.Archive()
-	if err != nil {
-		return vm.Config{}, "", err
-	}
-	return vm.Config{
-		Name: p.Name, Dir: m.dir, Kernel: s.Boot.Kernel, Initrd: s.Boot.Initrd, Extra: extra,
-		Layers: layers, Disk: disk, Net: p.net, MAC: p.address.MAC, MTU: p.address.MTU, Console: m.console, Resources: s.Resources,
-	}, id.Token, nil
-}
-
-// layers returns the files of the image's layers, of the kernel's modules and of
-// the inputs.
-func (b *batch) layers() ([]string, error) {
-	var files []string
-	for _, l := range b.start.Image.Layers {
-		f, err := b.node.config.Store.Path(l.Digest)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-	}
-	if b.start.Boot.Modules != "" {
-		files = append(files, b.start.Boot.Modules)
-	}
-	for _, in := range b.start.Inputs {
-		f, err := b.node.config.Store.Path(in.Digest)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-	}
-	return files, nil
-}
-
-func (b *batch) identity(p place, hosts []guest.Host, layers int) (guest.Identity, error) {
-	var secret [16 + 64]byte
-	if _, err := rand.Read(secret[:]); err != nil {
-		return guest.Identity{}, fmt.Errorf("make token: %w", err)
-	}
-	s, a := b.start, p.address
-	id := guest.Identity{
-		Job: s.Job, Name: p.Name, Rank: p.Rank, Size: s.Size, Token: hex.EncodeToString(secret[:16]),
-		Layers: layers, Modules: s.Boot.Modules != "", Hosts: hosts, CPUs: s.Resources.CPUs, Seed: secret[16:],
-		Network: &guest.Network{
-			MAC: a.MAC.String(), Address: netip.PrefixFrom(a.IP, a.Prefix.Bits()).String(),
-			Gateway: a.Gateway.String(), DNS: []string{a.DNS.String()}, Search: a.Domain, MTU: a.MTU,
-		},
-	}
-	own, err := maker{name: p.Name, domain: a.Domain, secret: s.Secret}.files(s.Image.Environment.Packages)
-	if err != nil {
-		return id, err
-	}
-	id.Own = append(own, s.Own...)
-	for _, in := range s.Inputs {
-		id.Mounts = append(id.Mounts, guest.Mount{Path: in.Path, File: in.File})
-	}
-	for _, c := range s.Image.Capabilities {
-		id.Capabilities = append(id.Capabilities, guest.Capability{Path: "/" + c.Path, Value: c.Value})
-	}
-	return id, nil
 }
 
 // end ends the machine and removes its files. It may be called for a machine

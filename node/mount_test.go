@@ -28,9 +28,9 @@ func TestInputsAreHeldAndAttached(t *testing.T) {
 	if held, err := store.Held(d); err != nil || !held {
 		t.Errorf("not held: %v", err)
 	}
-	files, err := (&batch{node: b.node, start: s}).layers()
-	if p, perr := store.Path(d); err != nil || perr != nil || len(files) != 1 || files[0] != p {
-		t.Errorf("%v, %v, %v", files, err, perr)
+	w, err := (&batch{node: b.node, start: s}).wiring(place{}, nil)
+	if p, perr := store.Path(d); err != nil || perr != nil || len(w.files) != 1 || w.files[0] != p {
+		t.Errorf("%v, %v, %v", w.files, err, perr)
 	}
 	if err := b.Release(t.Context()); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"ore"
 	"ore/guest"
 	"ore/image"
+	"ore/node/installing"
 )
 
 // Limits of a node.
@@ -17,6 +18,9 @@ const (
 	// BootDeadline is how long a machine may take until its init calls home.
 	// Sixteen machines under emulation on two busy cores take a minute.
 	BootDeadline = 5 * time.Minute
+	// InstallDeadline is how long a start of machines that install themselves may
+	// take: hundreds of packages, under emulation, sixteen times, on two cores.
+	InstallDeadline = 4 * time.Hour
 	// consoleTail is how much of each console is kept: a kernel's last words.
 	consoleTail = 64 << 10
 	// consoleLines is how many lines of a console an error shows.
@@ -59,6 +63,8 @@ type Start struct {
 	Secret    []byte       // random, for keys that all machines of the job share; nil has the node's first start's
 	Inputs    []Input      // what all machines mount
 	Grow      bool         // of Machines, those that run stay as they are and are not started; lost ones are
+
+	Install *installing.Order `json:",omitempty"` // how machines install themselves; nil: they mount the image
 }
 
 // Input is a blob of the store that machines mount, read-only.
@@ -85,7 +91,8 @@ type Started struct {
 	Boot    time.Duration // from the start of its process to its call home
 	Timings []Timing      // the stages of that, as its init measured them
 	Begun   time.Time
-	Lost    string `json:",omitempty"` // how it ended, if it does not run any more
+	Lost    string      `json:",omitempty"` // how it ended, if it does not run any more
+	Stages  []ore.Stage `json:",omitempty"` // how it installed itself, if it did
 }
 
 // Timing is one stage of a machine's boot.
@@ -108,7 +115,7 @@ type Update struct {
 // StartError says which machine failed to start and how far it had come.
 type StartError struct {
 	Machine string
-	Stage   string // "disk", "start", "boot"
+	Stage   string // "disk", "install", "start", "boot"
 	Console string // the end of its console
 	Cause   error
 }

@@ -54,6 +54,7 @@ func (b *Machine) Boot() (failed string, err error) {
 		Stage{"overlay", b.mountOverlay},
 		Stage{"root", b.switchRoot},
 		Stage{"kernel modules", b.mountModules},
+		Stage{"file systems", b.mountMore},
 		Stage{"system", b.setUpSystem},
 		Stage{"network", b.setUpNetwork},
 	)

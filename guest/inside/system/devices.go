@@ -73,7 +73,7 @@ func loadModule(path string) error {
 // findDevices finds the block devices that the driver gave the machine: those
 // of User Mode Linux, or those of virtio.
 func (b *Machine) findDevices() error {
-	n := b.Identity.Layers + len(b.Identity.Mounts) + 1
+	n := b.Identity.Layers + len(b.Identity.Mounts) + len(b.Identity.Blobs) + 1
 	if b.Identity.Modules {
 		n++
 	}

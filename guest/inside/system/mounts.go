@@ -105,9 +105,15 @@ func (b *Machine) mountLayers() error {
 // noinit_itable a kernel thread would fill the whole sparse file with empty
 // inode tables, hundreds of megabytes in each machine (ext4(5)).
 func (b *Machine) mountDisk() error {
+	if b.Identity.Root != nil {
+		return nil // it is no part of an overlay
+	}
 	m := mount{
 		source: b.devices[len(b.devices)-1], target: diskDir, kind: "ext4",
 		flags: noatime, options: "noinit_itable,nobarrier,noauto_da_alloc",
+	}
+	if b.Identity.InMemory {
+		m = mount{source: "tmpfs", target: diskDir, kind: "tmpfs", flags: noatime, options: "mode=755"}
 	}
 	if err := m.do(); err != nil {
 		return err
@@ -126,6 +132,9 @@ func (b *Machine) mountDisk() error {
 // every fsync of the job its way to a disk that is thrown away (the kernel's
 // Documentation/filesystems/overlayfs.rst).
 func (b *Machine) mountOverlay() error {
+	if b.Identity.Root != nil {
+		return b.mountRoot()
+	}
 	var lower []string
 	for i := b.Identity.Layers - 1; i >= 0; i-- {
 		lower = append(lower, layerPath(i))
@@ -153,6 +162,9 @@ func (b *Machine) switchRoot() error {
 		return err
 	}
 	if err := b.keepProgram(newRoot + Run); err != nil {
+		return err
+	}
+	if err := b.nameBlobs(newRoot + guest.BlobsPath); err != nil {
 		return err
 	}
 	forget()
