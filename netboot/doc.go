@@ -32,7 +32,8 @@
 // was. Whoever opens them vouches that the bytes are those of the digest.
 // One more small initramfs is made for each try, with the file
 // /ore/netboot.json (see [Identity]): who the machine is, where home is, the
-// secret for reports, and the recipe. It is a newc archive of its own, which the
+// secret for reports, and the recipe, in which [Here] has become this server's
+// address. It is a newc archive of its own, which the
 // kernel unpacks after the others (initramfs-buffer-format of the kernel's
 // documentation). Nothing of that is on the kernel's command line.
 //

@@ -76,6 +76,7 @@ type Config struct {
 	// Blob opens a kernel or an initramfs, and vouches for its bytes. An error
 	// that is fs.ErrNotExist is told as such.
 	Blob  func(context.Context, ore.Digest) (io.ReadSeekCloser, error)
+	Rest  http.Handler // answers what else installers ask for by HTTP, such as packages; nil: nobody
 	Watch ore.Watcher
 }
 

@@ -42,6 +42,14 @@ type Identity struct {
 // IdentityPath is where an installer finds its Identity.
 const IdentityPath = "ore/netboot.json"
 
+// Here stands in a recipe for the address of the server that sends it: where a
+// recipe is made, that is not known. The server puts its own in its place.
+// Nobody has a name that ends in .invalid (RFC 2606, section 2).
+const Here = "http://netboot.invalid"
+
+// Blob returns the address, in a recipe, at which the server gives a blob.
+func Blob(d ore.Digest) string { return Here + "/blob/" + string(d) }
+
 // handler routes what iPXE and installers ask.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -50,6 +58,9 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /loader/{name}", s.loader)
 	mux.HandleFunc("GET /identity/{token}", s.identity)
 	mux.HandleFunc("POST /report/{token}", s.report)
+	if s.config.Rest != nil {
+		mux.Handle("/", s.config.Rest)
+	}
 	return mux
 }
 
@@ -179,7 +190,8 @@ func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, called(m), errors.Join(err, fs.ErrNotExist))
 		return
 	}
-	b, err := Initramfs(Identity{MAC: m.MAC, Name: m.Name, Home: s.base + "/report/" + token, Blobs: s.base + "/blob/", System: m.Want, Recipe: system.Recipe})
+	b, err := Initramfs(Identity{MAC: m.MAC, Name: m.Name, Home: s.base + "/report/" + token, Blobs: s.base + "/blob/", System: m.Want,
+		Recipe: bytes.ReplaceAll(system.Recipe, []byte(Here), []byte(s.base))})
 	if err != nil {
 		s.refuse(w, r, called(m), err)
 		return

@@ -34,7 +34,7 @@ func web(t testing.TB) (*Server, *watcher, roster.System) {
 	}
 	w := &watcher{}
 	kernel := bytes.Repeat([]byte("0123456789"), 1000)
-	system := roster.System{Kernel: ore.DigestOf(kernel), Initramfs: []ore.Digest{ore.DigestOf([]byte("i"))}, Arguments: "quiet", Recipe: []byte("cake")}
+	system := roster.System{Kernel: ore.DigestOf(kernel), Initramfs: []ore.Digest{ore.DigestOf([]byte("i"))}, Arguments: "quiet", Recipe: []byte("cake of " + Blob(ore.DigestOf(kernel)))}
 	s := &Server{roster: r, base: "http://10.9.0.1:8067", callers: map[link.MAC]dhcp.Client{}, config: Config{Hold: time.Minute, Watch: w.tell,
 		Blob: func(_ context.Context, d ore.Digest) (io.ReadSeekCloser, error) {
 			if d != system.Kernel {
@@ -154,7 +154,7 @@ func TestIdentity(t *testing.T) {
 	if err := json.Unmarshal(entries[1].Data, &i); err != nil {
 		t.Fatal(err)
 	}
-	if i.MAC.String() != card || i.Name != "m1" || string(i.Recipe) != "cake" || i.Home != "http://10.9.0.1:8067/report/"+token || i.System == "" {
+	if i.MAC.String() != card || i.Name != "m1" || !strings.HasPrefix(string(i.Recipe), "cake of http://10.9.0.1:8067/blob/sha256:") || i.Home != "http://10.9.0.1:8067/report/"+token || i.System == "" {
 		t.Errorf("%+v", i)
 	}
 	if code := get(s, "/identity/guess", "").Code; code != http.StatusNotFound {
@@ -222,4 +222,19 @@ func FuzzPrintable(f *testing.F) {
 			t.Fatalf("%q", p)
 		}
 	})
+}
+
+// TestRest gives what is not of this package to who was given for it.
+func TestRest(t *testing.T) {
+	s, _, _ := web(t)
+	if code := get(s, "/sha256/aa", "").Code; code != http.StatusNotFound {
+		t.Errorf("without anybody: %d", code)
+	}
+	s.config.Rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "rest of ", r.URL.Path) })
+	if w := get(s, "/sha256/aa", ""); w.Body.String() != "rest of /sha256/aa" {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+	if w := get(s, "/boot/x", ""); w.Code != http.StatusBadRequest {
+		t.Errorf("a machine's question goes there, too: %d: %s", w.Code, w.Body)
+	}
 }

@@ -32,7 +32,8 @@
 //
 // # What is kept
 //
-// All of it, in one file that appears whole, before anybody is told. Several
+// All of it, in one file that appears whole, before anybody is told, but for the
+// recipes, which are long and have a file each, named by digest. Several
 // processes may use one roster at a time: each change is made under a lock on
 // the file's newest content. What strangers can fill it with is bounded.
 package roster

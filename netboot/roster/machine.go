@@ -31,7 +31,7 @@ type System struct {
 	Kernel    ore.Digest   `json:"kernel"`              // of the installer
 	Initramfs []ore.Digest `json:"initramfs,omitempty"` // of the installer, in order
 	Arguments string       `json:"arguments,omitempty"` // of its kernel; no secrets, anybody may read them
-	Recipe    []byte       `json:"recipe,omitempty"`    // what the installer is to do, in a form that is the installer's
+	Recipe    []byte       `json:"-"`                   // what the installer is to do, in a form that is the installer's
 }
 
 const (
@@ -40,13 +40,14 @@ const (
 	maxArguments = 1500
 	// maxInitramfs bounds the files of a boot script.
 	maxInitramfs = 8
-	// maxRecipe bounds what a roster of many machines holds.
-	maxRecipe = 1 << 20
+	// maxRecipe bounds what a machine is sent: a lock of thousands of packages, and
+	// an image's list of as many.
+	maxRecipe = 16 << 20
 )
 
 // Digest names the system.
 func (s System) Digest() ore.Digest {
-	b, err := json.Marshal(s)
+	b, err := json.Marshal(s.kept())
 	if err != nil {
 		panic("roster: a system holds only strings: " + err.Error())
 	}

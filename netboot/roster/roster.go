@@ -62,8 +62,8 @@ const racy = 100 * time.Millisecond
 
 // book is the file's content.
 type book struct {
-	Machines map[link.MAC]Machine  `json:"machines"`
-	Systems  map[ore.Digest]System `json:"systems"`
+	Machines map[link.MAC]Machine `json:"machines"`
+	Systems  map[ore.Digest]kept  `json:"systems"`
 }
 
 // Open uses the roster in the folder dir, which is made if need be.
@@ -78,7 +78,7 @@ func Open(dir string, l Limits) (*Roster, error) {
 		return nil, fmt.Errorf("roster: %w", err)
 	}
 	r := &Roster{path: filepath.Join(dir, "machines.json"), limits: l}
-	err := r.change(func(*book) (bool, error) { return false, keep.Sweep(r.path) })
+	err := r.change(func(b *book) (bool, error) { return false, errors.Join(keep.Sweep(r.path), r.tidy(b)) })
 	if err != nil {
 		return nil, fmt.Errorf("roster: %w", err)
 	}
@@ -96,7 +96,7 @@ func (r *Roster) load() error {
 	if r.book != nil && r.sure && info != nil && os.SameFile(r.seen, info) && r.seen.ModTime().Equal(info.ModTime()) {
 		return nil
 	}
-	b := &book{Machines: map[link.MAC]Machine{}, Systems: map[ore.Digest]System{}}
+	b := &book{Machines: map[link.MAC]Machine{}, Systems: map[ore.Digest]kept{}}
 	if err := keep.Load(r.path, b); err != nil {
 		return err
 	}
@@ -134,6 +134,9 @@ func (r *Roster) change(f func(*book) (bool, error)) error {
 	if err := keep.Store(r.path, next); err != nil {
 		return err
 	}
+	if len(next.Systems) < len(old.Systems) {
+		_ = r.tidy(next) // what is not removed now is when the roster is opened next
+	}
 	r.book, r.sure = next, false // it is read once more when it has been there for a while
 	return nil
 }
@@ -144,7 +147,7 @@ func (b *book) sweep() {
 	for _, m := range b.Machines {
 		used[m.Want], used[m.Is] = true, true
 	}
-	maps.DeleteFunc(b.Systems, func(d ore.Digest, _ System) bool { return !used[d] })
+	maps.DeleteFunc(b.Systems, func(d ore.Digest, _ kept) bool { return !used[d] })
 }
 
 // All returns the machines, by name and hardware address.
@@ -180,8 +183,12 @@ func (r *Roster) System(d ore.Digest) (System, bool, error) {
 	if err := r.load(); err != nil {
 		return System{}, false, err
 	}
-	s, ok := r.book.Systems[d]
-	return s, ok, nil
+	k, ok := r.book.Systems[d]
+	if !ok {
+		return System{}, false, nil
+	}
+	s, err := r.whole(k)
+	return s, err == nil, err
 }
 
 // Order is what an operator wants of a machine.
@@ -220,8 +227,8 @@ func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
 			return true, nil
 		}
 		m.Want, m.State, m.Since, m.Tries, m.Reason, m.Stages, m.Token, m.Last = want, Assigned, now, 0, "", nil, "", 0
-		b.Machines[o.MAC], b.Systems[want] = m, o.System
-		return true, nil
+		b.Machines[o.MAC], b.Systems[want] = m, o.System.kept()
+		return true, r.store(o.System)
 	})
 	if err != nil {
 		return Machine{}, fmt.Errorf("assign %s: %w", o.MAC, err)

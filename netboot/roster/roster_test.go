@@ -302,3 +302,50 @@ func TestOperatorsAreOtherProcesses(t *testing.T) {
 		t.Errorf("waiting for a machine that never comes: %v", err)
 	}
 }
+
+// TestRecipesAreFiles keeps a recipe as long as a machine is, or is to become,
+// what it makes; another process finds it, and one that was changed is refused.
+func TestRecipesAreFiles(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	recipes := func() int {
+		t.Helper()
+		list, err := os.ReadDir(filepath.Join(dir, "recipes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	assign(t, r, 1, "m1", "a")
+	assign(t, r, 2, "m2", "a")
+	assign(t, r, 2, "m2", "b")
+	if s, ok, err := open(t, dir).System(system("b").Digest()); err != nil || !ok || string(s.Recipe) != "b" || s.Digest() != system("b").Digest() {
+		t.Errorf("%+v, %v, %v", s, ok, err)
+	}
+	if n := recipes(); n != 2 {
+		t.Errorf("%d recipes of two systems", n)
+	}
+	if _, err := r.Forget(card(2)); err != nil {
+		t.Fatal(err)
+	}
+	if n := recipes(); n != 1 {
+		t.Errorf("%d recipes of one system", n)
+	}
+	if err := os.WriteFile(r.recipe(ore.DigestOf([]byte("a"))), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.System(system("a").Digest()); err == nil || !strings.Contains(err.Error(), "assign the machine again") {
+		t.Errorf("a recipe that was changed: %v", err)
+	}
+	assign(t, r, 3, "m3", "a") // writes it anew
+	if s, _, err := r.System(system("a").Digest()); err != nil || string(s.Recipe) != "a" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	stray := r.recipe(ore.DigestOf([]byte("stray")))
+	if err := os.WriteFile(stray, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if open(t, dir); recipes() != 1 {
+		t.Error("what a writer that was killed left stays")
+	}
+}
