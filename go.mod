@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/ProtonMail/go-crypto v1.5.2 // signatures of Debian archives
 	github.com/google/go-cmp v0.7.0 // tests
+	github.com/hanwen/go-fuse/v2 v2.12.1 // layers that machines read while they come
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae // packets of DHCP
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // tables
 	github.com/klauspost/compress v1.20.3 // zstd

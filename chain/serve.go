@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ore/chain/sendfile"
 )
 
 // Times of a stream.
@@ -181,82 +178,10 @@ func (s *stream) sendChunks(ctx context.Context, want Set) error {
 		if err := s.link.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil {
 			return err
 		}
-		if err := sendRange(s.link.Conn, head{uint32(next), uint32(c.Size)}, b.file, c.Offset); err != nil {
+		if err := sendfile.Send(s.link.Conn, head{uint32(next), uint32(c.Size)}.bytes(), sendfile.Piece{File: b.file, Offset: c.Offset, Size: c.Size}); err != nil {
 			return err
 		}
 		b.left(c.Size)
 	}
 	return s.control(head{number: frEnd})
-}
-
-// sendRange writes h and the h.size bytes of f from offset on. Over plain TCP
-// they go from the page cache without a copy (sendfile(2)).
-func sendRange(c net.Conn, h head, f *os.File, offset int64) error {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		if _, err := c.Write(h.bytes()); err != nil {
-			return err
-		}
-		_, err := io.Copy(c, io.NewSectionReader(f, offset, int64(h.size)))
-		return err
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	from, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	o := outgoing{head: h.bytes(), offset: offset, left: int64(h.size)}
-	var sent error
-	err = from.Control(func(fd uintptr) { // the file cannot be closed meanwhile
-		o.file = int(fd)
-		sent = raw.Write(o.push)
-	})
-	return errors.Join(err, sent, o.err)
-}
-
-// outgoing is a frame on its way into a socket.
-type outgoing struct {
-	head   []byte
-	file   int
-	offset int64
-	left   int64
-	err    error
-}
-
-// push writes what the socket takes; false means that it is full. The head
-// waits for the first bytes behind it (MSG_MORE), so that it costs no packet.
-func (o *outgoing) push(socket uintptr) bool {
-	for len(o.head) > 0 {
-		n, err := unix.SendmsgN(int(socket), o.head, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
-		if done, ok := o.outcome(n, err); ok {
-			return done
-		}
-		o.head = o.head[max(n, 0):]
-	}
-	for o.left > 0 {
-		n, err := syscall.Sendfile(int(socket), o.file, &o.offset, int(o.left))
-		if done, ok := o.outcome(n, err); ok {
-			return done
-		}
-		o.left -= int64(max(n, 0))
-	}
-	return true
-}
-
-// outcome says whether push must return, and what.
-func (o *outgoing) outcome(n int, err error) (done, stop bool) {
-	switch {
-	case err == nil && n == 0:
-		o.err = io.ErrUnexpectedEOF // the file became shorter
-		return true, true
-	case err == nil || errors.Is(err, syscall.EINTR):
-		return false, false
-	case errors.Is(err, syscall.EAGAIN):
-		return false, true
-	}
-	o.err = err
-	return true, true
 }

@@ -35,7 +35,8 @@ func Enter() error {
 	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
 		return fmt.Errorf("enter namespaces: lifeline: %w", err)
 	}
-	if err := g.enter(); err != nil {
+	device, err := g.enter()
+	if err != nil {
 		fmt.Fprintf(lifeline, "%v\n", err)
 		return fmt.Errorf("enter namespaces: %w", err)
 	}
@@ -46,7 +47,7 @@ func Enter() error {
 		signal.Notify(deaths, unix.SIGCHLD)
 		go reap(deaths)
 	}
-	if _, err := lifeline.Write([]byte{'\n'}); err != nil {
+	if err := ready(g.fd, device); err != nil {
 		return fmt.Errorf("enter namespaces: lifeline: %w", err)
 	}
 	if os.Getenv(probeVariable) != "" {
@@ -61,31 +62,37 @@ func watch(lifeline *os.File) {
 	os.Exit(exitOrphaned)
 }
 
-func (g greeting) enter() error {
+// enter does what the namespaces ask for. It returns what serves the folder of
+// Options.Lazy, nil if there is none.
+func (g greeting) enter() (device *os.File, err error) {
 	if g.kinds&Mount != 0 {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("make mounts private: %w", explain(err))
+			return nil, fmt.Errorf("make mounts private: %w", explain(err))
 		}
 	}
 	if g.kinds&(Mount|PID) == Mount|PID {
 		if err := MountProc("/proc"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if g.kinds&Net != 0 {
 		if err := raiseLoopback(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if g.kinds&PID == 0 {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("adopt orphans: %w", err)
+			return nil, fmt.Errorf("adopt orphans: %w", err)
 		}
 	}
-	if g.kinds&User != 0 && g.ids != AsRoot {
-		return g.ids.settle()
+	if dir := os.Getenv(lazyVariable); dir != "" {
+		os.Unsetenv(lazyVariable)
+		device = mountLazy(dir)
 	}
-	return nil
+	if g.kinds&User != 0 && g.ids != AsRoot {
+		return device, g.ids.settle()
+	}
+	return device, nil
 }
 
 // MountProc mounts the view that the calling process's PID namespace gives.

@@ -1,7 +1,6 @@
 package namespace
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +31,9 @@ const (
 // variable is the environment variable through which Start talks to Enter. It
 // holds the number of the lifeline's descriptor, the kinds and the identities.
 const variable = "ORE_NAMESPACE"
+
+// lazyVariable names the folder of Options.Lazy.
+const lazyVariable = "ORE_LAZY"
 
 // markVariable names the group of processes that belong together, for Sweep.
 const markVariable = "ORE_MARK"
@@ -69,6 +71,10 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	Files          []*os.File // descriptors 3 and up inside
 
+	// Lazy, where set, is a folder on which a file system is mounted that Device
+	// serves, before the new process gives its privileges up. It needs Mount.
+	Lazy string
+
 	// Mark is put into the environment of the new process, from where its
 	// descendants inherit it, so that Sweep finds them.
 	Mark string
@@ -81,6 +87,7 @@ type Process struct {
 	done     chan struct{} // closed when the process has been waited for
 	kinds    Kind
 	mark     string
+	device   *os.File
 }
 
 // Start runs this program again, with o.Args, in new namespaces, and returns
@@ -139,8 +146,7 @@ func (p *Process) greet(ctx context.Context, o Options) error {
 	if _, err := p.lifeline.Write([]byte{'\n'}); err != nil {
 		return fmt.Errorf("lifeline: %w", err)
 	}
-	line, err := bufio.NewReader(io.LimitReader(p.lifeline, reportLimit)).ReadString('\n')
-	line = strings.TrimSuffix(line, "\n")
+	line, err := p.hear()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -151,6 +157,12 @@ func (p *Process) greet(ctx context.Context, o Options) error {
 	}
 	return nil
 }
+
+// Device returns what serves the file system on Options.Lazy: /dev/fuse (fuse(4)),
+// opened and mounted inside. It is nil if that was not asked for or is refused
+// there. Who takes it closes it; the file system ends with the last process that
+// sees it.
+func (p *Process) Device() *os.File { return p.device }
 
 // Pid returns the number of the process as this process sees it.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
@@ -186,6 +198,9 @@ func command(ctx context.Context, o Options, lifeline *os.File) *exec.Cmd {
 	}
 	cmd.Env = append(append([]string{}, env...), variable+"="+
 		greeting{fd: firstFile + len(o.Files), kinds: o.Kinds, ids: o.IDs}.String())
+	if o.Lazy != "" && o.Kinds&Mount != 0 {
+		cmd.Env = append(cmd.Env, lazyVariable+"="+o.Lazy)
+	}
 	if o.Mark != "" {
 		cmd.Env = append(cmd.Env, markVariable+"="+o.Mark)
 	}
