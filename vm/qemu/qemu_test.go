@@ -5,10 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"ore"
+	"ore/deb/shelf"
+	"ore/deb/shelf/shelftest"
 	"ore/vm"
 	"ore/vm/vmtest"
 )
@@ -16,31 +17,25 @@ import (
 // program is where Debian's package qemu-system-x86 has QEMU.
 const program = "/usr/bin/qemu-system-x86_64"
 
-// debian finds a cloud kernel of Debian (linux-image-cloud-amd64) below
-// ORE_TEST_ROOT, which is the host's root when it is not set.
+// debian returns Debian's cloud kernel and its modules, out of their package.
 func debian(t *testing.T) (kernel, modules string) {
 	t.Helper()
-	root := os.Getenv("ORE_TEST_ROOT")
-	if root == "" {
-		root = "/"
-	}
-	kernels, err := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*-cloud-amd64"))
+	s, err := shelf.Open(filepath.Join(t.TempDir(), "shelf"), shelftest.Source(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(kernels) == 0 {
-		t.Skip("no kernel below " + root + ": install the package linux-image-cloud-amd64")
+	tree, err := s.Tree(t.Context(), "linux-image-cloud-amd64")
+	if err != nil {
+		t.Fatal(err)
 	}
-	kernel = kernels[len(kernels)-1]
-	release := strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-")
-	for _, lib := range []string{"lib", "usr/lib"} {
-		modules = filepath.Join(root, lib, "modules", release)
-		if _, err := os.Stat(modules); err == nil {
-			return kernel, modules
+	for path, into := range map[string]*string{"boot/vmlinuz-*-cloud-amd64": &kernel, "lib/modules/*-cloud-amd64": &modules} {
+		found, err := filepath.Glob(filepath.Join(tree.Dir, path))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: %v, %v", path, found, err)
 		}
+		*into = found[0]
 	}
-	t.Fatalf("no modules for %s", kernel)
-	return "", ""
+	return kernel, modules
 }
 
 // drivers are the modules of virtio.
