@@ -18,29 +18,52 @@ import (
 // How much slower the slow receiver is, and which one that is.
 const slowdown = 10
 
-type armFunc func(*bench, context.Context) (record, error)
+// arm is one way to bring the blob to hosts.
+type arm struct {
+	name  string
+	hosts func(b *bench) int
+	run   func(b *bench, ctx context.Context, n int) (record, error)
+}
 
-func arms() map[string]armFunc {
-	return map[string]armFunc{
-		"ore1":     func(b *bench, ctx context.Context) (record, error) { return b.ore(ctx, 1, trouble{}) },
-		"ore":      func(b *bench, ctx context.Context) (record, error) { return b.ore(ctx, b.hosts, trouble{}) },
-		"oreslow":  func(b *bench, ctx context.Context) (record, error) { return b.ore(ctx, b.hosts, trouble{slow: true}) },
-		"oredeath": func(b *bench, ctx context.Context) (record, error) { return b.ore(ctx, b.hosts, trouble{death: true}) },
-		"nc":       func(b *bench, ctx context.Context) (record, error) { return b.nc(ctx, b.hosts) },
-		"nc1":      func(b *bench, ctx context.Context) (record, error) { return b.nc(ctx, 1) },
-		"star":     func(b *bench, ctx context.Context) (record, error) { return b.star(ctx) },
-		"udpcast":  func(b *bench, ctx context.Context) (record, error) { return b.udpcast(ctx, false) },
-		"udpcastcap": func(b *bench, ctx context.Context) (record, error) {
-			return b.udpcast(ctx, true)
-		},
+func one(*bench) int   { return 1 }
+func all(b *bench) int { return b.hosts }
+
+func arms() []arm {
+	return []arm{
+		{"ore1", one, (*bench).undisturbed},
+		{"ore", all, (*bench).undisturbed},
+		{"oreslow", all, (*bench).oneSlow},
+		{"oredeath", all, (*bench).oneDead},
+		{"nc1", one, (*bench).nc},
+		{"nc", all, (*bench).nc},
+		{"star", all, (*bench).star},
+		{"rsync", all, (*bench).rsync},
+		{"udpcast", all, (*bench).udpcast},
+		{"udpcastcap", all, (*bench).udpcastCapped},
+		{"uftp", all, (*bench).uftp},
+		{"aria2", all, (*bench).aria2},
 	}
 }
 
 func armNames() []string {
-	return []string{"ore1", "ore", "oreslow", "oredeath", "nc1", "nc", "star", "udpcast", "udpcastcap"}
+	var names []string
+	for _, a := range arms() {
+		names = append(names, a.name)
+	}
+	return names
 }
 
-func (b *bench) arm(ctx context.Context, name string) (record, error) { return arms()[name](b, ctx) }
+func (b *bench) undisturbed(ctx context.Context, n int) (record, error) {
+	return b.ore(ctx, n, trouble{})
+}
+
+func (b *bench) oneSlow(ctx context.Context, n int) (record, error) {
+	return b.ore(ctx, n, trouble{slow: true})
+}
+
+func (b *bench) oneDead(ctx context.Context, n int) (record, error) {
+	return b.ore(ctx, n, trouble{death: true})
+}
 
 // fresh empties the folder of each host.
 func (b *bench) fresh() error {
@@ -178,117 +201,4 @@ func (p *process) killAt(ctx context.Context, name string, size int64) {
 			return
 		}
 	}
-}
-
-// group runs commands side by side and waits for all.
-func group(cmds []*exec.Cmd) (func() error, error) {
-	for i, c := range cmds {
-		if err := c.Start(); err != nil {
-			for _, d := range cmds[:i] {
-				d.Process.Kill()
-				d.Wait()
-			}
-			return nil, err
-		}
-	}
-	return func() error { return waitAll(cmds) }, nil
-}
-
-func waitAll(cmds []*exec.Cmd) error {
-	var all error
-	for _, c := range cmds {
-		if err := c.Wait(); err != nil {
-			all = errors.Join(all, fmt.Errorf("%s: %w", strings.Join(c.Args, " "), err))
-		}
-	}
-	return all
-}
-
-// settle gives listeners time to listen, which they do not tell.
-func settle(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Second):
-	}
-}
-
-// nc is the chain of old: nc | tee | nc, host by host.
-func (b *bench) nc(ctx context.Context, n int) (record, error) {
-	if err := b.fresh(); err != nil {
-		return record{}, err
-	}
-	var hops []*exec.Cmd
-	for i := n; i >= 1; i-- {
-		line := fmt.Sprintf("nc -l 7401 > %s/blob", b.place(i))
-		if i < n {
-			line = fmt.Sprintf("nc -l 7401 | tee %s/blob | nc -N %s 7401", b.place(i), address(i+1))
-		}
-		hop := in(ctx, i, "sh", "-c", line)
-		if err := hop.Start(); err != nil {
-			return record{}, err
-		}
-		hops = append(hops, hop)
-		for out := []byte(nil); len(out) == 0; { // the hop before connects at once
-			var err error
-			if out, err = in(ctx, i, "ss", "-ltnH", "sport = :7401").Output(); err != nil {
-				return record{}, err
-			}
-		}
-	}
-	begun := time.Now()
-	send := in(ctx, 0, "sh", "-c", fmt.Sprintf("nc -N %s 7401 < %s", address(1), b.file)).Run()
-	err := errors.Join(send, waitAll(hops))
-	return record{Seconds: time.Since(begun).Seconds(), N: n}, errors.Join(err, b.whole(n))
-}
-
-// star has all hosts fetch from the source by HTTP.
-func (b *bench) star(ctx context.Context) (record, error) {
-	if err := b.fresh(); err != nil {
-		return record{}, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return record{}, err
-	}
-	server, err := spawn(in(ctx, 0, self, "http", filepath.Dir(b.file), address(0)+":7402"))
-	if err != nil {
-		return record{}, err
-	}
-	defer server.end()
-	var gets []*exec.Cmd
-	for i := 1; i <= b.hosts; i++ {
-		gets = append(gets, in(ctx, i, self, "get", "http://"+address(0)+":7402/blob", filepath.Join(b.place(i), "blob")))
-	}
-	begun := time.Now()
-	wait, err := group(gets)
-	if err != nil {
-		return record{}, err
-	}
-	err = wait()
-	return record{Seconds: time.Since(begun).Seconds(), N: b.hosts}, errors.Join(err, b.whole(b.hosts))
-}
-
-// udpcast is multicast with acknowledgements; capped it sends just below the
-// link's rate, which helps it.
-func (b *bench) udpcast(ctx context.Context, capped bool) (record, error) {
-	if err := b.fresh(); err != nil {
-		return record{}, err
-	}
-	var all []*exec.Cmd
-	for i := 1; i <= b.hosts; i++ {
-		all = append(all, in(ctx, i, "udp-receiver", "--interface", "eth0", "--nokbd", "--file", filepath.Join(b.place(i), "blob")))
-	}
-	wait, err := group(all)
-	if err != nil {
-		return record{}, err
-	}
-	settle(ctx)
-	args := []string{"udp-sender", "--interface", "eth0", "--nokbd", "--full-duplex", "--min-receivers", fmt.Sprint(b.hosts), "--file", b.file}
-	if capped {
-		args = append(args, "--max-bitrate", fmt.Sprintf("%.0fk", b.rate*950))
-	}
-	begun := time.Now()
-	send := in(ctx, 0, args...).Run()
-	err = errors.Join(send, wait())
-	return record{Seconds: time.Since(begun).Seconds(), N: b.hosts}, errors.Join(err, b.whole(b.hosts))
 }

@@ -4,9 +4,9 @@
 //
 //	go run ./bench/chain -n 16 -size 256 -rate 100 -rounds 5 -arms ore,ore1,nc,udpcast
 //
-// It needs root, ip and tc (iproute2), and what the chosen arms need: nc
-// (netcat-openbsd), udp-sender and udp-receiver (udpcast), iperf3 for the rate
-// that the links really have. Eta is size over that rate, divided by the time
+// It needs root, ip, tc and ss (iproute2), iperf3 for the rate that the links
+// really have, and what the chosen arms need: Debian's netcat-openbsd, rsync,
+// udpcast, uftp and aria2. Eta is size over that rate, divided by the time
 // until the last receiver has the bytes; ours are verified by then, the others'
 // are not.
 package main
@@ -43,11 +43,12 @@ type bench struct {
 	size   int64
 	rate   float64 // Mbit/s
 	rounds int
-	arms   []string
+	arms   []arm
 	dir    string
 	out    io.Writer
 	file   string  // the blob
 	goods  float64 // measured bytes a second
+	share  float64 // of the rate, for those that must be told how fast to send
 }
 
 func run(ctx context.Context, args []string) error {
@@ -62,16 +63,31 @@ func run(ctx context.Context, args []string) error {
 	size := f.Int64("size", 64, "megabytes (2^20)")
 	f.Float64Var(&b.rate, "rate", 100, "Mbit/s of each link")
 	f.IntVar(&b.rounds, "rounds", 5, "how often each arm runs")
-	arms := f.String("arms", "ore1,ore,nc,udpcast", "what runs: "+strings.Join(armNames(), " "))
+	results := f.String("results", "bench/results", "folder for the rows; none if empty")
+	names := f.String("arms", strings.Join(armNames(), ","), "what runs: "+strings.Join(armNames(), " "))
+	f.Float64Var(&b.share, "share", 0.97, "part of the link's rate at which udpcastcap and uftp are told to send; above the rate they lose packets")
 	f.StringVar(&b.dir, "dir", "/dev/shm/ore-chain-bench", "where files go; emptied")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	b.size, b.arms = *size<<20, strings.Split(*arms, ",")
-	for _, a := range b.arms {
-		if !slices.Contains(armNames(), a) {
-			return fmt.Errorf("arm %q: not known: use one of %s", a, strings.Join(armNames(), " "))
+	b.size = *size << 20
+	for _, name := range strings.Split(*names, ",") {
+		i := slices.Index(armNames(), name)
+		if i < 0 {
+			return fmt.Errorf("arm %q: not known: use one of %s", name, strings.Join(armNames(), " "))
 		}
+		b.arms = append(b.arms, arms()[i])
+	}
+	if *results != "" {
+		if err := os.MkdirAll(*results, 0o755); err != nil {
+			return err
+		}
+		f, err := os.Create(filepath.Join(*results, time.Now().UTC().Format("2006-01-02-150405")+"-chain.jsonl"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		b.out = io.MultiWriter(os.Stdout, f)
 	}
 	return b.measure(ctx)
 }
@@ -85,6 +101,7 @@ type record struct {
 	Seconds float64
 	Eta     float64
 	CPU     float64 // seconds of all processes, user and system
+	Load    float64 // before
 	Note    string  `json:",omitempty"`
 }
 
@@ -112,12 +129,14 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	all := map[string][]record{}
 	for round := range b.rounds {
 		for i := range b.arms {
-			arm := b.arms[(i+round)%len(b.arms)]
-			r, err := b.one(ctx, arm, round)
+			a := b.arms[(i+round)%len(b.arms)]
+			r, err := b.one(ctx, a, round)
 			if err != nil {
-				return fmt.Errorf("arm %s, round %d: %w", arm, round, err)
+				return fmt.Errorf("arm %s, round %d: %w", a.name, round, err)
 			}
-			all[arm] = append(all[arm], r)
+			if r.Seconds > 0 {
+				all[a.name] = append(all[a.name], r)
+			}
 			if err := json.NewEncoder(b.out).Encode(r); err != nil {
 				return err
 			}
@@ -127,13 +146,44 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	return nil
 }
 
-func (b *bench) one(ctx context.Context, arm string, round int) (record, error) {
-	before := childrenCPU()
-	r, err := b.arm(ctx, arm)
-	r.Arm, r.Round, r.Size = arm, round, b.size
-	r.Eta = float64(b.size) / b.goods / r.Seconds
+// spare is what an arm gets beside one and a half times what a star needs, which is the
+// slowest way there is: for starting, and for a busy computer.
+const spare = 30 * time.Second
+
+// deadline is when an arm that has not ended is killed.
+func (b *bench) deadline(n int) time.Duration {
+	star := float64(n) * float64(b.size) / b.goods
+	return spare + time.Duration(1.5*star*float64(time.Second))
+}
+
+// one runs an arm once. One that does not end in its time is killed, and its row
+// says so.
+func (b *bench) one(ctx context.Context, a arm, round int) (record, error) {
+	n := a.hosts(b)
+	limit := b.deadline(n)
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	before, load := childrenCPU(), load()
+	r, err := a.run(b, within, n)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		fmt.Fprintf(os.Stderr, "%s: killed: %v\n", a.name, err)
+		r, err = record{Note: fmt.Sprintf("killed: it did not end in %.0f s", limit.Seconds())}, nil
+	}
+	r.Arm, r.Round, r.N, r.Size, r.Load = a.name, round+1, n, b.size, load
+	if r.Seconds > 0 {
+		r.Eta = float64(b.size) / b.goods / r.Seconds
+	}
 	r.CPU = childrenCPU() - before
 	return r, err
+}
+
+// load is the mean of the last minute (proc(5), loadavg).
+func load() float64 {
+	var v float64
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(text), &v)
+	}
+	return v
 }
 
 // childrenCPU is what children that have ended took.
@@ -143,28 +193,6 @@ func childrenCPU() float64 {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-}
-
-// report prints the medians.
-func (b *bench) report(all map[string][]record) {
-	fmt.Fprintf(b.out, "\n| arm | N | median s | least | most | eta | CPU s per GB and hop |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, arm := range b.arms {
-		rs := all[arm]
-		seconds, cpu := column(rs, func(r record) float64 { return r.Seconds }), column(rs, func(r record) float64 { return r.CPU })
-		m := seconds[len(seconds)/2]
-		fmt.Fprintf(b.out, "| %s | %d | %.2f | %.2f | %.2f | %.3f | %.2f |\n", arm, rs[0].N, m, seconds[0], seconds[len(seconds)-1],
-			float64(b.size)/b.goods/m, cpu[len(cpu)/2]/float64(rs[0].N)/(float64(b.size)/1e9))
-	}
-}
-
-// column is one number of each record, sorted.
-func column(rs []record, of func(record) float64) []float64 {
-	var c []float64
-	for _, r := range rs {
-		c = append(c, of(r))
-	}
-	slices.Sort(c)
-	return c
 }
 
 func (b *bench) makeBlob() error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -46,7 +47,7 @@ func (b *bench) up(ctx context.Context) error {
 		lines = append(lines,
 			"ip netns add "+ns,
 			fmt.Sprintf("ip -n %s link add eth0 type veth peer name %s netns %s", ns, port, sw),
-			fmt.Sprintf("ip -n %s addr add %s/16 dev eth0", ns, address(i)),
+			fmt.Sprintf("ip -n %s addr add %s/16 broadcast + dev eth0", ns, address(i)),
 			fmt.Sprintf("ip -n %s link set eth0 up", ns),
 			fmt.Sprintf("ip -n %s link set lo up", ns),
 			fmt.Sprintf("ip -n %s route add 224.0.0.0/4 dev eth0", ns),
@@ -93,9 +94,17 @@ func (b *bench) down() error {
 	return nil
 }
 
-// in makes a command that runs at a host.
+// afterwards bounds how long a killed command's output is waited for.
+const afterwards = 5 * time.Second
+
+// in makes a command that runs at a host. At the end of ctx all that it has
+// started is killed, too.
 func in(ctx context.Context, host int, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", space(host)}, args...)...)
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", space(host)}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = afterwards
+	return cmd
 }
 
 // iperf measures what one TCP stream gets from the source to a receiver.

@@ -19,7 +19,7 @@ import (
 
 // roles are what this program is at a host.
 func roles() map[string]func(context.Context, []string) error {
-	return map[string]func(context.Context, []string) error{"peer": bePeer, "conduct": beConductor, "http": serveHTTP, "get": getHTTP}
+	return map[string]func(context.Context, []string) error{"peer": bePeer, "conduct": beConductor, "http": serveHTTP, "get": getHTTP, "tracker": beTracker}
 }
 
 // hello is what a peer says when it is ready.
@@ -117,13 +117,18 @@ func beConductor(ctx context.Context, _ []string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// serveHTTP serves a folder until its input ends.
+// serveHTTP serves the folder args[0] at args[1] until its input ends.
 func serveHTTP(_ context.Context, args []string) error {
-	l, err := net.Listen("tcp", args[1])
+	return serveUntilEnd(args[1], http.FileServer(http.Dir(args[0])))
+}
+
+// serveUntilEnd serves until standard input ends.
+func serveUntilEnd(at string, h http.Handler) error {
+	l, err := net.Listen("tcp", at)
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: http.FileServer(http.Dir(args[0])), ReadHeaderTimeout: time.Minute}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	fmt.Println("ready")
