@@ -229,10 +229,14 @@ func (b *Bed) CommandAs(ctx context.Context, u *user.User, host string, args ...
 		}
 	}
 	line = append(line, "--", "setpriv", "--pdeathsig", "KILL")
-	env := []string{"PATH=" + hostPath, "HOME=/root", "USER=root", "LOGNAME=root"}
+	path := hostPath
+	if own := os.Getenv("PATH"); own != "" {
+		path += ":" + own // what somebody can call here he can call there
+	}
+	env := []string{"PATH=" + path, "HOME=/root", "USER=root", "LOGNAME=root"}
 	if u != nil {
 		line = append(line, "--reuid", u.Uid, "--regid", u.Gid, "--init-groups")
-		env = []string{"PATH=" + hostPath, "HOME=" + u.HomeDir, "USER=" + u.Username, "LOGNAME=" + u.Username}
+		env = []string{"PATH=" + path, "HOME=" + u.HomeDir, "USER=" + u.Username, "LOGNAME=" + u.Username}
 	}
 	for _, name := range []string{"TERM", "LANG", "ORE_MIRROR"} {
 		if v, ok := os.LookupEnv(name); ok {
