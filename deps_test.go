@@ -38,7 +38,7 @@ node:      ore image chain boot vm vnet guest
 cluster:   ore image plan node guest
 engine:    ore image chain vnet guest node cluster
 site:      ore job deb squashfs image plan install cache boot vm namespace node cluster engine
-cmd/ore:   ore job foreign deb image plan install cache guest node cluster site testbed
+cmd/ore:   ore job foreign deb image plan install cache netboot guest node cluster site testbed
 cmd/ore-init: guest
 bench:     ore image plan squashfs cache chain testbed
 `

@@ -15,7 +15,6 @@ import (
 
 	"ore"
 	"ore/netboot/dhcp"
-	"ore/netboot/keep"
 	"ore/netboot/link"
 	"ore/netboot/roster"
 	"ore/netboot/solicit"
@@ -126,7 +125,7 @@ func start(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.roster, err = roster.Open(c.Dir, c.Limits); err != nil {
 		return nil, err
 	}
-	unlock, err := keep.Lock(filepath.Join(c.Dir, "serving.lock"), true)
+	unlock, err := occupy(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: stop the other server, or give another folder", err)
 	}

@@ -1,0 +1,184 @@
+package installing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ore/netboot"
+	"ore/netboot/link"
+	"ore/netboot/roster"
+)
+
+// lookEvery is how often the list is looked at: nobody sees a machine come any
+// sooner, and a look is one stat(2).
+const lookEvery = 200 * time.Millisecond
+
+// waiting is how machines are waited for.
+type waiting struct {
+	dir     string
+	timeout time.Duration // 0: for ever
+}
+
+func newWait(a *Shell) *cobra.Command {
+	var at place
+	var w waiting
+	c := &cobra.Command{
+		Use: "wait [CARD|NAME]...", Short: "Wait until machines are installed",
+		Long: `Wait until machines are what they should be: until the job's first process on the
+installed disk has said so. Without a word, all that are assigned are waited for.
+It ends with an error as soon as all are installed or failed, and one has failed.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			r, dir, err := at.roster(roster.Limits{})
+			if err != nil {
+				return err
+			}
+			var list []roster.Machine
+			if len(args) > 0 {
+				list, err = known(r, args)
+			} else {
+				list, err = onTheirWay(r)
+			}
+			if err != nil {
+				return err
+			}
+			w.dir = dir
+			return a.wait(c.Context(), r, w, list)
+		},
+	}
+	c.ValidArgsFunction = at.completeMachines
+	at.flags(c)
+	c.Flags().DurationVar(&w.timeout, "timeout", 0, "wait no longer than this, such as 30m; default: for ever")
+	return c
+}
+
+// onTheirWay are the machines that are to become something and are not yet.
+func onTheirWay(r *roster.Roster) ([]roster.Machine, error) {
+	all, err := r.All()
+	var list []roster.Machine
+	for _, m := range all {
+		switch m.State {
+		case roster.Assigned, roster.Installing, roster.Restarting:
+			list = append(list, m)
+		}
+	}
+	return list, err
+}
+
+// errTimeout is the end of a patience.
+var errTimeout = errors.New("the time is over")
+
+// wait waits for machines, tells of their stages, and gives the result.
+func (a *Shell) wait(ctx context.Context, r *roster.Roster, w waiting, list []roster.Machine) error {
+	for _, m := range list {
+		if m.State == roster.Waiting {
+			return fmt.Errorf("wait for %s: it is to become nothing: say what with 'ore install assign'", called(m))
+		}
+	}
+	if w.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, w.timeout, errTimeout)
+		defer cancel()
+	}
+	f := follow{shell: a, roster: r, dir: w.dir, told: map[link.MAC]string{}}
+	list, err := f.all(ctx, list)
+	if err != nil {
+		return err
+	}
+	if *a.JSON {
+		if err := a.print(rows(list)); err != nil {
+			return err
+		}
+	}
+	return verdict(list)
+}
+
+// verdict is an error if a machine has failed.
+func verdict(list []roster.Machine) error {
+	var failed []roster.Machine
+	for _, m := range list {
+		if m.State == roster.Failed {
+			failed = append(failed, m)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%d of %d machines failed:", len(failed), len(list))
+	for _, m := range failed {
+		text += fmt.Sprintf("\n  %s (%s): %s", called(m), m.MAC, m.Reason)
+	}
+	return errors.New(text + "\nlook at the console of each, then 'ore install assign' it again")
+}
+
+// follow looks at machines until they are where they should be.
+type follow struct {
+	shell  *Shell
+	roster *roster.Roster
+	dir    string
+	told   map[link.MAC]string // what was told of each last
+}
+
+func (f *follow) all(ctx context.Context, list []roster.Machine) ([]roster.Machine, error) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		under, err := f.look(list)
+		if err != nil {
+			return list, err
+		}
+		if under == "" {
+			return list, nil
+		}
+		serving, err := netboot.Serving(f.dir)
+		if err != nil {
+			return list, err
+		}
+		if !serving {
+			return list, fmt.Errorf("wait for %s: no server answers it: run 'ore install serve'", under)
+		}
+		select {
+		case <-ctx.Done():
+			return list, fmt.Errorf("wait for %s: %w", under, context.Cause(ctx))
+		case <-look.C:
+		}
+	}
+}
+
+// look brings the list up to date, and returns a machine that is on its way.
+func (f *follow) look(list []roster.Machine) (under string, err error) {
+	for i, was := range list {
+		m, known, err := f.roster.Find(was.MAC)
+		if err != nil {
+			return "", err
+		}
+		if !known {
+			return "", fmt.Errorf("wait for %s: somebody has taken it off the list", called(was))
+		}
+		list[i] = m
+		f.tell(m)
+		if m.State != roster.Installed && m.State != roster.Failed {
+			under = called(m)
+		}
+	}
+	return under, nil
+}
+
+// tell says where a machine is when that is another place than before.
+func (f *follow) tell(m roster.Machine) {
+	text := string(m.State)
+	if n := len(m.Stages); n > 0 && (m.State == roster.Installing || m.State == roster.Restarting) {
+		text = m.Stages[n-1].Name
+	}
+	if m.State == roster.Installed && len(m.Stages) > 0 {
+		text += fmt.Sprintf(" in %.1f s", m.Since.Sub(m.Stages[0].Start).Seconds())
+	}
+	if f.told[m.MAC] == text {
+		return
+	}
+	f.told[m.MAC] = text
+	f.shell.note("%s: %s", called(m), text)
+}
