@@ -391,8 +391,8 @@ func (l Layout) Refuse() error {
 			return fmt.Errorf("disk %s: it is read-only: remove its write protection, or choose another with match", d.Path())
 		case d.Busy != "":
 			return fmt.Errorf("disk %s: it is in use, %s: choose another with match", d.Path(), d.Busy)
-		case d.Wipe || d.Empty() || d.ours(l.digest):
-		case d.Mark != nil && d.Mark.State >= Formatted && d.Holds.Table != nil && sameTable(d.Holds.Table.ID, d.Mark.Table):
+		case d.Wipe || d.Empty() || d.ours():
+		case d.Mark != nil && d.Mark.State == Installed && d.Holds.Table != nil && sameTable(d.Holds.Table.ID, d.Mark.Table):
 			return fmt.Errorf("disk %s: a machine is installed there (%s): start it, or set wipe: true to lose it", d.Path(), d.Holds)
 		default:
 			return fmt.Errorf("disk %s: it holds %s: set wipe: true to lose that, or choose another with match", d.Path(), d.Holds)

@@ -260,7 +260,8 @@ func TestRefuse(t *testing.T) {
 		{"begun, but another's since", func(s *Seen) { s.Mark, s.Table = mark(Begun), other }, false, "it holds 1 partition", Begun},
 		{"begun for another layout", func(s *Seen) { s.Mark = mark(Begun); s.Mark.Layout[0]++; s.Table = &own }, false, "", Nothing},
 		{"ours, formatted", func(s *Seen) { s.Mark, s.Table = mark(Formatted), &own }, false, "", Formatted},
-		{"another layout, formatted", func(s *Seen) { s.Mark, s.Table = mark(Formatted), &own; s.Mark.Layout[0]++ }, false, "a machine is installed there", Nothing},
+		{"another layout, formatted", func(s *Seen) { s.Mark, s.Table = mark(Formatted), &own; s.Mark.Layout[0]++ }, false, "", Nothing},
+		{"another layout, installed", func(s *Seen) { s.Mark, s.Table = mark(Installed), &own; s.Mark.Layout[0]++ }, false, "a machine is installed there", Nothing},
 		{"installed", func(s *Seen) { s.Mark, s.Table = mark(Installed), &own }, false, "a machine is installed there (1 partition): start it", Installed},
 		{"installed, but another's since", func(s *Seen) { s.Mark, s.Table = mark(Installed), other }, false, "it holds 1 partition", Nothing},
 	} {

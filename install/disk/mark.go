@@ -96,10 +96,11 @@ func section(disk io.ReaderAt, from int64) io.ReaderAt {
 // ours says whether what a device holds was made by a run of ours that never
 // came to its end, so that nothing is lost when another starts over: its mark
 // says so, and the table is that run's, or is not there (yet, or any more). Then
-// there may be remains without a meaning, but no signature that has one.
-func (h Holds) ours(layout [sha256.Size]byte) bool {
+// there may be remains without a meaning, but no signature that has one. Whether
+// it was the same layout does not matter: no machine has come up from it.
+func (h Holds) ours() bool {
 	m := h.Mark
-	if m == nil || m.State == Installed || m.State == Formatted && m.Layout != layout {
+	if m == nil || m.State == Installed {
 		return false
 	}
 	return h.Damaged == "" && (h.Whole == nil || h.Whole.Kind == "data") && (h.Table == nil || len(h.Table.Parts) == 0 || sameTable(h.Table.ID, m.Table))

@@ -1,0 +1,218 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ore"
+	"ore/install/disk"
+	"ore/install/recipe"
+)
+
+const (
+	// busDepth is how often new devices may appear behind new ones: a controller,
+	// a hub, a bridge, a disk.
+	busDepth = 4
+	// probeTime is how long a disk may take to show itself once its driver is
+	// there: disks spin up, USB waits for those that are slow to settle.
+	probeTime = 20 * time.Second
+	// probeEvery is how often the kernel is asked meanwhile.
+	probeEvery = 200 * time.Millisecond
+)
+
+// hardware loads modules, finds the disks and computes the layout. Nothing is
+// written.
+func (u *run) hardware(ctx context.Context) error {
+	u.load(ctx)
+	deadline := time.Now().Add(probeTime)
+	for {
+		all, err := u.devices()
+		if err != nil {
+			return err
+		}
+		if len(all) >= max(1, len(u.recipe.Storage.Disks)) || time.Now().After(deadline) {
+			if err := u.arrange(all); err != nil {
+				return err
+			}
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(probeEvery):
+		}
+	}
+	if err := u.free(); err != nil {
+		return err
+	}
+	for i, d := range u.recipe.Storage.Disks {
+		u.layout.Disks[i].Wipe = d.Wipe
+	}
+	u.tell.advance(ore.Event{Text: u.describe(), Final: true})
+	if u.layout.State() == disk.Installed {
+		return nil
+	}
+	return u.layout.Refuse()
+}
+
+// arrange computes the layout from what the disks hold. One that cannot be read
+// matters only if it is one of the machine's.
+func (u *run) arrange(all []disk.Device) error {
+	var seen []disk.Seen
+	broken := map[string]error{}
+	for _, d := range all {
+		s, err := disk.Look(d)
+		if err != nil {
+			broken[d.Name] = err
+		}
+		seen = append(seen, s)
+	}
+	var err error
+	if u.layout, err = disk.Arrange(Wish(u.recipe), seen); err != nil {
+		return err
+	}
+	for _, d := range u.layout.Disks {
+		if err := broken[d.Name]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// devices returns the disks that a description may mean: virtual ones only where
+// they are named, so that no other is even read.
+func (u *run) devices() ([]disk.Device, error) {
+	all, err := u.Kernel.Devices()
+	return slices.DeleteFunc(all, func(d disk.Device) bool { return d.Virtual && !named(u.recipe, d) }), err
+}
+
+// named says whether a disk of the recipe is described by a path.
+func named(r recipe.Recipe, d disk.Device) bool {
+	for _, described := range r.Storage.Disks {
+		p := described.Match.Path
+		for _, name := range append([]string{d.Path()}, d.Links...) {
+			if ok, err := filepath.Match(p, name); err == nil && ok || p == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// free ends what an earlier try, whose program was killed, runs on our disks.
+func (u *run) free() error {
+	if s := u.layout.State(); s != disk.Begun && s != disk.Formatted {
+		return nil
+	}
+	if len(u.layout.Arrays)+len(u.layout.Groups) == 0 {
+		return nil
+	}
+	disk.Doer{Command: u.Command}.Release(u.layout)
+	all, err := u.devices()
+	if err != nil {
+		return err
+	}
+	return u.arrange(all)
+}
+
+// describe says for people what was found.
+func (u *run) describe() string {
+	var text []string
+	for _, d := range u.layout.Disks {
+		model := ""
+		if d.Model != "" {
+			model = " " + d.Model
+		}
+		text = append(text, fmt.Sprintf("%s%s of %d MiB, with %s", d.Path(), model, d.Size>>20, d.Holds))
+	}
+	cards, _ := filepath.Glob(filepath.Join(u.Kernel.Root, "sys/class/net/*/device"))
+	for _, c := range cards {
+		text = append(text, "card "+filepath.Base(filepath.Dir(c)))
+	}
+	return strings.Join(text, ", ")
+}
+
+// load loads the modules that the devices which the kernel shows ask for
+// (Documentation/ABI/testing/sysfs-devices: modalias), and those of the file
+// systems. What has no module, or is built in, needs none: so nothing here fails,
+// and what lacks shows as a disk that is not found.
+func (u *run) load(ctx context.Context) {
+	tried := map[string]bool{}
+	for range busDepth {
+		fresh := u.aliases(tried)
+		if len(fresh) == 0 {
+			break
+		}
+		u.command(ctx, append([]string{"modprobe", "-a", "-b", "-q", "--"}, fresh...))
+	}
+	names := []string{"ext4", "xfs", "btrfs", "vfat", "nls_ascii", "nls_cp437", "overlay", "squashfs", "loop"}
+	if len(u.recipe.Storage.Arrays) > 0 {
+		names = append(names, "raid0", "raid1", "raid10", "raid456")
+	}
+	if len(u.recipe.Storage.Volumes) > 0 {
+		names = append(names, "dm_mod")
+	}
+	u.command(ctx, append([]string{"modprobe", "-a", "-b", "-q", "--"}, names...))
+}
+
+// aliases returns what devices ask for and was not tried before.
+func (u *run) aliases(tried map[string]bool) []string {
+	var fresh []string
+	filepath.WalkDir(filepath.Join(u.Kernel.Root, "sys/devices"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "modalias" {
+			return nil
+		}
+		b, _ := os.ReadFile(p)
+		if a := strings.TrimSpace(string(b)); a != "" && !tried[a] {
+			tried[a] = true
+			fresh = append(fresh, a)
+		}
+		return nil
+	})
+	return fresh
+}
+
+func (u *run) command(ctx context.Context, argv []string) ([]byte, error) {
+	if u.Command != nil {
+		return u.Command(ctx, argv)
+	}
+	return exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+}
+
+// What a tree takes at least. A .deb's content is compressed to a third or less,
+// and dpkg keeps books on it; file systems keep a part for themselves. Both are
+// taken for less than they are, so that nothing is refused that would fit.
+const (
+	expands  = 3
+	perFile  = 1 << 10
+	overhead = 24 << 20
+)
+
+// room refuses a layout that cannot hold the machine's tree.
+func (u *run) room() error {
+	need := int64(overhead)
+	if m := u.recipe.Finished(); m != nil {
+		need += m.Bytes + int64(m.Files)*perFile
+	} else {
+		for _, p := range u.recipe.Environment.Packages {
+			need += expands * p.Size
+		}
+	}
+	var have int64
+	for _, m := range u.layout.FileSystems() {
+		if m.Mount != "" && m.FS != "swap" {
+			have += m.Bytes
+		}
+	}
+	if have < need {
+		return fmt.Errorf("disks: the machine's file systems get %d MiB and its files take %d MiB at least: use a larger disk, or give them more of it", have>>20, need>>20)
+	}
+	return nil
+}

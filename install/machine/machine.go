@@ -1,0 +1,204 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"ore"
+	"ore/install/configure"
+	"ore/install/disk"
+	"ore/install/recipe"
+)
+
+// Tree is what is to be filled.
+type Tree struct {
+	Target string // where the machine's file systems are mounted
+	Recipe recipe.Recipe
+	Watch  ore.Watcher
+}
+
+// Filler writes to the tree. It holds to nothing in it when it returns.
+type Filler func(ctx context.Context, t Tree) error
+
+// Options are what the installer's environment is and can do.
+type Options struct {
+	Kernel disk.System // where the kernel shows devices
+	Target string      // an empty folder, where the machine's file systems are mounted meanwhile
+	Report func(recipe.Report)
+
+	Pour Filler // writes the recipe's image, without what it lacks
+	Onto Filler // installs what lacks, then files and steps: stages "files" and "steps" of its events
+
+	// Command runs a program of the installer's environment and returns what it
+	// said; nil runs those of PATH.
+	Command func(ctx context.Context, argv []string) ([]byte, error)
+	// Configure makes the tree this machine's; nil is [configure.Apply].
+	Configure func(ctx context.Context, o configure.Options) error
+	// Load, if not nil, is called with how the machine's own kernel is started,
+	// before its files are unmounted: to load it for a start without firmware.
+	Load func(target string, s configure.Start) error
+}
+
+// Outcome is what came of an install.
+type Outcome struct {
+	Already bool            // it was what it should be, and nothing was written
+	Layout  disk.Layout     // on its disks
+	Stages  []recipe.Report // the begin and the end of each stage
+}
+
+// Wish returns what the layout of a machine's disks is computed from. With it
+// the identifiers on the disks are known before there are disks.
+func Wish(r recipe.Recipe) disk.Wish {
+	s := r.Storage
+	s.Disks = append([]ore.Disk(nil), s.Disks...)
+	for i := range s.Disks {
+		s.Disks[i].Wipe = false // it says nothing of what will be
+	}
+	return disk.Wish{Storage: s, Firmware: disk.Firmware(r.System.Firmware), Machine: r.Seed + "\n" + string(r.Digest())}
+}
+
+// run is one install.
+type run struct {
+	Options
+	recipe recipe.Recipe
+	tell   *teller
+	layout disk.Layout
+}
+
+// Install makes the machine what the recipe says. Its error has been reported.
+func Install(ctx context.Context, r recipe.Recipe, o Options) (Outcome, error) {
+	u := &run{Options: o, recipe: r, tell: newTeller(o.Report)}
+	if u.Kernel.Root == "" {
+		u.Kernel.Root = "/"
+	}
+	if u.Configure == nil {
+		u.Configure = configure.Apply
+	}
+	already, err := u.do(ctx)
+	if err != nil {
+		return Outcome{Stages: u.tell.kept}, u.tell.fail(err)
+	}
+	return Outcome{Already: already, Layout: u.layout, Stages: u.tell.kept}, nil
+}
+
+// do goes through the stages.
+func (u *run) do(ctx context.Context) (already bool, err error) {
+	u.tell.enter(recipe.Begin, u.recipe.Name+": "+string(u.recipe.Strategy))
+	if err := u.recipe.Check(); err != nil {
+		return false, err
+	}
+	u.tell.enter(recipe.Hardware, "")
+	if err := u.hardware(ctx); err != nil {
+		return false, err
+	}
+	if u.layout.State() == disk.Installed {
+		u.tell.enter(recipe.Restart, "it already is what it should be: nothing was written")
+		return true, nil
+	}
+	if err := u.room(); err != nil {
+		return false, err
+	}
+	if err := u.write(ctx); err != nil {
+		return false, err
+	}
+	if err := u.finish(); err != nil {
+		return false, err
+	}
+	u.tell.enter(recipe.Restart, "")
+	return false, nil
+}
+
+// write makes the file systems and fills them. When it returns, nothing of them
+// is in use any more, and if it returns nil, everything has been written out.
+func (u *run) write(ctx context.Context) (err error) {
+	doer := disk.Doer{Command: u.Command, Watch: u.watch(map[string]string{"partition": recipe.Partition, "format": recipe.Format})}
+	if _, err := doer.Run(ctx, u.layout); err != nil {
+		return err
+	}
+	defer doer.Release(u.layout)
+	m := &mounts{target: u.Target}
+	defer func() { err = errors.Join(err, m.release()) }()
+	if err := m.all(u.layout); err != nil {
+		return err
+	}
+	if err := u.fill(ctx); err != nil {
+		return err
+	}
+	if u.Load != nil {
+		if err := u.start(); err != nil {
+			return err
+		}
+	}
+	u.tell.advance(ore.Event{Text: "write everything out"})
+	return m.sync()
+}
+
+// fill writes the machine's tree.
+func (u *run) fill(ctx context.Context) error {
+	t := Tree{Target: u.Target, Recipe: u.recipe, Watch: u.tell.advance}
+	if m := u.recipe.Image; m != nil {
+		u.tell.enter(recipe.Root, fmt.Sprintf("image %s, %d layers of %d bytes", m.Key.Short(), len(m.Layers), m.Size()))
+		if err := u.Pour(ctx, t); err != nil {
+			return err
+		}
+	} else {
+		u.tell.enter(recipe.Root, "none: packages from nothing")
+	}
+	if u.recipe.Finished() == nil {
+		u.tell.enter(recipe.Install, u.lacking())
+		t.Watch = u.watch(map[string]string{"files": recipe.Scripts, "steps": recipe.Scripts})
+		if err := u.Onto(ctx, t); err != nil {
+			return err
+		}
+	}
+	u.tell.enter(recipe.Configure, "")
+	return u.Configure(ctx, configure.Options{Target: u.Target, Recipe: u.recipe, Layout: u.layout, Watch: u.tell.advance})
+}
+
+// lacking says how many packages are to be installed.
+func (u *run) lacking() string {
+	have := map[ore.Digest]bool{}
+	if m := u.recipe.Image; m != nil {
+		for _, p := range m.Environment.Packages {
+			have[p.Digest] = true
+		}
+	}
+	n, bytes := 0, int64(0)
+	for _, p := range u.recipe.Environment.Packages {
+		if !have[p.Digest] {
+			n, bytes = n+1, bytes+p.Size
+		}
+	}
+	return fmt.Sprintf("%d packages of %d bytes", n, bytes)
+}
+
+// start hands the installed kernel over.
+func (u *run) start() error {
+	s, err := configure.Starts(configure.Options{Target: u.Target, Recipe: u.recipe, Layout: u.layout})
+	if err != nil {
+		return err
+	}
+	return u.Load(filepath.Clean(u.Target), s)
+}
+
+// finish marks the disks, once they have everything.
+func (u *run) finish() error {
+	for _, d := range u.layout.Disks {
+		if err := flush(d.Path()); err != nil {
+			return err
+		}
+	}
+	return u.layout.Finish()
+}
+
+// watch passes events on, and enters a stage when the first event of it comes.
+func (u *run) watch(stages map[string]string) ore.Watcher {
+	return func(e ore.Event) {
+		if to, ok := stages[e.Stage]; ok {
+			u.tell.reach(to)
+		}
+		u.tell.advance(e)
+	}
+}
