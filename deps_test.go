@@ -28,6 +28,7 @@ deb:       ore
 image:     ore squashfs
 plan:      ore image
 install:   ore deb image squashfs namespace
+rpm:       ore deb image squashfs install namespace
 cache:     ore image
 boot:      ore deb squashfs
 netboot:   ore boot
@@ -37,8 +38,8 @@ guest:     vm
 node:      ore image chain boot vm vnet guest
 cluster:   ore image plan node guest
 engine:    ore image chain vnet guest node cluster
-site:      ore job deb squashfs image plan install cache boot vm namespace node cluster engine
-cmd/ore:   ore job foreign deb image plan install cache netboot guest node cluster site testbed
+site:      ore job deb squashfs image plan install rpm cache boot vm namespace node cluster engine
+cmd/ore:   ore job foreign deb image plan install rpm cache netboot guest node cluster site testbed
 cmd/ore-init: guest
 bench:     ore image plan squashfs cache chain testbed
 `
