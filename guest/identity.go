@@ -41,6 +41,10 @@ type Identity struct {
 // their names.
 const BlobsPath = "/run/ore/blobs"
 
+// DiskPath is the link by which a machine that installs itself knows its disk,
+// whatever the hypervisor calls it.
+const DiskPath = "/dev/disk/by-id/ore-disk"
+
 // Root is a system on a disk of the machine's own, without layers under it.
 type Root struct {
 	UUID    string   // of the root's file system

@@ -165,6 +165,7 @@ func (s Start) blobs() image.Manifest {
 	for _, in := range s.Inputs {
 		m.Layers = append(m.Layers, image.Layer{Digest: in.Digest})
 	}
+	m.Layers = slices.DeleteFunc(m.Layers, func(l image.Layer) bool { return s.Lazy[l.Digest] != "" })
 	return m
 }
 

@@ -62,7 +62,10 @@ type Start struct {
 	Own       []guest.File // what each machine is given beside the image
 	Secret    []byte       // random, for keys that all machines of the job share; nil has the node's first start's
 	Inputs    []Input      // what all machines mount
-	Grow      bool         // of Machines, those that run stay as they are and are not started; lost ones are
+	// Lazy says where layers are read that the store does not have yet (package
+	// node/lazy). Who shows them there has verified what can be read of them.
+	Lazy map[ore.Digest]string `json:",omitempty"`
+	Grow bool                  // of Machines, those that run stay as they are and are not started; lost ones are
 
 	Install *installing.Order `json:",omitempty"` // how machines install themselves; nil: they mount the image
 }

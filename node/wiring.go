@@ -103,8 +103,12 @@ func (w *wiring) add(b *batch, layers []image.Layer) error {
 	return nil
 }
 
-// blob adds a blob of the store as a device.
+// blob adds a blob of the store as a device, or one that is still coming.
 func (w *wiring) blob(b *batch, d ore.Digest) error {
+	if path := b.start.Lazy[d]; path != "" {
+		w.files = append(w.files, path)
+		return nil
+	}
 	f, err := b.node.config.Store.Path(d)
 	if err == nil {
 		w.files = append(w.files, f)

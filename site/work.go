@@ -9,6 +9,7 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/deb"
 	"ore/image"
 	"ore/image/export"
 	"ore/install/kept"
@@ -140,4 +141,15 @@ func (s *Site) PruneTools(ctx context.Context) error {
 // Export writes an image for other programs.
 func (s *Site) Export(ctx context.Context, m image.Manifest, to export.Target) error {
 	return to.Write(ctx, s.Cache.Store, m)
+}
+
+// Archive returns the archive that has a wish's packages. It stays the site's.
+func (s *Site) Archive(ctx context.Context, w ore.Wants) (*deb.Archive, error) {
+	return s.archive(ctx, w, nil)
+}
+
+// Contents says where on this host the contents of files are.
+func (s *Site) Contents(ctx context.Context, files []ore.File) (map[ore.Digest]string, error) {
+	_, sources, err := s.lockFiles(ctx, files)
+	return sources, err
 }

@@ -17,17 +17,20 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/cmd/ore/flags"
 	"ore/cmd/ore/view"
 	"ore/guest"
+	"ore/install/recipe"
 	"ore/job"
 	"ore/node"
 	"ore/site"
+	"ore/site/installing"
 	"ore/site/ledger"
 	"ore/site/supervisor"
 )
 
 func newUp(a *app) *cobra.Command {
-	var flags jobFlags
+	var asked flags.Job
 	c := &cobra.Command{
 		Use:   "up [flags]",
 		Short: "Start machines and keep them, as a test bed",
@@ -37,15 +40,17 @@ further machines added with 'ore grow'.`,
 		Example: "  ore up --name bed -n 3 -p postgresql --publish 5432:5432\n  ore exec bed -- hostname\n  ore down bed",
 		Args:    cobra.NoArgs,
 	}
-	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: a.up})
-	flags.environment(c)
-	flags.machines(c)
-	flags.locks(c)
-	c.Flags().StringArrayVarP(&flags.inputs, "input", "i", nil, "`file` or folder put into /job of every machine; repeat")
+	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+		return a.up(ctx, s, j, recipe.Strategy(asked.Root.From))
+	}})
+	asked.Environment(c)
+	asked.Machines(c)
+	asked.Locks(c)
+	c.Flags().StringArrayVarP(&asked.Inputs, "input", "i", nil, "`file` or folder put into /job of every machine; repeat")
 	return c
 }
 
-func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
+func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, from recipe.Strategy) error {
 	id := j.Name
 	if id == job.DefaultName {
 		id = "bed"
@@ -68,6 +73,7 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job) error {
 	v := a.view(j)
 	config := s.KeptConfig(id, v.Watch)
 	config.Own = own
+	installing.Maker{Site: s, ID: id, Job: j, From: from, Watch: v.Watch}.Use(&config)
 	bed, err := cluster.Up(ctx, config, j)
 	v.Close()
 	if errors.Is(err, supervisor.ErrTaken) {

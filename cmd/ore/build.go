@@ -10,20 +10,21 @@ import (
 
 	"ore"
 	"ore/cluster/results"
+	"ore/cmd/ore/flags"
 	"ore/cmd/ore/view"
 	"ore/image"
 	"ore/site"
 )
 
 func newBuild(a *app) *cobra.Command {
-	var flags jobFlags
+	var asked flags.Job
 	c := &cobra.Command{
 		Use:     "build [flags]",
 		Short:   "Make the image of an environment, or find it made",
 		Example: "  ore build -p ncbi-blast+\n  ore build --lock job.lock",
 		Args:    cobra.NoArgs,
 	}
-	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
 		v := a.view(ore.Job{})
 		begun := time.Now()
 		img, err := s.Build(ctx, j.Wants, v.Watch)
@@ -33,8 +34,8 @@ func newBuild(a *app) *cobra.Command {
 		}
 		return a.tellImage(img, time.Since(begun))
 	}})
-	flags.environment(c)
-	flags.locks(c)
+	asked.Environment(c)
+	asked.Locks(c)
 	return c
 }
 
@@ -55,7 +56,7 @@ func (a *app) tellImage(m image.Manifest, took time.Duration) error {
 }
 
 func newLock(a *app) *cobra.Command {
-	var flags jobFlags
+	var asked flags.Job
 	var out string
 	c := &cobra.Command{
 		Use:   "lock [flags]",
@@ -68,7 +69,7 @@ their names.`,
 		Example: "  ore lock -f job.yaml -o job.lock\n  ore build --lock job.lock",
 		Args:    cobra.NoArgs,
 	}
-	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
 		v := a.view(ore.Job{})
 		l, err := s.Lock(ctx, j.Wants, v.Watch)
 		v.Close()
@@ -77,7 +78,7 @@ their names.`,
 		}
 		return a.writeLock(l, out)
 	}})
-	flags.environment(c)
+	asked.Environment(c)
 	c.Flags().StringVarP(&out, "write", "o", "", "write the lock to this `file` instead of standard output")
 	return c
 }

@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/cmd/ore/flags"
 	"ore/plan"
 	"ore/site"
 )
 
 func newPlan(a *app) *cobra.Command {
-	var flags jobFlags
+	var asked flags.Job
 	var whatIf string
 	c := &cobra.Command{
 		Use:   "plan [flags]",
@@ -26,7 +27,7 @@ link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKe
 	}
 	c.Flags().StringVar(&whatIf, "what-if", "", "plan as if `KEY=VALUE,...` were so")
 	c.AddCommand(newAccuracy(a))
-	c.RunE = a.onJob(onJob{flags: &flags, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
 		var w plan.WhatIf
 		if whatIf != "" {
 			var err error
@@ -49,9 +50,9 @@ link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKe
 		a.tellPlan(j, env, p)
 		return nil
 	}})
-	flags.environment(c)
-	flags.machines(c)
-	flags.running(c)
-	flags.locks(c)
+	asked.Environment(c)
+	asked.Machines(c)
+	asked.Running(c)
+	asked.Locks(c)
 	return c
 }

@@ -13,14 +13,17 @@ import (
 	"ore/cluster"
 	"ore/cluster/results"
 	"ore/cmd/ore/ending"
+	"ore/cmd/ore/flags"
 	"ore/cmd/ore/fleet"
+	"ore/install/recipe"
 	"ore/job"
 	"ore/site"
+	"ore/site/installing"
 	"ore/site/ledger"
 )
 
 func newRun(a *app) *cobra.Command {
-	var flags jobFlags
+	var asked flags.Job
 	var t toRun
 	var stdin bool
 	c := &cobra.Command{
@@ -56,7 +59,7 @@ tried again (--retries) needs it as a file, which can be read again.`,
   ore run -f job.yaml -n 8`,
 	}
 	c.RunE = a.onJob(onJob{
-		flags: &flags,
+		flags: &asked,
 		check: func(j ore.Job) (err error) {
 			if err = job.Check(j, true); err != nil {
 				return err
@@ -66,12 +69,15 @@ tried again (--retries) needs it as a file, which can be read again.`,
 			}
 			return takesInput(j, stdinChoice{said: c.Flags().Changed("stdin"), yes: stdin}, &t.input)
 		},
-		do: func(ctx context.Context, s *site.Site, j ore.Job) error { return a.run(ctx, s, j, t) },
+		do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+			t.from = recipe.Strategy(asked.Root.From)
+			return a.run(ctx, s, j, t)
+		},
 	})
-	flags.environment(c)
-	flags.machines(c)
-	flags.running(c)
-	flags.locks(c)
+	asked.Environment(c)
+	asked.Machines(c)
+	asked.Running(c)
+	asked.Locks(c)
 	t.hosts.Version = version
 	t.hosts.Flags(c)
 	c.Flags().BoolVar(&stdin, "stdin", false, "pass standard input to the job even from a terminal; =false: never; default: when it is redirected")
@@ -85,6 +91,7 @@ type toRun struct {
 	input  stdinUse
 	folder string // of results
 	hosts  fleet.Hosts
+	from   recipe.Strategy // what machines install themselves from
 }
 
 // run runs j and tells how it went.
@@ -95,8 +102,11 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	here, err := t.hosts.Local()
-	if err == nil && here {
+	switch {
+	case err == nil && here:
 		err = s.CheckHost(id, j)
+	case err == nil && j.Machines.Root == ore.OnDisk:
+		err = errors.New("root is disk: machines install themselves on this host only: leave --engine out, or use root: mount")
 	}
 	if err != nil {
 		return usageError{err}
@@ -124,6 +134,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	config.Results, config.Work, config.Stdin = out, t.work, in
+	installing.Maker{Site: s, ID: id, Job: j, From: t.from, Watch: v.Watch}.Use(&config)
 	if !a.json {
 		config.Live = v.Output
 	}

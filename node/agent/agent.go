@@ -29,6 +29,8 @@ const (
 type Supervisor struct {
 	Socket  string // where it serves the interface of package node
 	Release func(ctx context.Context) error
+	Lazy    string   // the folder, as its machines see it, that Device serves (package node/lazy)
+	Device  *os.File // nil where the host has no such folders
 }
 
 // Config is what an agent works with.

@@ -24,6 +24,7 @@ import (
 	"ore/chain"
 	"ore/node"
 	"ore/node/kit"
+	"ore/node/lazy"
 )
 
 const (
@@ -379,6 +380,25 @@ func (j *Job) Offer(ctx context.Context, d ore.Digest) (chain.Blob, error) {
 	var b chain.Blob
 	err := j.client.call(ctx, http.MethodPost, j.path("/offers/"+string(d)), nil, &b)
 	return b, err
+}
+
+// Lazy says whether machines of the job can read layers on this host that are
+// still coming.
+func (j *Job) Lazy() bool { return j.grip.Lazy }
+
+// Show has the host show blobs to the job's machines that are still coming, and
+// returns where they find them.
+func (j *Job) Show(ctx context.Context, blobs []ComingBlob) (map[ore.Digest]string, error) {
+	var s Shown
+	err := j.client.call(ctx, http.MethodPost, j.path("/coming"), blobs, &s)
+	return s.Paths, err
+}
+
+// Touched returns what machines have read of a blob that was shown.
+func (j *Job) Touched(ctx context.Context, d ore.Digest) (lazy.Touched, error) {
+	var t lazy.Touched
+	err := j.client.call(ctx, http.MethodGet, j.path("/coming/"+string(d)), nil, &t)
+	return t, err
 }
 
 // Boot has the host lay out a kit whose blobs it holds, and returns what it is

@@ -19,6 +19,8 @@
 //	PUT    /v1/jobs/ID/blobs/DIGEST    the same of the request's body, for callers that the chain cannot reach
 //	POST   /v1/jobs/ID/reach           Reach: whether it can
 //	POST   /v1/jobs/ID/offers/DIGEST   the chain gives what is here to others; answers chain.Blob
+//	POST   /v1/jobs/ID/coming          ComingBlobs: machines can read them while they come; answers Shown
+//	GET    /v1/jobs/ID/coming/DIGEST   lazy.Touched: what they have read of one
 //	POST   /v1/jobs/ID/boot            kit.Kit: is laid out, answers node.Boot
 //	PUT    /v1/jobs/ID/peers           Peers: where the job's other machines are
 //	*      /v1/jobs/ID/node/...        the supervisor's own interface, package node

@@ -18,6 +18,7 @@ import (
 	"ore/image"
 	"ore/node"
 	"ore/node/kit"
+	"ore/node/lazy"
 )
 
 // maxJobs bounds the supervisors of a host.
@@ -39,6 +40,8 @@ type job struct {
 	proxy  *httputil.ReverseProxy
 	wire   *http.Transport
 	client *node.Client
+	lazy   *lazy.Folder // nil where the host has none
+	coming map[ore.Digest]*coming
 	over   bool
 
 	renewed time.Time // guarded by the agent's lock, as the next
@@ -78,7 +81,7 @@ func (a *Agent) open(who caller, id string) (*job, error) {
 	case j == nil && len(a.jobs) >= maxJobs:
 		return nil, fmt.Errorf("job %s: the host has %d jobs already: wait, or use other hosts", id, maxJobs)
 	case j == nil:
-		j = &job{id: id, owner: who.owner, begun: time.Now(), far: newFar(a.config.Keys, id), holds: map[ore.Digest]func(){}}
+		j = &job{id: id, owner: who.owner, begun: time.Now(), far: newFar(a.config.Keys, id), holds: map[ore.Digest]func(){}, coming: map[ore.Digest]*coming{}}
 		a.jobs[id] = j
 	}
 	j.renewed = time.Now()
@@ -101,6 +104,11 @@ func (a *Agent) make(ctx context.Context, j *job) (Grip, error) {
 			return Grip{}, fmt.Errorf("job %s: %w", j.id, err)
 		}
 		j.sup = &s
+		if s.Device != nil {
+			if j.lazy, err = lazy.Serve(s.Device); err != nil {
+				a.log.Warn("machines wait for whole layers", "job", j.id, "error", err)
+			}
+		}
 		j.wire = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", s.Socket)
@@ -114,7 +122,7 @@ func (a *Agent) make(ctx context.Context, j *job) (Grip, error) {
 			a.log.Warn("machines cannot start processes on other hosts", "job", j.id, "error", err)
 		}
 	}
-	return Grip{Chain: a.blobs.peer.Addr().String(), Conduct: j.grant}, nil
+	return Grip{Chain: a.blobs.peer.Addr().String(), Conduct: j.grant, Lazy: j.lazy != nil}, nil
 }
 
 // proxy passes requests on to the job's supervisor.
@@ -155,7 +163,7 @@ func (a *Agent) release(j *job) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), endTime)
 	defer cancel()
 	j.wire.CloseIdleConnections() // the supervisor waits for those that were opened and not used
-	err := errors.Join(j.far.close(), j.sup.Release(ctx))
+	err := errors.Join(j.far.close(), j.sup.Release(ctx), j.unshow())
 	j.wire.CloseIdleConnections()
 	j.mu.Lock()
 	for _, let := range j.holds {

@@ -12,6 +12,7 @@ import (
 
 	"ore"
 	"ore/node/kit"
+	"ore/node/lazy"
 )
 
 // maxBody bounds what a caller can make the agent hold: a job's list of some
@@ -72,6 +73,23 @@ func (a *Agent) handler() http.Handler {
 	}))
 	mux.Handle("POST /v1/jobs/{id}/reach", a.owned(serveReach))
 	mux.Handle("POST /v1/jobs/{id}/offers/{digest}", a.owned(a.serveOffer))
+	mux.Handle("POST /v1/jobs/{id}/coming", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
+		var v []ComingBlob
+		err := read(w, r, &v)
+		var s Shown
+		if err == nil {
+			s.Paths, err = a.show(j, v)
+		}
+		reply(w, s, err)
+	}))
+	mux.Handle("GET /v1/jobs/{id}/coming/{digest}", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
+		d, err := ore.ParseDigest(r.PathValue("digest"))
+		var t lazy.Touched
+		if err == nil {
+			t, err = j.touched(d)
+		}
+		reply(w, t, err)
+	}))
 	mux.Handle("POST /v1/jobs/{id}/boot", a.owned(a.serveBoot))
 	mux.Handle("PUT /v1/jobs/{id}/peers", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
 		var p Peers

@@ -65,6 +65,18 @@ type JobFacts struct {
 type Grip struct {
 	Chain   string      // address of the transfer of blobs
 	Conduct chain.Grant // orders it; ends with the job
+	Lazy    bool        // machines there can read layers that are still coming
+}
+
+// ComingBlob is a blob that machines are to read before it is there.
+type ComingBlob struct {
+	Digest ore.Digest
+	Size   int64
+}
+
+// Shown says where the machines of a job find blobs that are still coming.
+type Shown struct {
+	Paths map[ore.Digest]string
 }
 
 // Wanted is blobs that a job needs.

@@ -52,8 +52,18 @@ type Order struct {
 // Machine is what one machine installs.
 type Machine struct {
 	Recipe json.RawMessage
-	Root   guest.Root
+	Root   Root
 }
+
+// Root says where the system that was installed is.
+type Root = guest.Root
+
+// What a recipe may rely on: the folder with the devices of [Order].Blobs, by
+// their digests, and the link to the machine's disk.
+const (
+	BlobsPath = guest.BlobsPath
+	DiskPath  = guest.DiskPath
+)
 
 // DepotPort is where machines that install themselves find layers and packages,
 // at the gateway of their network: the first port that no service has (RFC 6335).

@@ -35,8 +35,8 @@ type File struct {
 	Name string
 	Size int64
 	// ReadAt fills b from an offset on, as far as the file goes, when its bytes are
-	// there. It returns an error only when ctx ends: a machine that was told that its
-	// disk is broken would call that the job's failure.
+	// there. It gives up only when ctx ends: a machine that was told that its disk is
+	// broken would call that the job's failure. Other errors are the host's disk's.
 	ReadAt func(ctx context.Context, b []byte, offset int64) (int, error)
 }
 
@@ -195,8 +195,11 @@ func (f *Folder) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		}
 	}()
 	k, err := n.ReadAt(ctx, buf, int64(in.Offset))
-	if err != nil {
+	if ctx.Err() != nil {
 		return nil, fuse.EINTR
+	}
+	if err != nil {
+		return nil, fuse.EIO
 	}
 	n.note(Range{int64(in.Offset), int64(k)}, time.Since(begun))
 	return fuse.ReadResultData(buf[:k]), fuse.OK

@@ -164,7 +164,7 @@ func (b *Machine) switchRoot() error {
 	if err := b.keepProgram(newRoot + Run); err != nil {
 		return err
 	}
-	if err := b.nameBlobs(newRoot + guest.BlobsPath); err != nil {
+	if err := b.nameBlobs(newRoot); err != nil {
 		return err
 	}
 	forget()

@@ -3,11 +3,15 @@ package system
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ore/guest"
 )
 
 // A root on a disk is mounted here if that takes no more than the kernel: a
@@ -151,13 +155,19 @@ func (b *Machine) mountMore() error {
 	return run("/", "/sbin/swapon", "-a")
 }
 
-// nameBlobs gives devices that nothing is mounted from their names.
-func (b *Machine) nameBlobs(dir string) error {
-	if len(b.Identity.Blobs) == 0 {
+// nameBlobs gives devices that nothing is mounted from their names, below root.
+func (b *Machine) nameBlobs(root string) error {
+	if !b.Identity.InMemory {
 		return nil
 	}
-	if err := mkdir(dir, 0o755); err != nil {
-		return fmt.Errorf("make %s: %w", dir, err)
+	dir, disk := root+guest.BlobsPath, root+guest.DiskPath
+	for _, d := range []string{dir, filepath.Dir(disk)} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := symlink(b.devices[len(b.devices)-1], disk); err != nil {
+		return fmt.Errorf("name the disk: %w", err)
 	}
 	first := b.Identity.Layers + len(b.Identity.Mounts)
 	if b.Identity.Modules {

@@ -1,10 +1,12 @@
-package main
+// Package flags is the flags that say what a job is, which all commands that
+// have to do with jobs share.
+package flags
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,28 +14,37 @@ import (
 
 	"ore"
 	"ore/deb"
+	"ore/install/recipe"
 	"ore/job"
 	"ore/site"
 )
 
-// jobFlags are the flags that say what a job is. They override the job file.
-type jobFlags struct {
-	file, lock                            string
-	name, base, kernel                    string
-	count, cpus                           int
-	memory, disk, hypervisor, network     string
-	packages, inputs, outputs, env, ports []string
-	mounts                                []string
-	secrets                               []string
-	mode, script, tasks, taskGlob         string
-	timeout                               time.Duration
-	retries                               int
-	set                                   func(name string) bool
-	pinned                                *site.Lock // what lock holds
+// Job are the flags that say what a job is. They override the job file.
+type Job struct {
+	file, lock                        string
+	name, base, kernel                string
+	count, cpus                       int
+	memory, disk, hypervisor, network string
+	packages, outputs, env, ports     []string
+	Inputs                            []string // of --input, for commands that have it alone
+	mounts                            []string
+	secrets                           []string
+	mode, script, tasks, taskGlob     string
+	timeout                           time.Duration
+	retries                           int
+	set                               func(name string) bool
+	Pinned                            *site.Lock // what --lock holds, once Read was called
+	Root                              Root
 }
 
-// environment adds the flags that say what an environment is.
-func (j *jobFlags) environment(c *cobra.Command) {
+// Root are the flags that say where a machine's root is.
+type Root struct {
+	where string
+	From  string // the strategy of machines that install themselves; "" lets the plan choose
+}
+
+// Environment adds the flags that say what an environment is.
+func (j *Job) Environment(c *cobra.Command) {
 	f := c.Flags()
 	j.set = f.Changed
 	f.StringVarP(&j.file, "file", "f", "", "job `file`, - for standard input; flags override what it says")
@@ -46,31 +57,33 @@ func (j *jobFlags) environment(c *cobra.Command) {
 	})
 }
 
-// locks adds the flag that stands for what an environment is.
-func (j *jobFlags) locks(c *cobra.Command) {
+// Locks adds the flag that stands for what an environment is.
+func (j *Job) Locks(c *cobra.Command) {
 	c.Flags().StringVar(&j.lock, "lock", "", "take exactly the packages and kernel that this lock `file` says")
 }
 
-// machines adds the flags that say which machines a job has.
-func (j *jobFlags) machines(c *cobra.Command) {
+// Machines adds the flags that say which machines a job has.
+func (j *Job) Machines(c *cobra.Command) {
 	f := c.Flags()
 	f.IntVarP(&j.count, "machines", "n", 1, "`number` of machines")
 	f.IntVar(&j.cpus, "cpus", 1, "CPUs of each machine")
 	f.StringVarP(&j.memory, "memory", "m", "256M", "memory of each machine, as `size`")
 	f.StringVar(&j.disk, "disk", "20G", "disk of each machine, as `size`; sparse")
+	f.StringVar(&j.Root.where, "root", string(ore.Mounted), "mount (layers, with a disk over them), or disk: each machine installs itself onto its disk")
+	f.StringVar(&j.Root.From, "install-from", "", "what machines with --root disk install from: "+strings.Join(strategies(), ", ")+"; default: by the plan")
 	f.StringVar(&j.hypervisor, "hypervisor", "auto", strings.Join(job.Hypervisors, ", "))
 	f.StringVar(&j.network, "network", "nat", "nat (outbound connections) or isolated")
 	f.StringArrayVar(&j.ports, "publish", nil, "make a machine's TCP port reachable here: `[address:]port:[rank:]port`; repeat")
 	f.StringArrayVar(&j.mounts, "mount", nil, "file or folder that all machines have read-only at a path, without copies: `source:path`; repeat")
-	for name, words := range map[string][]string{"hypervisor": job.Hypervisors, "network": {"nat", "isolated"}} {
+	for name, words := range map[string][]string{"hypervisor": job.Hypervisors, "network": {"nat", "isolated"}, "root": {"mount", "disk"}, "install-from": strategies()} {
 		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
 }
 
-// running adds the flags that say what a job does.
-func (j *jobFlags) running(c *cobra.Command) {
+// Running adds the flags that say what a job does.
+func (j *Job) Running(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArrayVarP(&j.inputs, "input", "i", nil, "`file` or folder that the job finds in its folder; repeat")
+	f.StringArrayVarP(&j.Inputs, "input", "i", nil, "`file` or folder that the job finds in its folder; repeat")
 	f.StringArrayVarP(&j.outputs, "output", "o", nil, "`pattern` of files to bring home, relative to the job's folder; repeat")
 	f.StringArrayVarP(&j.env, "env", "e", nil, "variable for the job, `NAME=value`; repeat")
 	f.StringArrayVar(&j.secrets, "secret", nil, "secret for the job, `NAME=file`: NAME is then the path of a file in memory; repeat")
@@ -83,38 +96,9 @@ func (j *jobFlags) running(c *cobra.Command) {
 	c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"each", "first", "array"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// onJob is a command that does something with a job: what may be wrong with the
-// job is said before the site is opened, so that it costs nothing.
-type onJob struct {
-	flags *jobFlags
-	check func(ore.Job) error // what only this command looks at; its errors are the user's
-	do    func(ctx context.Context, s *site.Site, j ore.Job) error
-}
-
-func (a *app) onJob(o onJob) func(*cobra.Command, []string) error {
-	return func(c *cobra.Command, args []string) error {
-		j, err := o.flags.job(args, a.io.in)
-		if err != nil {
-			return err
-		}
-		if err := o.check(j); err != nil {
-			return usageError{err}
-		}
-		s, err := a.open(c.Context(), o.flags.pinned)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		return o.do(c.Context(), s, j)
-	}
-}
-
-// noCommand checks a job that is not to be run.
-func noCommand(j ore.Job) error { return job.Check(j, false) }
-
-// job puts file, flags and the command's words together. A file called - is
-// read from stdin.
-func (j *jobFlags) job(command []string, stdin io.Reader) (ore.Job, error) {
+// Read puts file, flags and the command's words together. A file called - is
+// read from stdin. Its errors are the user's.
+func (j *Job) Read(command []string, stdin io.Reader) (ore.Job, error) {
 	out := job.Default(deb.HostSuite())
 	var err error
 	switch j.file {
@@ -125,23 +109,23 @@ func (j *jobFlags) job(command []string, stdin io.Reader) (ore.Job, error) {
 		out, err = job.Load(j.file, out)
 	}
 	if err != nil {
-		return out, usageError{err}
+		return out, err
 	}
 	for _, apply := range []func(*ore.Job) error{j.applyEnvironment, j.applyMachines, j.applyRun} {
 		if err := apply(&out); err != nil {
-			return out, usageError{err}
+			return out, err
 		}
 	}
 	if len(command) > 0 {
 		out.Run.Command, out.Run.Script = command, ""
 	}
 	if err := j.applyLock(&out); err != nil {
-		return out, usageError{err}
+		return out, err
 	}
 	return out, nil
 }
 
-func (j *jobFlags) applyLock(out *ore.Job) error {
+func (j *Job) applyLock(out *ore.Job) error {
 	if j.lock == "" {
 		return nil
 	}
@@ -151,14 +135,14 @@ func (j *jobFlags) applyLock(out *ore.Job) error {
 		}
 	}
 	var err error
-	if j.pinned, err = site.ReadLock(j.lock); err != nil {
+	if j.Pinned, err = site.ReadLock(j.lock); err != nil {
 		return err
 	}
-	j.pinned.Pin(&out.Wants)
+	j.Pinned.Pin(&out.Wants)
 	return nil
 }
 
-func (j *jobFlags) applyEnvironment(out *ore.Job) error {
+func (j *Job) applyEnvironment(out *ore.Job) error {
 	if j.name != "" {
 		out.Name = j.name
 	}
@@ -185,7 +169,7 @@ func (j *jobFlags) applyEnvironment(out *ore.Job) error {
 	return nil
 }
 
-func (j *jobFlags) applyMachines(out *ore.Job) error {
+func (j *Job) applyMachines(out *ore.Job) error {
 	m := &out.Machines
 	if j.set("machines") {
 		m.Count = j.count
@@ -195,6 +179,9 @@ func (j *jobFlags) applyMachines(out *ore.Job) error {
 	}
 	if j.set("hypervisor") {
 		m.Hypervisor = j.hypervisor
+	}
+	if err := j.applyRoot(m); err != nil {
+		return err
 	}
 	for flag, to := range map[string]struct {
 		text string
@@ -225,7 +212,26 @@ func (j *jobFlags) applyMachines(out *ore.Job) error {
 	return nil
 }
 
-func (j *jobFlags) applyRun(out *ore.Job) error {
+// strategies are the ways in which machines install themselves.
+func strategies() []string {
+	return []string{string(recipe.Whole), string(recipe.Base), string(recipe.Packages)}
+}
+
+func (j *Job) applyRoot(m *ore.Machines) error {
+	if j.set("root") {
+		m.Root = ore.Root(j.Root.where)
+	}
+	switch {
+	case j.Root.From == "":
+	case !slices.Contains(strategies(), j.Root.From):
+		return fmt.Errorf("--install-from %q: use one of %s", j.Root.From, strings.Join(strategies(), ", "))
+	case m.Root != ore.OnDisk:
+		return fmt.Errorf("--install-from %s: only machines with --root disk install anything: add it", j.Root.From)
+	}
+	return nil
+}
+
+func (j *Job) applyRun(out *ore.Job) error {
 	r := &out.Run
 	if j.set("mode") {
 		switch m := ore.Mode(j.mode); m {
@@ -258,7 +264,7 @@ func (j *jobFlags) applyRun(out *ore.Job) error {
 		r.Retries = j.retries
 	}
 	r.Outputs = append(r.Outputs, j.outputs...)
-	for _, in := range j.inputs {
+	for _, in := range j.Inputs {
 		p, err := filepath.Abs(in)
 		if err != nil {
 			return err
@@ -278,7 +284,7 @@ func (j *jobFlags) applyRun(out *ore.Job) error {
 	return j.applyVariables(r)
 }
 
-func (j *jobFlags) applyVariables(r *ore.Run) error {
+func (j *Job) applyVariables(r *ore.Run) error {
 	if r.Env == nil {
 		r.Env = map[string]string{}
 	}

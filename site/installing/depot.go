@@ -1,0 +1,88 @@
+package installing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"ore"
+	"ore/deb/proxy"
+	"ore/image"
+	"ore/node/installing"
+)
+
+// gateway is how machines find the depot: by the name of their network's gateway.
+var gateway = fmt.Sprintf("http://gateway:%d", installing.DepotPort)
+
+// Depot is an HTTP service for machines that install themselves.
+type depot struct {
+	server *http.Server
+	served chan error
+	files  map[ore.Digest]string
+	proxy  *proxy.Proxy // nil where no packages are needed
+}
+
+// openDepot serves files by their digests and packages at the Unix socket at path.
+func openDepot(path string, files map[ore.Digest]string, packages *proxy.Proxy) (*depot, error) {
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the depot: %w: set ORE_HOME to a folder with a shorter path", err)
+	}
+	d := &depot{served: make(chan error, 1), files: files, proxy: packages}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /blobs/sha256/{hex}", d.blob)
+	if packages != nil {
+		mux.Handle("/packages/", http.StripPrefix("/packages", packages))
+	}
+	d.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { d.served <- d.server.Serve(l) }()
+	return d, nil
+}
+
+// Close ends the service, and with it all that are served.
+func (d *depot) Close() error {
+	err := d.server.Close()
+	if e := <-d.served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	if d.proxy != nil {
+		err = errors.Join(err, d.proxy.Close())
+	}
+	return err
+}
+
+// blob gives one of the files, in ranges too.
+func (d *depot) blob(w http.ResponseWriter, r *http.Request) {
+	digest := ore.Digest("sha256:" + r.PathValue("hex"))
+	path, ok := d.files[digest]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("ETag", `"`+digest.Hex()+`"`)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// paths returns where the layers of an image are.
+func paths(ctx context.Context, store *image.Store, m image.Manifest) (map[ore.Digest]string, error) {
+	all := map[ore.Digest]string{}
+	for _, l := range m.Layers {
+		p, err := store.Verified(ctx, l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		all[l.Digest] = p
+	}
+	return all, nil
+}

@@ -1,0 +1,171 @@
+package installing
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ore"
+	"ore/cluster"
+	"ore/install/recipe"
+	"ore/node/installing"
+)
+
+// one is a storage of partitions on the one disk.
+func one(parts ...ore.Partition) ore.Storage {
+	return ore.Storage{Disks: []ore.Disk{{Partitions: parts}}}
+}
+
+func part(size ore.Share, fs, mount string) ore.Partition {
+	return ore.Partition{Size: size, FileSystem: ore.FileSystem{FS: fs, Mount: mount}}
+}
+
+var rest = ore.Share{Rest: true}
+
+// Where the root will be is known before there is a disk.
+func TestRootOf(t *testing.T) {
+	lvm := one(ore.Partition{Size: rest, Group: "vg0"})
+	lvm.Volumes = []ore.Volume{{Group: "vg0", Name: "root", Size: rest, FileSystem: ore.FileSystem{FS: "xfs", Mount: "/"}}}
+	raid := one(ore.Partition{Size: ore.Share{Percent: 40}, Array: "md0"}, ore.Partition{Size: ore.Share{Percent: 40}, Array: "md0"})
+	raid.Arrays = []ore.RAID{{Name: "md0", Level: 1, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/"}}}
+	for _, c := range []struct {
+		summary string
+		storage ore.Storage
+		system  ore.System
+		want    installing.Root // but for the UUID
+	}{
+		{"the default", ore.Storage{}, ore.System{}, installing.Root{FS: "ext4", Part: 1}},
+		{"what a firmware needs comes before it", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.BIOS}, installing.Root{FS: "ext4", Part: 2}},
+		{"an EFI system partition", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.UEFI}, installing.Root{FS: "ext4", Part: 2, More: true, Modules: modules("vfat")}},
+		{"swap and more", one(part(ore.Share{Bytes: 64 << 20}, "swap", ""), part(rest, "ext4", "/")), ore.System{}, installing.Root{FS: "ext4", Part: 2, More: true}},
+		{"btrfs", one(part(rest, "btrfs", "/")), ore.System{}, installing.Root{FS: "btrfs", Modules: []string{"btrfs"}}},
+		{"a volume", lvm, ore.System{}, installing.Root{FS: "xfs", Modules: []string{"xfs", "dm-mod"}, Volumes: true}},
+		{"an array", raid, ore.System{}, installing.Root{FS: "ext4", Modules: []string{"raid1"}, Arrays: true}},
+	} {
+		r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: onItsDisk(c.storage), System: c.system}
+		got, err := rootOf(r, 8<<30)
+		if err != nil {
+			t.Errorf("%s: %v", c.summary, err)
+			continue
+		}
+		uuid := got.UUID
+		got.UUID = ""
+		if !slices.Equal(got.Modules, c.want.Modules) || uuid == "" {
+			t.Errorf("%s: %+v", c.summary, got)
+		}
+		got.Modules, c.want.Modules = nil, nil
+		if got.FS != c.want.FS || got.Part != c.want.Part || got.More != c.want.More || got.Volumes != c.want.Volumes || got.Arrays != c.want.Arrays {
+			t.Errorf("%s: %+v, want %+v", c.summary, got, c.want)
+		}
+	}
+}
+
+// What does not fit is refused before anything is started.
+func TestRootThatDoesNotFit(t *testing.T) {
+	r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: onItsDisk(one(part(ore.Share{Bytes: 9 << 30}, "ext4", "/")))}
+	if _, err := rootOf(r, 8<<30); err == nil {
+		t.Error("9 GiB fit onto 8")
+	}
+	two := ore.Storage{Disks: []ore.Disk{{Partitions: []ore.Partition{part(rest, "ext4", "/")}}, {Partitions: []ore.Partition{part(rest, "ext4", "/data")}}}}
+	r.Storage = onItsDisk(two)
+	if _, err := rootOf(r, 8<<30); err == nil || !strings.Contains(err.Error(), "disk 2") {
+		t.Errorf("two disks, of which there is one: %v", err)
+	}
+}
+
+// Packages that a machine's description needs are added, once.
+func TestComplete(t *testing.T) {
+	j := ore.Job{Wants: ore.Wants{Packages: []ore.Wish{{Name: "tzdata"}, {Name: "hello"}}}, Machines: ore.Machines{
+		Root: ore.OnDisk, Storage: one(part(rest, "xfs", "/")),
+		System: ore.System{Locale: "de_DE.UTF-8", TimeZone: "Europe/Berlin", Loader: ore.GRUB},
+	}}
+	Complete(&j)
+	var names []string
+	for _, w := range j.Wants.Packages {
+		names = append(names, w.Name)
+	}
+	want := []string{"tzdata", "hello", "locales", "xfsprogs", "systemd-sysv", "kmod", "initramfs-tools", "grub-pc", standing}
+	if !slices.Equal(names, want) || j.Machines.System.Firmware != ore.BIOS {
+		t.Errorf("%q, firmware %q", names, j.Machines.System.Firmware)
+	}
+	Complete(&j)
+	if len(j.Wants.Packages) != len(want) {
+		t.Errorf("the second time: %v", j.Wants.Packages)
+	}
+	mounted := ore.Job{Machines: ore.Machines{System: ore.System{TimeZone: "Europe/Berlin"}}}
+	if Complete(&mounted); len(mounted.Wants.Packages) > 0 {
+		t.Errorf("a mounted root: %v", mounted.Wants.Packages)
+	}
+}
+
+// Without an image to make, none is made.
+func TestUnmade(t *testing.T) {
+	env := ore.Environment{Version: ore.EnvironmentVersion, Manual: []string{"hello"}}
+	m, release, err := unmade{}.Make(t.Context(), cluster.Make{Environment: env}, nil)
+	if err != nil || m.Key != env.Key() || len(m.Layers) > 0 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	release()
+}
+
+// The depot gives what it was told of, in ranges too, and nothing else.
+func TestDepot(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "blob")
+	if err := os.WriteFile(file, []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := ore.DigestOf([]byte("0123456789"))
+	socket := filepath.Join(dir, "s")
+	depot, err := openDepot(socket, map[ore.Digest]string{d: file}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	get := func(path, span string) (int, string) {
+		t.Helper()
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://depot"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if span != "" {
+			q.Header.Set("Range", span)
+		}
+		resp, err := client.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	if code, text := get("/blobs/sha256/"+d.Hex(), ""); code != http.StatusOK || text != "0123456789" {
+		t.Errorf("%d %q", code, text)
+	}
+	if code, text := get("/blobs/sha256/"+d.Hex(), "bytes=8-"); code != http.StatusPartialContent || text != "89" {
+		t.Errorf("%d %q", code, text)
+	}
+	for _, path := range []string{"/", "/blobs/sha256/" + ore.DigestOf([]byte("x")).Hex(), "/packages/sha256/" + d.Hex(), "/blobs/sha256/../../etc/passwd"} {
+		if code, _ := get(path, ""); code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	if err := depot.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("unix", socket); err == nil {
+		t.Error("it can be reached after its end")
+	}
+}

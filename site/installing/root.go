@@ -1,0 +1,90 @@
+package installing
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"ore"
+	"ore/install/disk"
+	"ore/install/machine"
+	"ore/install/recipe"
+	"ore/node/installing"
+)
+
+// sector is that of the disks that hypervisors make.
+const sector = 512
+
+// onItsDisk has a description mean the one disk that a machine has: beside it the
+// installer sees others, which are what it is made of.
+func onItsDisk(s ore.Storage) ore.Storage {
+	if s.Empty() {
+		s = disk.Default()
+	}
+	s.Disks = slices.Clone(s.Disks)
+	for i := range s.Disks {
+		if s.Disks[i].Match.Path == "" {
+			s.Disks[i].Match.Path = installing.DiskPath
+		}
+	}
+	return s
+}
+
+// rootOf says where the root of a machine will be, and refuses a layout that does
+// not fit onto its disk, before anything is started.
+func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
+	seen := disk.Seen{Device: disk.Device{Name: "vda", Links: []string{installing.DiskPath}, Size: size, Sector: sector}}
+	l, err := disk.Arrange(machine.Wish(r), []disk.Seen{seen})
+	if err != nil {
+		return installing.Root{}, err
+	}
+	root := installing.Root{Arrays: len(l.Arrays) > 0, Volumes: len(l.Groups) > 0}
+	for _, m := range l.FileSystems() {
+		if m.Mount == "/" {
+			root.UUID, root.FS = m.UUID, m.FS
+		} else {
+			root.More = true
+		}
+		for _, name := range modules(m.FS) {
+			if !slices.Contains(root.Modules, name) {
+				root.Modules = append(root.Modules, name)
+			}
+		}
+	}
+	if root.UUID == "" {
+		return root, errors.New("no file system is mounted on /: describe one")
+	}
+	for _, a := range l.Arrays {
+		root.Modules = append(root.Modules, level(a.Level))
+	}
+	if root.Volumes {
+		root.Modules = append(root.Modules, "dm-mod")
+	}
+	for i, p := range l.Disks[0].Parts {
+		if p.Mount == "/" && p.FS == "ext4" {
+			root.Part = i + 1
+		}
+	}
+	return root, nil
+}
+
+// modules returns what a file system needs that kernels do not have at the start.
+// vfat's names need tables of characters, which are modules, too.
+func modules(fs string) []string {
+	switch fs {
+	case "xfs", "btrfs":
+		return []string{fs}
+	case "vfat":
+		return []string{"vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii", "nls_utf8"}
+	}
+	return nil
+}
+
+// level returns the module of a level of arrays (md(4)).
+func level(n int) string {
+	switch n {
+	case 4, 5, 6:
+		return "raid456"
+	}
+	return fmt.Sprintf("raid%d", n)
+}
