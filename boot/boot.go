@@ -12,9 +12,9 @@ import (
 	"ore/deb/shelf"
 )
 
-// format is part of the name of each initramfs: it changes when their content
-// does for the same input.
-const format = "3"
+// format is part of the name of each file that is made: it changes when their
+// content does for the same input.
+const format = "4"
 
 // Config is what boot works with. All fields but UML and InitDigest are needed.
 type Config struct {

@@ -76,8 +76,17 @@ func checkModules(t *testing.T, b *Boot, want ...string) {
 		t.Fatal(err)
 	}
 	for _, w := range want {
-		if _, err := r.Lookup(b.Kernel.Version + "/" + w); err != nil {
+		e, err := r.Lookup(b.Kernel.Version + "/" + w)
+		if err != nil {
 			t.Errorf("modules: %v", err)
+			continue
+		}
+		full, err := os.ReadFile(filepath.Join(b.modules, w))
+		if filepath.Ext(w) != ".ko" || err != nil {
+			continue // an index, which has no other form
+		}
+		if isSigned := bytes.HasSuffix(full, []byte(signed)); isSigned != (e.Size == int64(len(full))) {
+			t.Errorf("modules: %s has %d bytes in the package and %d in the image; signed: %t", w, len(full), e.Size, isSigned)
 		}
 	}
 }

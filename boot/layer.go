@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,5 +123,30 @@ func addFile(w *squashfs.Writer, name, file string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
+	if small := withoutDebugging(file, info.Size()); small != nil {
+		return w.Add(squashfs.Entry{Path: name, Mode: 0o644, Size: int64(len(small))}, bytes.NewReader(small))
+	}
 	return w.Add(squashfs.Entry{Path: name, Mode: 0o644, Size: info.Size()}, f)
+}
+
+// signed ends a module that is signed (the kernel's module_signature.h); a
+// signature is one of all its bytes.
+const signed = "~Module signature appended~\n"
+
+// withoutDebugging returns what the kernel reads of a module, which for User Mode
+// Linux is a quarter: hosts that have no modules yet are sent them. It returns
+// nil for what is to stay as it is.
+func withoutDebugging(file string, size int64) []byte {
+	if filepath.Ext(file) != ".ko" || size > maxModule {
+		return nil
+	}
+	full, err := os.ReadFile(file)
+	if err != nil || bytes.HasSuffix(full, []byte(signed)) {
+		return nil
+	}
+	small, err := strip(full)
+	if err != nil {
+		return nil // the kernel is who judges it
+	}
+	return small
 }
