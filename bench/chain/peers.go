@@ -177,7 +177,8 @@ func (b *bench) multicast(ctx context.Context, n int, more ...string) (record, e
 	}
 	var receivers []*exec.Cmd
 	for i := 1; i <= n; i++ {
-		receivers = append(receivers, in(ctx, i, "udp-receiver", "--interface", "eth0", "--portbase", udpcastPort, "--nokbd", "--file", filepath.Join(b.place(i), "blob")))
+		receivers = append(receivers, in(ctx, i, "udp-receiver", "--interface", "eth0", "--portbase", udpcastPort, "--nokbd",
+			"--exit-wait", "20", "--file", filepath.Join(b.place(i), "blob")))
 	}
 	wait, err := group(receivers)
 	if err != nil {
