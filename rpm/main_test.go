@@ -3,6 +3,7 @@ package rpm
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,17 +12,22 @@ import (
 	"ore"
 	"ore/deb"
 	"ore/image"
+	"ore/install"
 	"ore/install/sandbox"
 	"ore/rpm/tools"
 )
 
-// workerWord makes this test's executable the worker of a maker.
-const workerWord = "rpm-worker"
+// Words that make this test's executable the worker of a maker, or of a builder.
+const (
+	workerWord  = "rpm-worker"
+	builderWord = "install-worker"
+)
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	if len(os.Args) > 1 && os.Args[1] == workerWord {
-		if err := Worker(context.Background(), os.Stdin, os.Stdout); err != nil {
+	work := map[string]func(context.Context, io.Reader, io.Writer) error{workerWord: Worker, builderWord: install.Worker}
+	if len(os.Args) > 1 && work[os.Args[1]] != nil {
+		if err := work[os.Args[1]](context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -82,19 +82,7 @@ func TestBuild(t *testing.T) {
 // checkTree looks at what a layer has.
 func checkTree(t *testing.T, store *image.Store, img image.Manifest) {
 	t.Helper()
-	path, err := store.Path(img.Layers[0].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := squashfs.NewReader(f, img.Layers[0].Size)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := open(t, store, img.Layers[0])
 	have := map[string]squashfs.Entry{}
 	for e, err := range r.Entries() {
 		if err != nil {
@@ -122,17 +110,46 @@ func checkTree(t *testing.T, store *image.Store, img image.Manifest) {
 			}
 		}
 	}
-	in, err := r.Open("etc/group")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	if b, err := io.ReadAll(in); err != nil || string(b) != "root:x:0:\nhello:x:77:\n" {
-		t.Errorf("/etc/group is %q, %v", b, err)
+	if got := read(t, r, "etc/group"); got != "root:x:0:\nhello:x:77:\n" {
+		t.Errorf("/etc/group is %q", got)
 	}
 	if len(img.Capabilities) != 1 || img.Capabilities[0].Path != "usr/bin/capable" {
 		t.Errorf("capabilities are %v", img.Capabilities)
 	}
+}
+
+// open opens a layer for as long as t runs.
+func open(t *testing.T, store *image.Store, l image.Layer) *squashfs.Reader {
+	t.Helper()
+	path, err := store.Path(l.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	r, err := squashfs.NewReader(f, l.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// read returns the content of a file.
+func read(t *testing.T, r *squashfs.Reader, name string) string {
+	t.Helper()
+	in, err := r.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	b, err := io.ReadAll(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func number(n uint32) string {
