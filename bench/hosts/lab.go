@@ -33,10 +33,11 @@ type lab struct {
 	settings
 	dir     string // of all, in memory
 	user    *user.User
-	image   int64 // bytes of the layers
-	archive int64 // bytes of the same tree as the peers copy it
-	layers  []string
-	answer  []byte // what each machine should say
+	image   int64    // bytes of the layers
+	archive int64    // bytes of the same tree as the peers copy it
+	layers  []string // their names where the source serves them
+	digests []string // the same layers' in hexadecimal digits
+	answer  []byte   // what each machine should say
 
 	bed     *testbed.Bed
 	info    testbed.Info

@@ -133,6 +133,7 @@ func fewer(s settings) int { return s.fewer }
 const (
 	oursOne    = "ore1"
 	ours       = "ore"
+	oursEmpty  = "oreempty"
 	installOne = "install1"
 	installAll = "install"
 	starUnpack = "star"
@@ -145,6 +146,7 @@ func arms() []arm {
 	return []arm{
 		{oursOne, one, (*lab).ours},
 		{ours, all, (*lab).ours},
+		{oursEmpty, all, (*lab).oursEmpty},
 		{installOne, one, (*lab).install},
 		{installAll, fewer, (*lab).install},
 		{starUnpack, all, (*lab).star},

@@ -50,7 +50,47 @@ func (l *lab) introduce(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := l.ours(ctx, 1)
+	if _, err := l.oursEmpty(ctx, 1); err != nil {
+		return err
+	}
+	return l.setKitAside(ctx)
+}
+
+// kit is a folder with what machines are started with, as a host keeps it.
+func (l *lab) kit() string { return filepath.Join(l.dir, "kit") }
+
+// blobs is where an agent keeps its own.
+func (l *lab) blobs(host string) string {
+	return filepath.Join(l.kept(host), "node", "blobs", "sha256")
+}
+
+// setKitAside keeps all that the first host got but the image.
+func (l *lab) setKitAside(ctx context.Context) error {
+	if _, err := output(exec.CommandContext(ctx, "cp", "-a", l.blobs("h1"), l.kit())); err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range l.digests {
+		errs = append(errs, os.Remove(filepath.Join(l.kit(), d)))
+	}
+	return errors.Join(errs...)
+}
+
+// furnish makes the folder of a host, with the kit in it or with nothing.
+func (l *lab) furnish(ctx context.Context, host string, kit bool) error {
+	if err := os.RemoveAll(l.kept(host)); err != nil {
+		return err
+	}
+	for _, d := range []string{"", "node", "node/blobs", "node/blobs/sha256"} {
+		d = filepath.Join(l.kept(host), d)
+		if err := errors.Join(os.Mkdir(d, 0o755), l.own(d)); err != nil {
+			return err
+		}
+	}
+	if !kit {
+		return nil
+	}
+	_, err := output(exec.CommandContext(ctx, "cp", "-al", l.kit()+"/.", l.blobs(host)))
 	return err
 }
 
@@ -74,9 +114,8 @@ func (a agent) end() error {
 	return errors.Join(a.lease.Close(), a.cmd.Wait())
 }
 
-// agents starts those of the first n hosts. What these keep is theirs from
-// before, or nothing if they are to be fresh.
-func (l *lab) agents(ctx context.Context, n int, fresh bool) (_ []agent, err error) {
+// agents starts those of the first n hosts, which have the kit or nothing.
+func (l *lab) agents(ctx context.Context, n int, kit bool) (_ []agent, err error) {
 	var all []agent
 	defer func() {
 		if err != nil {
@@ -86,15 +125,7 @@ func (l *lab) agents(ctx context.Context, n int, fresh bool) (_ []agent, err err
 	for i := 1; i <= n; i++ {
 		h := l.host(i)
 		home := l.kept(h.Name)
-		if fresh {
-			if err := os.RemoveAll(home); err != nil {
-				return all, err
-			}
-		}
-		if err := os.MkdirAll(home, 0o755); err != nil {
-			return all, err
-		}
-		if err := l.own(home); err != nil {
+		if err := l.furnish(ctx, h.Name, kit); err != nil {
 			return all, err
 		}
 		cmd := l.ordinarily(context.WithoutCancel(ctx), h.Name, home, "node", "--lease", "--trust", l.keys(h.Name), "--dir", filepath.Join(home, "node"),
@@ -118,15 +149,26 @@ func dismiss(all []agent) error {
 	return errors.Join(errs...)
 }
 
-// ours is a request for n machines on n hosts that have nothing.
-func (l *lab) ours(ctx context.Context, n int) (row, error) {
-	all, err := l.agents(ctx, n, true)
+// ours is a request for n machines on n hosts that have what machines are started
+// with, as the hosts of the peers do, and nothing of the image.
+func (l *lab) ours(ctx context.Context, n int) (row, error) { return l.fresh(ctx, n, true) }
+
+// oursEmpty is the same on hosts that have the program ore and nothing else.
+func (l *lab) oursEmpty(ctx context.Context, n int) (row, error) { return l.fresh(ctx, n, false) }
+
+func (l *lab) fresh(ctx context.Context, n int, kit bool) (row, error) {
+	all, err := l.agents(ctx, n, kit)
 	if err != nil {
 		return row{}, err
+	}
+	before, err := l.stored("h1")
+	if err != nil {
+		return row{}, errors.Join(err, dismiss(all))
 	}
 	r, err := l.ask(ctx, n)
 	if err == nil {
 		r.Stored, err = l.stored("h1")
+		r.Stored -= before
 	}
 	return r, errors.Join(err, dismiss(all))
 }
@@ -224,7 +266,7 @@ func stages(results string) (map[string]float64, error) {
 
 // stored is how many bytes of blobs a host has.
 func (l *lab) stored(host string) (int64, error) {
-	list, err := os.ReadDir(filepath.Join(l.kept(host), "node", "blobs", "sha256"))
+	list, err := os.ReadDir(l.blobs(host))
 	if err != nil {
 		return 0, err
 	}

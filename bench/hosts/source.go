@@ -88,7 +88,7 @@ func (l *lab) build(ctx context.Context, url string) error {
 	l.image = m.Size()
 	for i, layer := range m.Layers {
 		name := fmt.Sprint("layer", i)
-		l.layers = append(l.layers, name)
+		l.layers, l.digests = append(l.layers, name), append(l.digests, layer.Digest.Hex())
 		blob := filepath.Join(l.home(), "images", "blobs", "sha256", layer.Digest.Hex())
 		if err := os.Link(blob, filepath.Join(l.served(), name)); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"ore/bench/mirror"
 	"ore/testbed"
@@ -32,20 +33,21 @@ func wide(ctx context.Context, l *lab) (err error) {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
 	}
-	fmt.Printf("%d hosts behind %.2f Mbit/s, %.0f Mbit/s inside\n\n", l.hosts, l.rate, l.link)
-	fmt.Print("| what | median s | MB over the slow link | MB that each host lacked | copies of each byte |\n| --- | --- | --- | --- | --- |\n")
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d hosts behind %.2f Mbit/s, %.0f Mbit/s inside\n\n", l.hosts, l.rate, l.link)
+	fmt.Fprint(&text, "| what | runs | median s | MB over the slow link | MB that each host lacked | copies of each byte |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, name := range []string{wideNothing, wideBase} {
 		sent := out.of(name, func(r row) float64 { return float64(r.Sent) / 1e6 })
 		lacked := out.of(name, func(r row) float64 { return float64(r.Stored) / 1e6 })
-		fmt.Printf("| %s | %.1f | %.2f | %.2f | %.3f |\n", name, out.of(name, seconds), sent, lacked, sent/lacked)
+		fmt.Fprintf(&text, "| %s | %d | %.1f | %.2f | %.2f | %.3f |\n", name, len(out.rows[name]), out.of(name, seconds), sent, lacked, sent/lacked)
 	}
-	return nil
+	return out.tell(text.String())
 }
 
 // wideRound is a request where nothing is, and one where the base is, to which
 // the slow link took no part.
 func (l *lab) wideRound(ctx context.Context, round int, out *table) error {
-	r, err := l.ours(ctx, l.hosts)
+	r, err := l.oursEmpty(ctx, l.hosts)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (l *lab) wideRound(ctx context.Context, round int, out *table) error {
 // overBase is a request on hosts that have the base image, and with it what
 // machines are started with.
 func (l *lab) overBase(ctx context.Context) (row, error) {
-	all, err := l.agents(ctx, l.hosts, true)
+	all, err := l.agents(ctx, l.hosts, false)
 	if err != nil {
 		return row{}, err
 	}
