@@ -209,7 +209,10 @@ func (a *allocation) over() error {
 		return nil
 	}
 	a.once.Do(func() {
-		if s, err := a.ask(); err == nil && s.State != running {
+		if s, err := a.ask(); err == nil && s.State == completed {
+			a.why = errGivenBack
+			return
+		} else if err == nil && s.State != running {
 			a.why = s.over(a.id)
 			return
 		}
@@ -223,7 +226,11 @@ func (a *allocation) over() error {
 const (
 	running    = "RUNNING"
 	completing = "COMPLETING"
+	completed  = "COMPLETED" // its command has ended, and that well: nobody but this process makes it
 )
+
+// errGivenBack is the end of an allocation that this process ended itself.
+var errGivenBack = errors.New("the allocation was given back")
 
 // ask asks Slurm for the state of the allocation.
 func (a *allocation) ask() (state, error) {
@@ -250,13 +257,16 @@ func (a *allocation) ask() (state, error) {
 }
 
 // ended is over for who has seen something fail, which may be a moment before
-// salloc hears of the end: Slurm is asked then.
+// salloc hears of the end: Slurm is asked then. It is nil if it was this process
+// that ended the allocation: what failed before is the reason then, not the effect.
 func (a *allocation) ended() error {
-	if over := a.over(); over != nil {
+	if over := a.over(); errors.Is(over, errGivenBack) {
+		return nil
+	} else if over != nil {
 		return over
 	}
 	s, err := a.ask()
-	if err != nil || s.State == running {
+	if err != nil || s.State == running || s.State == completed {
 		return nil // or the controller is away, which ends nothing
 	}
 	return s.over(a.id)

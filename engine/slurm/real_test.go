@@ -106,7 +106,7 @@ func playDrive(args []string) error {
 			fmt.Println("ended", a.ended())
 		case "end":
 			on.end(ctx, endTime)
-			fmt.Println("given back", a.giveBack(ctx))
+			fmt.Println("given back", a.giveBack(ctx), a.ended()) // which is no reason for anything
 			return nil
 		}
 	}
@@ -328,7 +328,7 @@ func TestSharedProgram(t *testing.T) {
 		if err := l.slurm.StartController(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if got := d.do("end"); got != "given back <nil>" {
+		if got := d.do("end"); got != "given back <nil> <nil>" {
 			t.Error(got)
 		}
 		l.nothingLeft(t, all...)
@@ -338,7 +338,7 @@ func TestSharedProgram(t *testing.T) {
 		if fmt.Sprint(d.hosts) != "[h3]" {
 			t.Errorf("agents on %v", d.hosts)
 		}
-		if got := d.do("end"); got != "given back <nil>" {
+		if got := d.do("end"); got != "given back <nil> <nil>" {
 			t.Error(got)
 		}
 	})
@@ -354,7 +354,7 @@ func TestSharedProgram(t *testing.T) {
 		if got := d.do("ended"); got != "ended <nil>" {
 			t.Error(got)
 		}
-		if got := d.do("end"); got != "given back <nil>" {
+		if got := d.do("end"); got != "given back <nil> <nil>" {
 			t.Error(got)
 		}
 		l.nothingLeft(t, "h1", "h3", "h4")
@@ -410,7 +410,7 @@ func TestBroughtProgram(t *testing.T) {
 		}
 	}
 	l.nothing(t)
-	if got := d.do("end"); got != "given back <nil>" {
+	if got := d.do("end"); got != "given back <nil> <nil>" {
 		t.Error(got)
 	}
 	l.nothingLeft(t, all...)
