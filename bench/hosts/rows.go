@@ -24,7 +24,7 @@ type row struct {
 	At      time.Time
 	Load    float64            // average of the last minute, before
 	Seconds float64            // from the request to the last answer
-	CPU     float64            // seconds of all cores, whoever used them
+	CPU     float64            // seconds of all cores, but for what has a lower priority
 	Full    float64            // seconds in which all cores were busy
 	Sent    int64              // bytes that left the source's link, with all headers
 	Stored  int64              `json:",omitempty"` // bytes that each host lacked
@@ -108,7 +108,9 @@ func readTicks() ticks {
 			break
 		}
 		t.all += v
-		if i != 3 && i != 4 { // idle, and idle until a disk answers
+		// Not idle, nor idle until a disk answers; and what was started with a lower
+		// priority is somebody else's and gets what is left.
+		if i != 1 && i != 3 && i != 4 {
 			t.busy += v
 		}
 	}
