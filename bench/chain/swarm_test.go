@@ -30,7 +30,7 @@ func TestTorrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := sha1.Sum(blob[:pieceLength]), sha1.Sum(blob[pieceLength:])
-	want := fmt.Sprintf("d8:announce31:http://10.77.0.1:7404/announce4:infod6:lengthi262149e4:name4:blob12:piece lengthi262144e6:pieces40:%s%see", first[:], second[:])
+	want := fmt.Sprintf("d8:announce30:http://10.77.0.1:7404/announce4:infod6:lengthi262149e4:name4:blob12:piece lengthi262144e6:pieces40:%s%see", first[:], second[:])
 	if string(got) != want {
 		t.Errorf("the torrent is %q, not %q", got, want)
 	}
