@@ -28,7 +28,7 @@ type Options struct {
 	Target string      // an empty folder, where the machine's file systems are mounted meanwhile
 	Report func(recipe.Report)
 
-	Pour Filler // writes the recipe's image, without what it lacks
+	Pour Filler // gets the recipe's image: writes it, or lays it ready for Onto where it is not finished
 	Onto Filler // installs what lacks, then files and steps: stages "files" and "steps" of its events
 
 	// Command runs a program of the installer's environment and returns what it

@@ -80,20 +80,20 @@ func (t *teller) advance(e ore.Event) {
 		return
 	}
 	t.told = now
-	t.say(recipe.Report{Event: recipe.Advance, Done: max(e.Done, 0), Total: max(e.Total, 0), Text: clip(e.Text)})
+	t.say(recipe.Report{Event: recipe.Advance, Done: max(e.Done, 0), Total: max(e.Total, 0), Text: Clip(e.Text)})
 }
 
 // fail ends the open stage with an error.
 func (t *teller) fail(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.say(recipe.Report{Event: recipe.Fail, Text: clip(err.Error())})
+	t.say(recipe.Report{Event: recipe.Fail, Text: Clip(err.Error())})
 	return err
 }
 
-// clip leaves of a long text its begin, which says what failed, and its end,
+// Clip makes a text one of a report: it leaves of a long one its begin, which says what failed, and its end,
 // which says why.
-func clip(s string) string {
+func Clip(s string) string {
 	const begin = 512
 	if s = strings.ToValidUTF8(s, "?"); len(s) <= recipe.MaxText {
 		return s

@@ -74,7 +74,7 @@ func TestWishDependsOnTheMachine(t *testing.T) {
 }
 
 func TestLongTextsKeepBothEnds(t *testing.T) {
-	s := clip("first " + strings.Repeat("\xe4x", 5000) + " last")
+	s := Clip("first " + strings.Repeat("\xe4x", 5000) + " last")
 	if len(s) > recipe.MaxText || !strings.HasPrefix(s, "first ") || !strings.HasSuffix(s, " last") {
 		t.Errorf("%d bytes: %s", len(s), s)
 	}

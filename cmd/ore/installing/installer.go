@@ -1,0 +1,170 @@
+package installing
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ore"
+	"ore/install/machine"
+	"ore/install/onto"
+	"ore/install/pour"
+	"ore/install/recipe"
+	"ore/namespace"
+	"ore/site"
+)
+
+// Installer returns the command that a machine runs to install itself. It reads
+// a recipe from standard input, or what a network boot left, and writes reports.
+//
+// The work is done by a second process in namespaces of its own for processes and
+// mounts: whatever ends this one, nothing is left mounted, and nothing runs on.
+func Installer(in io.Reader, out io.Writer) *cobra.Command {
+	i := installer{in: in, out: out}
+	c := &cobra.Command{
+		Use: installerWord, Hidden: true, Args: cobra.NoArgs,
+		Short: "Make this machine what a recipe says: what is on its disks may be lost",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if i.inside {
+				return i.install(c.Context())
+			}
+			return i.enter(c.Context(), c.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&i.target, "target", "/target", "an empty folder for the machine's file systems")
+	f.StringVar(&i.identity, "identity", "", "read the recipe from this file of a network boot, and report home")
+	f.BoolVar(&i.inside, "inside", false, "do the work in this process")
+	return c
+}
+
+// installerWord is the command's name.
+const installerWord = "installer"
+
+type installer struct {
+	in               io.Reader
+	out              io.Writer
+	target, identity string
+	inside           bool
+}
+
+// Ended is an installer that did not come to its end. What there is to say has
+// been said by its reports, and by itself.
+type Ended struct{ Code int }
+
+// Error says with what it ended.
+func (e *Ended) Error() string {
+	return fmt.Sprintf("the installer ended with exit code %d: what it wrote before says why", e.Code)
+}
+
+// enter does the work in namespaces, where there are any.
+func (i installer) enter(ctx context.Context, complain io.Writer) error {
+	p, err := namespace.Start(ctx, namespace.Options{
+		Kinds: namespace.PID | namespace.Mount,
+		Args:  []string{installerWord, "--inside", "--target", i.target, "--identity", i.identity},
+		Stdin: i.in, Stdout: i.out, Stderr: complain,
+	})
+	if errors.Is(err, namespace.ErrRefused) {
+		return i.install(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	err = p.Wait()
+	var exit *exec.ExitError
+	if ctx.Err() != nil {
+		return ctx.Err()
+	} else if errors.As(err, &exit) {
+		return &Ended{exit.ExitCode()}
+	}
+	return err
+}
+
+// install reads the recipe and does what it says.
+func (i installer) install(ctx context.Context) error {
+	r, home, err := i.recipe()
+	if err != nil {
+		return i.refuse(home, err)
+	}
+	if err := os.MkdirAll(i.target, 0o755); err != nil {
+		return i.refuse(home, err)
+	}
+	report, end := i.reporter(home)
+	_, err = machine.Install(ctx, r, machine.Options{
+		Target: i.target, Report: report, Pour: base, Onto: packages,
+	})
+	return errors.Join(err, end())
+}
+
+// recipe returns what is to be done, and where home is, "" for nowhere.
+func (i installer) recipe() (r recipe.Recipe, home string, err error) {
+	if i.identity == "" {
+		r, err = recipe.Parse(i.in)
+		return r, "", err
+	}
+	b, err := os.ReadFile(i.identity)
+	if err != nil {
+		return r, "", fmt.Errorf("recipe: %w: was this machine booted by ore?", err)
+	}
+	var who struct { // of netboot.Identity, what matters here
+		Home   string `json:"home"`
+		Recipe []byte `json:"recipe"`
+	}
+	if err := json.Unmarshal(b, &who); err != nil {
+		return r, "", fmt.Errorf("recipe: %s: %w", i.identity, err)
+	}
+	r, err = recipe.Parse(bytes.NewReader(who.Recipe))
+	return r, who.Home, err
+}
+
+// refuse reports what went wrong before there was a recipe to follow.
+func (i installer) refuse(home string, err error) error {
+	report, end := i.reporter(home)
+	report(recipe.Report{Number: 1, Stage: recipe.Begin, Event: recipe.Fail, At: time.Now().UTC(), Text: machine.Clip(err.Error())})
+	return errors.Join(err, end())
+}
+
+// reporter returns what writes reports, a line each, and posts them home if there
+// is one. The function end waits until home has them.
+func (i installer) reporter(home string) (report func(recipe.Report), end func() error) {
+	var mu sync.Mutex // guards out
+	out := json.NewEncoder(i.out)
+	write := func(r recipe.Report) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = out.Encode(r) // nobody listens any more, and the machine is not to be left half made for that
+	}
+	if home == "" {
+		return write, func() error { return nil }
+	}
+	p := newPoster(home)
+	return func(r recipe.Report) { write(r); p.add(r) }, p.end
+}
+
+// base gets the recipe's image: a finished one is written, another one is laid
+// ready for what is installed over it.
+func base(ctx context.Context, t machine.Tree) error {
+	if t.Recipe.Finished() == nil {
+		return onto.Bring(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Watch: t.Watch})
+	}
+	from := map[ore.Digest][]string{}
+	for _, l := range t.Recipe.Image.Layers {
+		from[l.Digest] = t.Recipe.Blobs[l.Digest].From
+	}
+	return pour.Pour(ctx, pour.Options{Target: t.Target, Manifest: *t.Recipe.Image, From: from, Watch: t.Watch})
+}
+
+// packages installs what the image lacks.
+func packages(ctx context.Context, t machine.Tree) error {
+	_, err := onto.Install(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch})
+	return err
+}
