@@ -45,6 +45,7 @@ type settings struct {
 	arms          []string
 	ore, pool     string
 	results       string
+	archiveFile   string
 }
 
 // mega is what rates on the command line are given in.
@@ -79,6 +80,7 @@ func parse(what string, args []string) (settings, error) {
 	f.IntVar(&s.level, "level", 19, "of zstd, for the archive that the peers copy")
 	f.StringVar(&s.ore, "ore", "bin/ore", "the program to measure")
 	f.StringVar(&s.pool, "pool", "/var/tmp/ore-bench-pool", "folder that keeps what the mirror serves")
+	f.StringVar(&s.archiveFile, "archive", "", "`file` that keeps the archive which the peers copy, for the next run with the same -size: making it takes minutes")
 	f.StringVar(&s.results, "results", "bench/results", "folder for the rows")
 	arms := strings.Join(armNames(), ",")
 	if what == "wide" {
@@ -104,8 +106,11 @@ func parse(what string, args []string) (settings, error) {
 	if s.fewer == 0 || s.fewer > s.hosts {
 		s.fewer = s.hosts
 	}
-	var err error
-	for _, p := range []*string{&s.ore, &s.pool, &s.results} {
+	for _, p := range []*string{&s.ore, &s.pool, &s.results, &s.archiveFile} {
+		if *p == "" {
+			continue
+		}
+		var err error
 		if *p, err = filepath.Abs(*p); err != nil {
 			return s, err
 		}

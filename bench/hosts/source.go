@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -160,21 +162,32 @@ func (l *lab) inputs() error {
 // that they can unpack fast.
 const packing = `set -e -o pipefail
 mmdebstrap --quiet --mode=root --variant=minbase --include="$1" --dpkgopt=force-unsafe-io "$2" "$3/tree" "deb $4 $2 main"
-if [ -n "$(ls -A "$3/data")" ]; then
-	mkdir -p "$3/tree/opt"
-	cp -r "$3/data" "$3/tree/opt/"
-	tar -C "$3/data" -cf "$3/served/data.tar" .
-fi
-tar -C "$3/tree" --numeric-owner --one-file-system -cf - . | zstd -q -T0 "-$5" -o "$3/served/image.tar.zst"
+mkdir -p "$3/tree/opt"
+cp -r "$3/data" "$3/tree/opt/"
+tar -C "$3/tree" --numeric-owner --one-file-system -cf - . | zstd -q -T0 "-$5" -o "$6.part"
+mv "$6.part" "$6"
 rm -rf "$3/tree"
 `
 
-// pack makes the archive that the peers copy.
+// pack makes the archive that the peers copy, or takes the one that an earlier
+// run has kept.
 func (l *lab) pack(ctx context.Context, url string) error {
-	if _, err := output(exec.CommandContext(ctx, "bash", "-c", packing, "bash", wanted, mirror.Suite, l.dir, url, strconv.Itoa(l.level))); err != nil {
+	here := filepath.Join(l.served(), "image.tar.zst")
+	if _, err := output(exec.CommandContext(ctx, "tar", "-C", l.data(), "-cf", filepath.Join(l.served(), "data.tar"), ".")); err != nil {
 		return err
 	}
-	st, err := os.Stat(filepath.Join(l.served(), "image.tar.zst"))
+	file := cmp.Or(l.archiveFile, here)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if _, err := output(exec.CommandContext(ctx, "bash", "-c", packing, "bash", wanted, mirror.Suite, l.dir, url, strconv.Itoa(l.level), file)); err != nil {
+			return err
+		}
+	}
+	if file != here {
+		if _, err := output(exec.CommandContext(ctx, "cp", file, here)); err != nil {
+			return err
+		}
+	}
+	st, err := os.Stat(here)
 	if err != nil {
 		return err
 	}
