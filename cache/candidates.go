@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -88,9 +89,23 @@ func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([
 	if err != nil {
 		return nil, err
 	}
-	a.known = k
-	wanted := make([]index.Wanted, 0, len(env.Packages))
-	for i, p := range env.Packages {
+	best, err := a.best(k, c.config.Rank, max+1) // one more: that of the very key comes first, whatever its score
+	if errors.Is(err, index.ErrDamaged) {
+		if k, err = c.withoutIndex(ctx); err == nil {
+			best, err = a.best(k, c.config.Rank, max+1)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.details(ctx, a, best.Hits, max)
+}
+
+// best returns which plain images of k have most in common with what is asked.
+func (a *ask) best(k known, rank index.Rank, max int) (*index.Best, error) {
+	a.known, a.ids = k, a.ids[:0]
+	wanted := make([]index.Wanted, 0, len(a.env.Packages))
+	for i, p := range a.env.Packages {
 		id := k.id(a.hashes[i])
 		if id == 0 {
 			continue // no image has it
@@ -99,49 +114,34 @@ func (c *Cache) candidates(ctx context.Context, env ore.Environment, max int) ([
 		wanted = append(wanted, index.Wanted{ID: id, Size: p.Size})
 	}
 	slices.SortFunc(a.ids, func(x, y placed) int { return cmp.Compare(x.id, y.id) })
-	a.query = c.config.Rank.Query(wanted)
-	// One place more than asked for: the image of the very key comes first,
-	// whatever its score.
-	best := index.NewBest(max + 1)
-	same := a.kind
+	a.query = rank.Query(wanted)
+	best := index.NewBest(max)
 	if k.file != nil {
-		k.file.Search(same, a.query, k.gone, best)
+		if err := k.file.Search(a.kind, a.query, k.gone, best); err != nil {
+			return nil, err
+		}
 	}
 	for _, m := range k.fresh {
-		if m.Kind != same || k.gone[m.ID] {
+		if m.Kind != a.kind || k.gone[m.ID] {
 			continue
 		}
 		if score, common := a.query.Score(m.Set); common > 0 {
 			best.Add(index.Hit{Image: m.ID, Score: score})
 		}
 	}
-	found, err := c.details(ctx, a, best.Hits)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(found, func(x, y Candidate) int {
-		switch {
-		case x.Exact != y.Exact && x.Exact:
-			return -1
-		case x.Exact != y.Exact:
-			return 1
-		default:
-			return len(y.Ran) - len(x.Ran)
-		}
-	})
-	return found[:min(max, len(found))], nil
+	return best, nil
 }
 
 // details reads the images of hits, the one with the asked key and those that
-// have run steps, in this order of worth.
-func (c *Cache) details(ctx context.Context, a *ask, hits []index.Hit) ([]Candidate, error) {
+// have run steps, and returns the best max of them, the best first.
+func (c *Cache) details(ctx context.Context, a *ask, hits []index.Hit, max int) ([]Candidate, error) {
 	order := map[int64]int{}
 	args := []any{string(a.key), int64(0)}
 	if !kind.Plain(a.env) {
 		args[1] = kind.MadeKind(a.env)
 	}
 	for i, h := range hits {
-		order[h.Image] = i
+		order[h.Image] = i - len(hits) // before those that are no hits
 		args = append(args, h.Image)
 	}
 	all, err := c.rows(ctx, `SELECT `+entryColumns+`, 0, seq, plain, kind, sources, steps, packs FROM images i
@@ -150,20 +150,31 @@ func (c *Cache) details(ctx context.Context, a *ask, hits []index.Hit) ([]Candid
 		return nil, err
 	}
 	for i := range all {
-		r := &all[i]
-		if err := c.compare(ctx, a, r); err != nil {
-			return nil, err
-		}
-		place, hit := order[r.seq]
-		if r.place = place; !hit {
-			r.place = len(hits)
-		}
+		a.serve(&all[i])
 	}
-	all = slices.DeleteFunc(all, func(r candidateRow) bool { return !r.use })
-	slices.SortStableFunc(all, func(x, y candidateRow) int { return x.place - y.place })
-	out := make([]Candidate, len(all))
-	for i, r := range all {
-		out[i] = r.Candidate
+	slices.SortStableFunc(all, func(x, y candidateRow) int {
+		switch {
+		case x.Exact != y.Exact && x.Exact:
+			return -1
+		case x.Exact != y.Exact:
+			return 1
+		default:
+			return cmp.Or(len(y.Ran)-len(x.Ran), order[x.seq]-order[y.seq])
+		}
+	})
+	out := make([]Candidate, 0, max)
+	for i := range all {
+		if len(out) == max {
+			break
+		}
+		if !all[i].serves {
+			continue
+		}
+		if use, err := c.compare(ctx, a, &all[i]); err != nil {
+			return nil, err
+		} else if use {
+			out = append(out, all[i].Candidate)
+		}
 	}
 	return out, nil
 }
@@ -188,25 +199,21 @@ func (c *Cache) rows(ctx context.Context, query string, args ...any) ([]candidat
 	return all, rows.Err()
 }
 
-// candidateRow is an image that is read, and what compare makes of it.
+// candidateRow is an image that is read, and what serve and compare make of it.
 type candidateRow struct {
 	Candidate
-	place int  // in the answer
-	use   bool // it is of use
+	serves bool // it can be of use, going by all but its packages
 
 	seq, plain, kind, sources int64
 	steps                     string
 	packs                     []byte
 }
 
-// compare notes how an image differs from what a asks, and whether it is of use.
-func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) error {
+// serve notes how an image differs in all but packages, and whether it can be of
+// use: one that has run a step that is not asked for cannot.
+func (a *ask) serve(r *candidateRow) {
 	out := &r.Candidate
 	out.Exact, out.SameSources, out.SameFiles = out.Entry.Key == a.key, r.sources == a.sources, true
-	set, ok := index.ParseSet(r.packs)
-	if !ok {
-		return nil
-	}
 	if r.plain != 0 {
 		out.SameFiles = len(a.env.Files) == 0
 	}
@@ -216,10 +223,18 @@ func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) error {
 			out.Ran = append(out.Ran, a.env.Steps[i].Name)
 		}
 	}
-	if len(out.Ran) != len(ran) {
-		return nil // it has run a step that is not asked for
-	}
 	out.SameSteps = len(out.Ran) == len(a.env.Steps)
+	r.serves = len(out.Ran) == len(ran)
+}
+
+// compare notes how an image's packages differ from those that a asks for, and
+// says whether it is of use.
+func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) (use bool, err error) {
+	out := &r.Candidate
+	set, ok := index.ParseSet(r.packs)
+	if !ok {
+		return false, nil
+	}
 	common := make([]bool, len(a.env.Packages))
 	extra, overlap := make([]uint32, 0, len(set)), 0
 	for i, j := 0, 0; j < len(set); j++ { // both ascend
@@ -237,9 +252,8 @@ func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) error {
 	}
 	out.Extra = make([]ore.Package, len(extra))
 	for i, id := range extra {
-		var err error
 		if out.Extra[i], err = c.pkg(ctx, a, id); err != nil {
-			return err
+			return false, err
 		}
 	}
 	out.Missing = make([]ore.Package, 0, len(common)-min(overlap, len(common)))
@@ -249,8 +263,7 @@ func (c *Cache) compare(ctx context.Context, a *ask, r *candidateRow) error {
 		}
 	}
 	out.Score = a.query.Worth(set)
-	r.use = out.Exact || overlap > 0
-	return nil
+	return out.Exact || overlap > 0, nil
 }
 
 // pkg returns the package with an id, from the index or from the database.

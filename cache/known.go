@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,14 @@ func (c *Cache) refresh(ctx context.Context) (known, error) {
 	return next, nil
 }
 
+// withoutIndex is refresh for who met damage in the index file.
+func (c *Cache) withoutIndex(ctx context.Context) (known, error) {
+	c.mu.Lock()
+	c.known = known{generation: -1, indexed: c.known.indexed} // another file is opened again
+	c.mu.Unlock()
+	return c.refresh(ctx)
+}
+
 // openIndex opens the file that s names. One that is gone or damaged costs
 // time and no answer: all images then count as fresh.
 func (c *Cache) openIndex(s state) (known, error) {
@@ -92,73 +101,36 @@ func (c *Cache) indexPath(generation int64) string {
 }
 
 // readFresh reads the images and packages that are newer than what k has, and
-// which are gone.
+// which are gone. It is one statement, since compiling one costs a process that has
+// just started more than running it.
 func (c *Cache) readFresh(ctx context.Context, k *known) error {
-	rows, err := c.db.QueryContext(ctx, `SELECT seq, kind, packs FROM images WHERE seq > ? AND plain = 1 ORDER BY seq`, k.lastImage)
+	rows, err := c.db.QueryContext(ctx, `SELECT 'image', seq, kind, packs FROM images WHERE seq > ? AND plain = 1
+		UNION ALL SELECT 'package', id, hash, NULL FROM packages WHERE id > ?
+		UNION ALL SELECT 'gone', seq, 0, NULL FROM dropped`, k.lastImage, k.lastID)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	fresh := slices.Clip(k.fresh) // others read the old one
-	for rows.Next() {
-		var m index.Image
-		var kind int64
-		var packs []byte
-		if err := rows.Scan(&m.ID, &kind, &packs); err != nil {
-			return err
-		}
-		m.Kind, k.lastImage = uint64(kind), m.ID
-		m.Set, _ = index.ParseSet(packs) // a damaged set has nothing in common with any
-		fresh = append(fresh, m)
-	}
-	k.fresh = fresh
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if err := c.readFreshPackages(ctx, k); err != nil {
-		return err
-	}
-	return c.readGone(ctx, k)
-}
-
-func (c *Cache) readFreshPackages(ctx context.Context, k *known) error {
-	rows, err := c.db.QueryContext(ctx, `SELECT id, hash FROM packages WHERE id > ?`, k.lastID)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	packages := make(map[uint64]uint32, len(k.packages))
-	for h, id := range k.packages {
-		packages[h] = id
+	k.fresh, k.gone = slices.Clip(k.fresh), map[int64]bool{} // others read the old ones
+	if k.packages = maps.Clone(k.packages); k.packages == nil {
+		k.packages = map[uint64]uint32{}
 	}
 	for rows.Next() {
-		var id uint32
-		var hash int64
-		if err := rows.Scan(&id, &hash); err != nil {
+		var what, packs sql.RawBytes
+		var id, hash int64
+		if err := rows.Scan(&what, &id, &hash, &packs); err != nil {
 			return err
 		}
-		packages[uint64(hash)] = id
-		k.lastID = max(k.lastID, id)
-	}
-	k.packages = packages
-	return rows.Err()
-}
-
-// readGone reads which images of the file are gone, and takes fresh ones that
-// are gone out.
-func (c *Cache) readGone(ctx context.Context, k *known) error {
-	rows, err := c.db.QueryContext(ctx, `SELECT seq FROM dropped`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	k.gone = map[int64]bool{}
-	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return err
+		switch string(what) {
+		case "image":
+			m := index.Image{ID: id, Kind: uint64(hash)}
+			m.Set, _ = index.ParseSet(packs) // a damaged set has nothing in common with any
+			k.fresh, k.lastImage = append(k.fresh, m), max(k.lastImage, id)
+		case "package":
+			k.packages[uint64(hash)], k.lastID = uint32(id), max(k.lastID, uint32(id))
+		default:
+			k.gone[id] = true
 		}
-		k.gone[seq] = true
 	}
 	return rows.Err()
 }

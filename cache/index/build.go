@@ -23,7 +23,7 @@ type Image struct {
 }
 
 // magic begins a file; it changes with the format.
-const magic = "oreindx1"
+const magic = "oreindx2"
 
 // Sections of a file, in their order.
 const (
@@ -45,7 +45,7 @@ const (
 	headerSize = len(magic) + 8 + 8*(sections+1) // magic, sum, offsets and the end
 	kindSize   = 8 + 6*4
 	imageSize  = 12
-	listSize   = 12
+	listSize   = 16
 	byIDSize   = 8
 )
 
@@ -102,7 +102,7 @@ func (b *builder) addPackages(packages []Package) {
 	slices.SortFunc(byID, func(a, c Package) int { return cmp.Compare(a.ID, c.ID) })
 	for _, p := range byID {
 		b.u32(secByID, int(p.ID), len(b.out[secNames]))
-		b.out[secNames] = appendName(b.out[secNames], p.Package)
+		b.out[secNames] = appendName(b.out[secNames], p)
 	}
 }
 
@@ -134,6 +134,8 @@ func (b *builder) addKind(first, end int) {
 			column = len(columns)
 			columns[string(text)] = column
 			b.u32(secLists, len(b.out[secMembers]), len(text)-1, lack)
+			entry := b.out[secLists][len(b.out[secLists])-listSize+4:]
+			b.u32(secLists, int(listSum(column, entry, text[1:])))
 			b.out[secMembers] = append(b.out[secMembers], text[1:]...)
 		}
 		b.u32(secPackages, int(id))
@@ -179,19 +181,33 @@ func (b *builder) file() []byte {
 		out = append(out, s...)
 	}
 	binary.LittleEndian.PutUint64(out[at:], uint64(len(out)))
-	names := binary.LittleEndian.Uint64(out[len(magic)+8+8*secNames:])
-	binary.LittleEndian.PutUint64(out[len(magic):], uint64(sum(out[:names])))
+	lists := binary.LittleEndian.Uint64(out[len(magic)+8+8*secLists:])
+	binary.LittleEndian.PutUint64(out[len(magic):], uint64(sum(out[:lists])))
 	return out
 }
 
 // sum is the CRC of everything after itself.
 func sum(main []byte) uint32 { return crc32.Checksum(main[len(magic)+8:], castagnoli) }
 
-func appendName(b []byte, p ore.Package) []byte {
+// listSum is the CRC of a column's list and of its entry before the CRC.
+func listSum(column int, entry, list []byte) uint32 {
+	return crc32.Update(crc32.Update(numberSum(uint32(column)), castagnoli, entry), castagnoli, list)
+}
+
+// nameSum is the CRC of what names tells of the package with an id.
+func nameSum(id uint32, body []byte) uint32 {
+	return crc32.Update(numberSum(id), castagnoli, body)
+}
+
+func numberSum(n uint32) uint32 {
+	return crc32.Checksum(binary.LittleEndian.AppendUint32(make([]byte, 0, 4), n), castagnoli)
+}
+
+func appendName(b []byte, p Package) []byte {
 	body := binary.AppendUvarint(nil, uint64(max(0, p.Size)))
 	for _, s := range []string{p.Name, p.Version, p.Arch, string(p.Digest)} {
 		body = append(binary.AppendUvarint(body, uint64(len(s))), s...)
 	}
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	b = binary.LittleEndian.AppendUint32(b, nameSum(p.ID, body))
 	return append(binary.AppendUvarint(b, uint64(len(body))), body...)
 }

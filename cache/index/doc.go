@@ -18,7 +18,7 @@
 //
 // # File
 //
-// Little-endian. A header: the magic, the CRC-32C of everything up to the names,
+// Little-endian. A header: the magic, the CRC-32C of everything up to the lists,
 // and the offsets of the sections:
 //
 //	hashes    u64 each: Hash of every package, ascending
@@ -27,10 +27,15 @@
 //	images    id u64, number of packages u32
 //	packages  u32 each: ids of the kind's packages, ascending
 //	columns   u32 each: the column of that package, counted within the kind
-//	lists     for each column the offset u32 and length u32 of its list, 1 if it lists who lacks it
+//	lists     for each column the offset u32 and length u32 of its list, 1 if it lists who lacks it, CRC-32C
 //	members   the lists: differences between image numbers as uvarint
 //	byid      id u32 and offset u32 into names, ascending by id
-//	names     for each package: CRC-32C of the rest, its length, size, name, version, arch, digest
+//	names     for each package: CRC-32C, length of the rest, size, name, version, arch, digest
+//
+// A list's CRC is over its column's number, the entry before the CRC, and the
+// list; a name's over the id and the rest. So that most of the file, the lists
+// and the names, is read and checked only where a question leads: a process that
+// asks once reads a tenth of it.
 //
 // A package is known by 64 bits of a SHA-256 over its name, version,
 // architecture and digest. An index is read concurrently by any number of

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"runtime"
 	"sort"
@@ -52,6 +51,7 @@ func Open(path string) (*Index, error) {
 }
 
 // Parse reads a file from b, which must not change while the Index is used.
+// Damage of lists and names is seen by who reads them.
 func Parse(b []byte) (*Index, error) {
 	if len(b) < headerSize || string(b[:len(magic)]) != magic {
 		return nil, ErrDamaged
@@ -66,8 +66,8 @@ func Parse(b []byte) (*Index, error) {
 		}
 		x.sec[i], last = b[from:to], from
 	}
-	names := binary.LittleEndian.Uint64(b[len(magic)+8+8*secNames:])
-	if uint64(sum(b[:names])) != binary.LittleEndian.Uint64(b[len(magic):]) {
+	lists := binary.LittleEndian.Uint64(b[len(magic)+8+8*secLists:])
+	if uint64(sum(b[:lists])) != binary.LittleEndian.Uint64(b[len(magic):]) {
 		return nil, ErrDamaged
 	}
 	return x, nil
@@ -116,14 +116,14 @@ func (x *Index) Package(id uint32) (ore.Package, error) {
 	if i == n || at(i) != id {
 		return ore.Package{}, fmt.Errorf("package %d: not in the index", id)
 	}
-	p, ok := parseName(x.sec[secNames], uint64(binary.LittleEndian.Uint32(table[byIDSize*i+4:])))
+	p, ok := parseName(id, x.sec[secNames], uint64(binary.LittleEndian.Uint32(table[byIDSize*i+4:])))
 	if !ok {
 		return p, fmt.Errorf("package %d: %w", id, ErrDamaged)
 	}
 	return p, nil
 }
 
-func parseName(b []byte, at uint64) (ore.Package, bool) {
+func parseName(id uint32, b []byte, at uint64) (ore.Package, bool) {
 	if at+4 > uint64(len(b)) {
 		return ore.Package{}, false
 	}
@@ -134,7 +134,7 @@ func parseName(b []byte, at uint64) (ore.Package, bool) {
 		return ore.Package{}, false
 	}
 	b = b[n : n+int(length)]
-	if crc32.Checksum(b, castagnoli) != want {
+	if nameSum(id, b) != want {
 		return ore.Package{}, false
 	}
 	size, n := binary.Uvarint(b)

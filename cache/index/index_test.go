@@ -86,7 +86,9 @@ func TestSearchIsTheNaiveSearch(t *testing.T) {
 		}
 		best := NewBest(most)
 		q := r.Query(wanted)
-		x.Search(2, q, gone, best)
+		if err := x.Search(2, q, gone, best); err != nil {
+			t.Fatal(err)
+		}
 		left := slices.DeleteFunc(slices.Clone(images), func(m Image) bool { return gone[m.ID] })
 		want := naive(left, 2, wanted, r, most)
 		if !slices.Equal(best.Hits, want) {
@@ -120,15 +122,51 @@ func TestPackagesAreFoundById(t *testing.T) {
 	}
 }
 
-// TestDamageIsSeen changes each byte before the names, and expects refusal.
+// TestDamageIsSeen changes each byte, and expects refusal or the right answers.
 func TestDamageIsSeen(t *testing.T) {
-	good := Build([]Package{pkg(1), pkg(2)}, []Image{{ID: 1, Kind: 1, Set: []uint32{1, 2}}})
-	for i := range headerSize + 100 {
+	packages := []Package{pkg(1), pkg(2), pkg(3)}
+	good := Build(packages, []Image{{ID: 1, Kind: 1, Set: []uint32{1, 2}}, {ID: 2, Kind: 1, Set: []uint32{2, 3}}, {ID: 3, Kind: 1, Set: []uint32{2}}})
+	q := DefaultRank().Query([]Wanted{{ID: 1}, {ID: 2}, {ID: 3}})
+	search := func(x *Index) ([]Hit, error) {
+		best := NewBest(3)
+		err := x.Search(1, q, nil, best)
+		return best.Hits, err
+	}
+	whole, err := Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := search(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, late := 0, 0
+	for i := range good {
 		bad := slices.Clone(good)
 		bad[i] ^= 0x40
-		if _, err := Parse(bad); err == nil && i < headerSize-16 {
-			t.Errorf("byte %d changed, and yet it was read", i)
+		x, err := Parse(bad)
+		if err != nil {
+			refused++
+			continue
 		}
+		got, err := search(x)
+		if err == nil && !slices.Equal(got, want) {
+			t.Errorf("byte %d changed, and the answer is %v", i, got)
+		}
+		if err != nil {
+			late++
+		}
+		for _, p := range packages {
+			switch got, err := x.Package(p.ID); {
+			case err == nil && got != p.Package:
+				t.Errorf("byte %d changed, and package %d is %v", i, p.ID, got)
+			case err != nil:
+				late++
+			}
+		}
+	}
+	if refused < headerSize || late < 100 {
+		t.Errorf("%d changes were seen at once, %d when their place was read", refused, late)
 	}
 	for n := range len(good) {
 		if x, err := Parse(good[:n]); err == nil && x != nil {
@@ -149,20 +187,29 @@ func FuzzParse(f *testing.F) {
 		x.ID(uint64(id) << 40)
 		_, _ = x.Package(id)
 		best := NewBest(3)
-		x.Search(1, DefaultRank().Query([]Wanted{{ID: 1}, {ID: 2}, {ID: id}}), nil, best)
+		_ = x.Search(1, DefaultRank().Query([]Wanted{{ID: 1}, {ID: 2}, {ID: id}}), nil, best)
 	})
 }
 
-// resum makes the sum of b match, so that fuzzing gets past it.
+// resum makes the sums of b match, so that fuzzing gets past them.
 func resum(b []byte) []byte {
 	if len(b) < headerSize {
 		return b
 	}
 	b = slices.Clone(b)
-	names := binary.LittleEndian.Uint64(b[len(magic)+8+8*secNames:])
-	if names >= uint64(headerSize) && names <= uint64(len(b)) {
-		binary.LittleEndian.PutUint64(b[len(magic):], uint64(sum(b[:names])))
+	offset := func(section int) uint64 { return binary.LittleEndian.Uint64(b[len(magic)+8+8*section:]) }
+	lists, members, end := offset(secLists), offset(secMembers), offset(secByID)
+	if lists < uint64(headerSize) || lists > members || members > end || end > uint64(len(b)) {
+		return b
 	}
+	for i := 0; uint64(listSize*(i+1)) <= members-lists; i++ {
+		entry := b[lists:members][listSize*i:][:listSize]
+		from, length := uint64(binary.LittleEndian.Uint32(entry)), uint64(binary.LittleEndian.Uint32(entry[4:]))
+		if from+length <= end-members {
+			binary.LittleEndian.PutUint32(entry[12:], listSum(i, entry[:12], b[members:end][from:from+length]))
+		}
+	}
+	binary.LittleEndian.PutUint64(b[len(magic):], uint64(sum(b[:lists])))
 	return b
 }
 
@@ -233,7 +280,9 @@ func BenchmarkSearch(b *testing.B) {
 			wanted = append(wanted, Wanted{ID: id, Size: 100_000})
 		}
 		begun := time.Now()
-		x.Search(7, DefaultRank().Query(wanted[:250]), nil, NewBest(8))
+		if err := x.Search(7, DefaultRank().Query(wanted[:250]), nil, NewBest(8)); err != nil {
+			b.Fatal(err)
+		}
 		times = append(times, time.Since(begun))
 	}
 	slices.Sort(times)

@@ -73,15 +73,19 @@ func part(b []byte, first, count uint64, size int) ([]byte, bool) {
 }
 
 // Search offers to best what q is worth with each image of kind k that has a
-// package in common with it, except those in gone.
-func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) {
+// package in common with it, except those in gone. The error is ErrDamaged, and
+// nothing was offered.
+func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) error {
 	defer runtime.KeepAlive(x)
 	part, ok := x.find(k)
 	if !ok {
-		return
+		return nil
 	}
 	scores := make([]int64, len(part.images)/imageSize)
-	all := x.addColumns(part, q, scores)
+	all, err := x.addColumns(part, q, scores)
+	if err != nil {
+		return err
+	}
 	for i := range scores {
 		id := int64(binary.LittleEndian.Uint64(part.images[imageSize*i:]))
 		packages := int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))
@@ -94,12 +98,40 @@ func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) {
 		}
 		best.Add(h)
 	}
+	return nil
+}
+
+// weighed is a column and what q's packages in it are worth.
+type weighed struct {
+	column uint32
+	weight int64
 }
 
 // addColumns adds the weights of q's packages to the scores of the images that
 // have them, and returns what is to be added to all.
-func (x *Index) addColumns(part kind, q Query, scores []int64) (all int64) {
-	weights := make([]int64, len(part.lists)/listSize)
+func (x *Index) addColumns(part kind, q Query, scores []int64) (all int64, err error) {
+	weights := part.weigh(q)
+	for i, w := range weights {
+		if i+1 < len(weights) && weights[i+1].column == w.column {
+			weights[i+1].weight += w.weight
+			continue
+		}
+		list, lack, err := x.list(part, w.column)
+		if err != nil {
+			return 0, err
+		}
+		if lack {
+			all += w.weight
+			w.weight = -w.weight
+		}
+		addMembers(scores, list, w.weight)
+	}
+	return all, nil
+}
+
+// weigh returns the columns of q's packages, ascending: one may come again.
+func (part kind) weigh(q Query) []weighed {
+	weights := make([]weighed, 0, len(q.ids))
 	n, i := len(part.packages)/4, 0
 	at := func(i int) uint32 { return binary.LittleEndian.Uint32(part.packages[4*i:]) }
 	for j, id := range q.ids {
@@ -120,27 +152,30 @@ func (x *Index) addColumns(part kind, q Query, scores []int64) (all int64) {
 		if i == n {
 			break
 		}
-		if column := binary.LittleEndian.Uint32(part.columns[4*i:]); at(i) == id && int(column) < len(weights) {
+		if at(i) == id {
 			// A common package gives its weight and is not too much either.
-			weights[column] += q.weights[j] + q.extra
+			weights = append(weights, weighed{binary.LittleEndian.Uint32(part.columns[4*i:]), q.weights[j] + q.extra})
 		}
 	}
-	for c, w := range weights {
-		if w == 0 {
-			continue
-		}
-		list := part.lists[listSize*c:]
-		from, length := uint64(binary.LittleEndian.Uint32(list)), uint64(binary.LittleEndian.Uint32(list[4:]))
-		if from+length > uint64(len(x.sec[secMembers])) {
-			continue
-		}
-		if binary.LittleEndian.Uint32(list[8:]) != 0 {
-			all += w
-			w = -w
-		}
-		addMembers(scores, x.sec[secMembers][from:from+length], w)
+	slices.SortFunc(weights, func(a, b weighed) int { return cmp.Compare(a.column, b.column) })
+	return weights
+}
+
+// list returns the images of a column, or those that lack it.
+func (x *Index) list(part kind, column uint32) (list []byte, lack bool, err error) {
+	if int(column) >= len(part.lists)/listSize {
+		return nil, false, ErrDamaged
 	}
-	return all
+	entry := part.lists[listSize*int(column):][:listSize]
+	from, length := uint64(binary.LittleEndian.Uint32(entry)), uint64(binary.LittleEndian.Uint32(entry[4:]))
+	if from+length > uint64(len(x.sec[secMembers])) {
+		return nil, false, ErrDamaged
+	}
+	list = x.sec[secMembers][from : from+length]
+	if listSum(int(column), entry[:12], list) != binary.LittleEndian.Uint32(entry[12:]) {
+		return nil, false, ErrDamaged
+	}
+	return list, binary.LittleEndian.Uint32(entry[8:]) != 0, nil
 }
 
 // addMembers adds w to the score of each image in list.
