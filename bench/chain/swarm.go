@@ -56,7 +56,6 @@ func (b *bench) aria2(ctx context.Context, n int) (record, error) {
 			"--on-bt-download-complete="+hook, torrent)
 	}
 	cmds := []*exec.Cmd{member(0, filepath.Dir(b.file))}
-	var begun time.Time
 	defer func() {
 		stop()
 		for _, c := range cmds {
@@ -68,10 +67,10 @@ func (b *bench) aria2(ctx context.Context, n int) (record, error) {
 		cmds = nil
 		return record{}, err
 	}
-	if err := b.finished(ctx, b.file); err != nil {
+	if err := finished(ctx, b.file); err != nil {
 		return record{}, fmt.Errorf("the first seed: %w", err)
 	}
-	begun = time.Now()
+	begun := time.Now()
 	for i := 1; i <= n; i++ {
 		c := member(i, b.place(i))
 		if err := c.Start(); err != nil {
@@ -80,7 +79,7 @@ func (b *bench) aria2(ctx context.Context, n int) (record, error) {
 		cmds = append(cmds, c)
 	}
 	for i := 1; i <= n; i++ {
-		if err := b.finished(ctx, filepath.Join(b.place(i), "blob")); err != nil {
+		if err := finished(ctx, filepath.Join(b.place(i), "blob")); err != nil {
 			return record{}, fmt.Errorf("host %d: %w", i, err)
 		}
 	}
@@ -92,7 +91,7 @@ func (b *bench) aria2(ctx context.Context, n int) (record, error) {
 const looking = 10 * time.Millisecond
 
 // finished waits until the hook was called for a file.
-func (b *bench) finished(ctx context.Context, file string) error {
+func finished(ctx context.Context, file string) error {
 	t := time.NewTicker(looking)
 	defer t.Stop()
 	for {

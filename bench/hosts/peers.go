@@ -110,6 +110,8 @@ func nothing(int) []string { return nil }
 // the other from the last, which takes no part of the time, since each connects
 // to the next at once.
 func (l *lab) peers(ctx context.Context, n int, script string, more func(int) []string, send *exec.Cmd) (row, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // where one host fails, others would wait for it
 	cmds := make([]*exec.Cmd, n)
 	for i := range n {
 		h := l.host(i + 1)
@@ -148,7 +150,10 @@ func (l *lab) peers(ctx context.Context, n int, script string, more func(int) []
 	}
 	var errs []error
 	for range n {
-		errs = append(errs, <-ended)
+		err := <-ended
+		if errs = append(errs, err); err != nil {
+			cancel()
+		}
 	}
 	r := c.end()
 	if err := errors.Join(errs...); err != nil {
