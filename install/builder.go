@@ -15,6 +15,7 @@ import (
 	"ore/install/kept"
 	"ore/install/pack"
 	"ore/install/sandbox"
+	"ore/install/wire"
 	"ore/install/workplace"
 	"ore/squashfs"
 )
@@ -39,6 +40,8 @@ type Request struct {
 	From        *image.Manifest       // an image to start from, nil for none: see Usable
 	Seen        exact.Memory          // what this site has seen of packages that come or go
 	Try         bool                  // start from From although packages are not known, to compare
+	Into        string                // a folder on the file system of Dir that gets the tree as plain files, in tier root; "" for none
+	Unsealed    bool                  // make no layers: the manifest has none, and what Into gets is all
 
 	// Based, if not nil, is called with the image of the base if the build has made
 	// that, too, and its layer is in the store.
@@ -70,6 +73,9 @@ func (b *Builder) Build(ctx context.Context, r Request) (image.Manifest, error) 
 }
 
 func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) {
+	if r.Into != "" && b.Tier != sandbox.Root {
+		return image.Manifest{}, fmt.Errorf("plain files in %s: only root gives them their owners", r.Into)
+	}
 	p, err := b.places(r.Environment)
 	if err != nil {
 		return image.Manifest{}, err
@@ -102,9 +108,10 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 		return image.Manifest{}, err
 	}
 	defer work.Remove()
-	o := order{
+	o := wire.Order{
 		Environment: r.Environment, Debs: debs, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
 		Nodes: p.base.Nodes, Options: b.Options, Files: r.Files, Keys: r.Keys, From: from,
+		Into: r.Into, Unsealed: r.Unsealed,
 	}
 	if known != nil {
 		if o.Base, err = b.Store.Path(known.Digest); err != nil {

@@ -14,6 +14,7 @@ import (
 	"ore/install/load"
 	"ore/install/sandbox"
 	"ore/install/tree"
+	"ore/install/wire"
 	"ore/squashfs"
 )
 
@@ -57,7 +58,7 @@ func fake(t *testing.T, rank int, control string, files ...string) *load.Package
 func basePhase(t *testing.T) *phase {
 	t.Helper()
 	dir := t.TempDir()
-	w := &worker{order: order{Environment: ore.Environment{Manual: []string{"a", "b"}}}, sb: plainOwners{}, scratch: dir}
+	w := &worker{Order: wire.Order{Environment: ore.Environment{Manual: []string{"a", "b"}}}, sb: plainOwners{}, scratch: dir}
 	w.Work = dir
 	p := w.newPhase(nil, nil, filepath.Join(dir, "tree"))
 	if err := p.skeleton(); err != nil {

@@ -18,12 +18,13 @@ import (
 	"ore/install/layer"
 	"ore/install/output"
 	"ore/install/sandbox"
+	"ore/install/wire"
 )
 
 // run is one worker, seen from outside, and what came of it.
 type run struct {
 	builder *Builder
-	order   order
+	order   wire.Order
 	place   places
 	done    *layer.Outcome
 	tried   exact.Memory
@@ -36,6 +37,9 @@ type run struct {
 // manifest describes the finished image.
 func (r *run) manifest() image.Manifest {
 	m := r.done.Manifest(r.order.Environment)
+	if r.order.Unsealed {
+		return m // also without those that were there before, which are not all of it
+	}
 	for i := range len(r.layers) {
 		m.Layers = append(m.Layers, r.layers[i])
 	}
@@ -81,7 +85,7 @@ func (r *run) do(ctx context.Context) error {
 // listen reads the worker's messages to their end. Layers are kept meanwhile.
 func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) error {
 	for {
-		var m message
+		var m wire.Message
 		err := in.Decode(&m)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -106,7 +110,7 @@ func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) e
 
 // keep puts a finished layer into the store; the base's is also noted, so that
 // later builds find it.
-func (r *run) keep(ctx context.Context, l sealed) error {
+func (r *run) keep(ctx context.Context, l wire.Sealed) error {
 	d, size, err := r.builder.Store.Put(ctx, func(f *os.File) error {
 		in, err := os.Open(l.Path)
 		if err != nil {

@@ -3,14 +3,17 @@ package install
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"ore"
 	"ore/install/bases"
 	"ore/install/layer"
+	"ore/install/plain"
 	"ore/install/skeleton"
 	"ore/install/tree"
+	"ore/install/wire"
 )
 
 // stack is what has been built so far: the folders of the finished phases and
@@ -47,13 +50,16 @@ func (s *stack) sealBase(ctx context.Context, p *phase, found []tree.Found) erro
 		return err
 	}
 	close(s.baseReady)
+	if s.Unsealed {
+		return nil
+	}
 	if err := s.write(ctx, sources, 0, s.Environment.BaseOnly().Key()); err != nil {
 		return err
 	}
 	if err := (bases.Nodes{Epoch: s.epoch, Nodes: nodes}).Write(s.disk("nodes")); err != nil {
 		return err
 	}
-	return s.say.say(message{Layer: &sealed{Index: 0, Path: s.disk(layerName(0)), Key: s.Environment.BaseOnly().Key(), Tree: out}})
+	return s.say.Say(wire.Message{Layer: &wire.Sealed{Index: 0, Path: s.disk(layerName(0)), Key: s.Environment.BaseOnly().Key(), Tree: out}})
 }
 
 // ready waits until the base's nodes are known.
@@ -83,11 +89,11 @@ func (s *stack) lay(ctx context.Context, p *phase) error {
 	return nil
 }
 
-// seal makes a layer of what was laid since the last one. If nothing changed
-// there is no layer.
+// seal makes a layer of what was laid since the last one. If nothing changed, or
+// no layers are asked for, there is none.
 func (s *stack) seal(ctx context.Context, key ore.Key) error {
 	sources := s.tree.Seal()
-	if len(sources) == 0 {
+	if len(sources) == 0 || s.Unsealed {
 		return nil
 	}
 	layer.Link(sources)
@@ -96,7 +102,7 @@ func (s *stack) seal(ctx context.Context, key ore.Key) error {
 	if err := s.write(ctx, sources, index, key); err != nil {
 		return err
 	}
-	return s.say.say(message{Layer: &sealed{Index: index, Path: s.disk(layerName(index)), Key: key}})
+	return s.say.Say(wire.Message{Layer: &wire.Sealed{Index: index, Path: s.disk(layerName(index)), Key: key}})
 }
 
 func layerName(index int) string { return fmt.Sprintf("layer-%d.squashfs", index) }
@@ -116,4 +122,19 @@ func (s *stack) view() *tree.View {
 	layers := slices.Clone(s.lower)
 	slices.Reverse(layers)
 	return tree.NewView(s.sb, layers...)
+}
+
+// move gives the finished tree its place as plain files. Folders that are kept
+// for later builds are taken first: these must never find half of one.
+func (s *stack) move(ctx context.Context) error {
+	for i, dir := range s.lower {
+		if strings.HasPrefix(dir, s.Work+"/") {
+			continue
+		}
+		s.lower[i] = s.disk(fmt.Sprintf("taken-%d", i))
+		if err := os.Rename(dir, s.lower[i]); err != nil {
+			return fmt.Errorf("take tree: %w", err)
+		}
+	}
+	return plain.Writer{Root: s.Into}.Move(ctx, plain.Tree{Names: s.tree.Names(), View: s.view()})
 }

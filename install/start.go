@@ -25,22 +25,8 @@ import (
 	"ore/install/restore"
 	"ore/install/sandbox"
 	"ore/install/tree"
+	"ore/install/wire"
 )
-
-// candidate is the image that a build starts from.
-type candidate struct {
-	Packages     []ore.Package
-	Layers       []lower // over the base's
-	Capabilities []image.Capability
-	Tree         ore.Digest // what the layers make
-	Seen         exact.Memory
-	Try          bool // although it is not known whether its packages are exact
-}
-
-// lower is a layer and where its tree is kept.
-type lower struct {
-	Layer, Tree string
-}
 
 // refusal says why a build cannot start from an image.
 type refusal struct{ why string }
@@ -59,7 +45,7 @@ func (w *worker) orRefuse(err error) error {
 }
 
 // startFrom prepares the start from another image, if that is asked for.
-func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) {
+func (b *Builder) startFrom(r Request, p places, base bool) (*wire.Candidate, error) {
 	if r.From == nil {
 		return nil, nil
 	}
@@ -69,7 +55,7 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) 
 	if !base {
 		return nil, &refusal{"its base was not made here"}
 	}
-	c := &candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Tree: r.From.Tree, Seen: r.Seen, Try: r.Try}
+	c := &wire.Candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Tree: r.From.Tree, Seen: r.Seen, Try: r.Try}
 	for _, l := range r.From.Layers[1:] {
 		name, err := b.Store.Path(l.Digest)
 		if errors.Is(err, image.ErrMissing) {
@@ -78,7 +64,7 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*candidate, error) 
 		if err != nil {
 			return nil, err
 		}
-		c.Layers = append(c.Layers, lower{Layer: name, Tree: filepath.Join(filepath.Dir(p.tree), "layer-"+l.Digest.Hex())})
+		c.Layers = append(c.Layers, wire.Lower{Layer: name, Tree: filepath.Join(filepath.Dir(p.tree), "layer-"+l.Digest.Hex())})
 	}
 	return c, nil
 }
@@ -153,7 +139,7 @@ func (w *worker) start(ctx context.Context, s *stack) error {
 }
 
 // lower returns the tree of a layer, which is kept for the next build.
-func (w *worker) lower(ctx context.Context, i int, l lower) (string, []tree.Node, error) {
+func (w *worker) lower(ctx context.Context, i int, l wire.Lower) (string, []tree.Node, error) {
 	if _, err := os.Lstat(l.Tree); err == nil {
 		nodes, err := restore.ReadNodes(l.Tree + kept.NodesSuffix)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -195,7 +181,7 @@ func (w *worker) makeRoom(ctx context.Context, l *load.Loader, s *stack) error {
 	if why != "" {
 		return &refusal{why}
 	}
-	if err := w.say.say(message{Tried: w.sets.Tried()}); err != nil || len(w.sets.Extra) == 0 {
+	if err := w.say.Say(wire.Message{Tried: w.sets.Tried()}); err != nil || len(w.sets.Extra) == 0 {
 		return err
 	}
 	gone, err := p.purge(ctx)

@@ -23,6 +23,7 @@ import (
 	"ore/install/sandbox"
 	"ore/install/sandbox/instead"
 	"ore/install/tree"
+	"ore/install/wire"
 )
 
 // Sandbox is what the worker needs of the place that it works in. The real one
@@ -42,9 +43,9 @@ var _ Sandbox = (*sandbox.Sandbox)(nil)
 
 // worker is one build inside the sandbox.
 type worker struct {
-	order
+	wire.Order
 	sb    Sandbox
-	say   *speaker
+	say   *wire.Speaker
 	watch ore.Watcher
 	epoch int64 // the newest time in the base's packages
 
@@ -67,21 +68,21 @@ const spareThreads = 4
 // reads the order from in and writes messages to out. The command line that
 // leads here is the Builder's Args.
 func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
-	say := newSpeaker(out)
+	say := wire.NewSpeaker(out)
 	done, err := work(ctx, in, say)
 	var no *refusal
 	if errors.As(err, &no) {
-		return say.say(message{Refused: no.why})
+		return say.Say(wire.Message{Refused: no.why})
 	}
 	if err != nil {
-		return errors.Join(say.say(message{Error: image.Full(err).Error()}))
+		return errors.Join(say.Say(wire.Message{Error: image.Full(err).Error()}))
 	}
-	return say.say(message{Done: done})
+	return say.Say(wire.Message{Done: done})
 }
 
-func work(ctx context.Context, in io.Reader, say *speaker) (_ *layer.Outcome, err error) {
-	w := &worker{say: say, watch: say.watch()}
-	if err := json.NewDecoder(in).Decode(&w.order); err != nil {
+func work(ctx context.Context, in io.Reader, say *wire.Speaker) (_ *layer.Outcome, err error) {
+	w := &worker{say: say, watch: say.Watch()}
+	if err := json.NewDecoder(in).Decode(&w.Order); err != nil {
 		return nil, fmt.Errorf("read order: %w", err)
 	}
 	sb, err := sandbox.Enter(sandbox.Options{Owners: w.Owners})
@@ -96,9 +97,14 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *layer.Outcome, er
 		debs += p.Size
 	}
 	w.scratch = w.disk("memory")
-	if ok, err := tree.Memory(w.scratch, debs); err != nil {
-		return nil, err
-	} else if !ok {
+	// What is to be moved to a disk is made there.
+	ok := w.Into == ""
+	if ok {
+		if ok, err = tree.Memory(w.scratch, debs); err != nil {
+			return nil, err
+		}
+	}
+	if !ok {
 		w.scratch = w.Work
 	}
 	return w.build(ctx)
@@ -106,22 +112,25 @@ func work(ctx context.Context, in io.Reader, say *speaker) (_ *layer.Outcome, er
 
 // build is the way of a build, as the package's documentation has it.
 func (w *worker) build(ctx context.Context) (*layer.Outcome, error) {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	l, err := w.loader()
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
 	defer w.python.close()
-	g.Go(func() error { return l.Run(ctx) })
-	var done *layer.Outcome
-	g.Go(func() error {
-		var err error
-		done, err = w.phases(ctx, g, l)
-		return err
-	})
+	g.Go(func() error { return l.Run(gctx) })
+	s := &stack{worker: w, tree: layer.New(), baseReady: make(chan struct{})}
+	g.Go(func() error { return w.phases(gctx, g, l, s) })
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	done, err := s.tree.Outcome()
+	if err != nil {
+		return nil, err
+	}
+	if w.Into != "" {
+		return done, s.move(ctx)
 	}
 	return done, w.keepTree()
 }
@@ -145,30 +154,26 @@ func (w *worker) loader() (*load.Loader, error) {
 }
 
 // phases goes through the phases; sealing the base runs beside the others.
-func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *load.Loader) (*layer.Outcome, error) {
-	s := &stack{worker: w, tree: layer.New(), baseReady: make(chan struct{})}
+func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *load.Loader, s *stack) error {
 	if err := w.base(ctx, g, l, s); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.start(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	if w.Base != "" {
 		w.python.start(ctx, g, s.lower)
 	}
 	if err := w.packages(ctx, l, s); err != nil {
-		return nil, w.orRefuse(err)
+		return w.orRefuse(err)
 	}
 	if err := w.files(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.steps(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.ready(ctx); err != nil {
-		return nil, err
-	}
-	return s.tree.Outcome()
+	return s.ready(ctx)
 }
 
 // path names a file or folder of this build that only the worker sees.

@@ -109,7 +109,8 @@ func (p Place) Keep(nodes string, l image.Layer) error {
 }
 
 // Adopt notes the base whose image m is, and whose layer the store has, as one
-// that was made here. It uses the folder work for what is unfinished.
+// that was made here. Without a Tree in m the layer alone is believed. It uses the
+// folder work for what is unfinished.
 func (p Place) Adopt(ctx context.Context, store *image.Store, m image.Manifest, work string) error {
 	n, err := of(ctx, store, m)
 	if err != nil {
@@ -163,7 +164,7 @@ func of(ctx context.Context, store *image.Store, m image.Manifest) (Nodes, error
 		at.Capability = c.Value // the tree's entries are those of n
 	}
 	out, err := t.Outcome()
-	if err == nil && out.Tree != m.Tree {
+	if err == nil && m.Tree != "" && out.Tree != m.Tree {
 		err = fmt.Errorf("its tree is %s, not %s: %w", out.Tree.Short(), m.Tree.Short(), ErrOther)
 	}
 	return n, err

@@ -156,7 +156,7 @@ func read(t testing.TB, dir string) model {
 		case unix.S_IFREG:
 			f.data, err = os.ReadFile(x.Host)
 			buf := make([]byte, 64)
-			if n, err := unix.Lgetxattr(x.Host, capability, buf); err == nil {
+			if n, err := unix.Lgetxattr(x.Host, "security.capability", buf); err == nil {
 				f.capability = buf[:n]
 			}
 		case unix.S_IFIFO:

@@ -2,25 +2,22 @@ package pour
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"os"
-
 	"ore/image"
 	"ore/install/tree"
-	"ore/squashfs"
 )
 
 // node is a name of the merged tree.
 type node struct {
-	squashfs.Entry // Hardlink is the first name of the file that is seen, or ""
-	capability     []byte
-	layer          int
-	content        // of a regular file
+	tree.Node // Hardlink is the first name of the file that is seen, or ""; there is no Sum
+	layer     int
+	content   // of a regular file
 }
 
 // content is how far a regular file has been written.
@@ -59,11 +56,10 @@ func merge(layers []*layer) *merged {
 		}
 		t.remove(gone)
 		for e := range l.reader.Entries() {
-			if (&tree.Node{Entry: e}).Whiteout() {
+			n := &node{Node: tree.Node{Entry: e}, layer: i}
+			if t.names[e.Path] = n; n.Whiteout() {
 				delete(t.names, e.Path)
-				continue
 			}
-			t.names[e.Path] = &node{Entry: e, layer: i}
 		}
 	}
 	for _, n := range t.names {
@@ -119,7 +115,7 @@ func (t *merged) capable(list []image.Capability) error {
 		if n == nil || !n.Mode.IsRegular() {
 			return fmt.Errorf("capability of /%s: the image has no such file", c.Path)
 		}
-		n.capability = c.Value
+		n.Capability = c.Value
 	}
 	return nil
 }

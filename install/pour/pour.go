@@ -6,6 +6,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/plain"
 	"ore/install/pour/blob"
 )
 
@@ -42,7 +43,7 @@ func pour(ctx context.Context, o Options) error {
 	if err := t.capable(o.Manifest.Capabilities); err != nil {
 		return err
 	}
-	w := &writer{root: o.Target}
+	w := writer{plain.Writer{Root: o.Target}}
 	if err := w.frame(t); err != nil {
 		return err
 	}

@@ -440,9 +440,14 @@ func TestFromAFile(t *testing.T) {
 
 // FuzzLayer opens what may be a layer and finds out where its files are.
 func FuzzLayer(f *testing.F) {
-	r := rand.New(rand.NewPCG(1, 1))
-	f.Add(pack(f, small, random(r, true)))
-	f.Add(pack(f, squashfs.Options{BlockSize: 8 << 10, Compression: squashfs.None}, random(r, false)))
+	entries := []entry{
+		{Entry: squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}},
+		{Entry: squashfs.Entry{Path: "a", Mode: 0o644}, data: bytes.Repeat([]byte("abc"), 3000)},
+		{Entry: squashfs.Entry{Path: "b", Mode: 0o644}, data: []byte("short")},
+		{Entry: squashfs.Entry{Path: "c", Mode: 0o644, Hardlink: "b"}},
+	}
+	f.Add(pack(f, small, entries))
+	f.Add(pack(f, squashfs.Options{BlockSize: 8 << 10, Compression: squashfs.None}, entries))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		name := filepath.Join(t.TempDir(), "layer")
 		if err := os.WriteFile(name, b, 0o600); err != nil {

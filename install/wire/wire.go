@@ -1,4 +1,6 @@
-package install
+// Package wire is what a builder and the worker that it starts say to each other:
+// one order, then messages, as JSON.
+package wire
 
 import (
 	"encoding/json"
@@ -7,14 +9,15 @@ import (
 	"sync"
 
 	"ore"
+	"ore/image"
 	"ore/install/exact"
 	"ore/install/layer"
 	"ore/squashfs"
 )
 
-// order is what the builder tells the worker: one JSON value on its standard
+// Order is what the builder tells the worker: one JSON value on its standard
 // input.
-type order struct {
+type Order struct {
 	Environment ore.Environment
 	Debs        []string // the .debs of Environment.Packages, "" where not needed
 	Packs       string   // folder of packs
@@ -25,38 +28,57 @@ type order struct {
 	Base        string   // path of the base's layer if there is one, "" else
 	Nodes       string   // file with the base's nodes; it exists if Base does
 	Options     squashfs.Options
-	From        *candidate            // the image to start from, nil for none
+	From        *Candidate            // the image to start from, nil for none
 	Files       map[ore.Digest]string // host paths of the environment's files
 	Keys        map[ore.Digest][]byte // certificates of the further repositories
+	Into        string                // the folder that gets the tree as plain files, "" for none
+	Unsealed    bool                  // no layers are made
 }
 
-// message is what the worker says: one JSON value a line on its standard output.
-type message struct {
+// Candidate is the image that a build starts from.
+type Candidate struct {
+	Packages     []ore.Package
+	Layers       []Lower // over the base's
+	Capabilities []image.Capability
+	Tree         ore.Digest // what the layers make
+	Seen         exact.Memory
+	Try          bool // although it is not known whether its packages are exact
+}
+
+// Lower is a layer and where its tree is kept.
+type Lower struct {
+	Layer, Tree string
+}
+
+// Message is what the worker says: one JSON value a line on its standard output.
+type Message struct {
 	Event   *ore.Event     `json:",omitempty"`
-	Layer   *sealed        `json:",omitempty"`
+	Layer   *Sealed        `json:",omitempty"`
 	Done    *layer.Outcome `json:",omitempty"`
 	Tried   exact.Memory   `json:",omitempty"` // what a build that starts from From relies on
 	Refused string         `json:",omitempty"` // why the build cannot start from From
 	Error   string         `json:",omitempty"`
 }
 
-// sealed is a finished layer.
-type sealed struct {
+// Sealed is a finished layer.
+type Sealed struct {
 	Index int
 	Path  string         // in the build's folder
 	Key   ore.Key        // of the environment that ends with it
 	Tree  *layer.Outcome `json:",omitempty"` // of the base, if it is the base's
 }
 
-// speaker sends messages from several goroutines.
-type speaker struct {
+// Speaker sends messages from several goroutines.
+type Speaker struct {
 	mu sync.Mutex // guards w
 	w  *json.Encoder
 }
 
-func newSpeaker(w io.Writer) *speaker { return &speaker{w: json.NewEncoder(w)} }
+// NewSpeaker returns one that writes to w.
+func NewSpeaker(w io.Writer) *Speaker { return &Speaker{w: json.NewEncoder(w)} }
 
-func (s *speaker) say(m message) error {
+// Say sends a message.
+func (s *Speaker) Say(m Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.w.Encode(m); err != nil {
@@ -65,8 +87,8 @@ func (s *speaker) say(m message) error {
 	return nil
 }
 
-// watch returns a watcher that passes events on. Events may be lost: nothing
+// Watch returns a watcher that passes events on. Events may be lost: nothing
 // depends on them.
-func (s *speaker) watch() ore.Watcher {
-	return func(e ore.Event) { _ = s.say(message{Event: &e}) }
+func (s *Speaker) Watch() ore.Watcher {
+	return func(e ore.Event) { _ = s.Say(Message{Event: &e}) }
 }

@@ -1,0 +1,116 @@
+// Package onto installs an environment's packages on the machine that they are
+// for: from nothing, over the base's image, or over one that has some of them.
+//
+// It is the same builder as on a host ([ore/install.Builder]), so the tree is the
+// same to the last bit: the same phases, scripts in the same sandbox, the same
+// normalising, files and steps. Only where it works is different: in a folder of
+// the machine's own file system, from which the finished tree is moved to its
+// place, file by file, and not copied. No layers are made, unless somebody asks
+// for the image.
+//
+// [Bring] gets the image that the recipe starts from, [Install] does the rest.
+// When Install has failed, the tree is not to be used, but what was done is kept
+// in the folder [Folder]: called again, it goes on, without the steps that had
+// succeeded. When it has ended well, that folder is gone.
+package onto
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"ore"
+	"ore/deb/fetch"
+	"ore/image"
+	"ore/install"
+	"ore/install/pour/blob"
+	"ore/install/recipe"
+	"ore/install/sandbox"
+	"ore/squashfs"
+)
+
+// Folder is where the work is done, below the target.
+const Folder = ".ore-install"
+
+// Options say what is installed, and where.
+type Options struct {
+	Target string // where the machine's file systems are mounted
+	Recipe recipe.Recipe
+	Args   []string // arguments with which the own executable calls install.Worker
+
+	// Save, if not nil, is given the image of what was installed, whose new layers
+	// are in the store, once the tree is in its place. The store goes when Save
+	// returns; its error is Install's.
+	Save func(ctx context.Context, m image.Manifest, s *image.Store) error
+
+	Client blob.Client   // for blobs
+	Fetch  *fetch.Client // for packages; nil means one of our own
+	Watch  ore.Watcher   // stages "blobs" and "fetch", in bytes, and those of the builder
+}
+
+// Install makes the tree of the recipe's environment in the target, as root, and
+// returns its manifest, without layers unless they were saved.
+func Install(ctx context.Context, o Options) (image.Manifest, error) {
+	m, err := o.install(ctx)
+	if err != nil {
+		return m, fmt.Errorf("install packages: %w", err)
+	}
+	return m, nil
+}
+
+func (o *Options) install(ctx context.Context) (m image.Manifest, err error) {
+	if err := o.bring(ctx); err != nil {
+		return m, err
+	}
+	store, err := o.store()
+	if err != nil {
+		return m, err
+	}
+	debs := &archive{dir: o.path("debs"), from: o.Recipe.Archive, client: o.Fetch, watch: o.Watch}
+	if debs.client == nil {
+		debs.client = fetch.New()
+		defer debs.client.CloseIdle()
+	}
+	if err := os.MkdirAll(debs.dir, 0o755); err != nil {
+		return m, err
+	}
+	b := &install.Builder{
+		Dir: o.path("build"), Store: store, Debs: debs, Tier: sandbox.Root, Args: o.Args,
+		Options: options(o.Save != nil), Watch: o.Watch,
+	}
+	r := install.Request{Environment: o.Recipe.Environment, Into: filepath.Clean(o.Target), Unsealed: o.Save == nil}
+	if r.Files, r.Keys, err = o.contents(store); err != nil {
+		return m, err
+	}
+	if r.From, err = o.adopt(ctx, b); err != nil {
+		return m, err
+	}
+	if m, err = b.Build(ctx, r); err != nil {
+		return m, err
+	}
+	if o.Save != nil {
+		err = o.Save(ctx, m, store)
+	}
+	return m, errors.Join(err, sandbox.Remove(context.WithoutCancel(ctx), o.path("")))
+}
+
+// options are those of the layers, and of packages as they are kept while the
+// build goes on. Where nothing is kept later, what takes the least time is best.
+func options(save bool) squashfs.Options {
+	if save {
+		return squashfs.Options{}
+	}
+	return squashfs.Options{Compression: squashfs.LZ4}
+}
+
+func (o *Options) path(name string) string { return filepath.Join(o.Target, Folder, name) }
+
+// store opens the store of the blobs that are needed.
+func (o *Options) store() (*image.Store, error) {
+	if err := os.MkdirAll(o.path(""), 0o700); err != nil {
+		return nil, err
+	}
+	return image.OpenStore(o.path("store"))
+}

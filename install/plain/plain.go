@@ -1,0 +1,105 @@
+// Package plain makes plain files of a tree's entries, as root: what a machine
+// has that starts from its own disk.
+//
+// No symbolic link is followed: a folder is made, or looked at, before anything
+// is put into it. What is there before stays as it is, and only folders may be
+// there, such as those on which other file systems are mounted.
+package plain
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"ore/install/tree"
+)
+
+// Writer makes entries in a folder.
+type Writer struct{ Root string }
+
+// Path returns the host's path of a name in the tree.
+func (w Writer) Path(name string) string { return w.Root + "/" + name }
+
+// Frame makes an entry if it has no content: a folder, which gets its mode and
+// time by Own when all is in it, a link, a device, a pipe or a socket.
+func (w Writer) Frame(n *tree.Node) error {
+	var err error
+	switch {
+	case n.Mode.IsDir():
+		err = w.folder(n)
+	case !n.Mode.IsRegular():
+		err = w.special(n)
+	}
+	if err != nil {
+		return fmt.Errorf("make /%s: %w", n.Path, err)
+	}
+	return nil
+}
+
+// folder makes a folder, or finds that there is one.
+func (w Writer) folder(n *tree.Node) error {
+	err := unix.Mkdir(w.Path(n.Path), 0o700)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(w.Path(n.Path), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
+	return nil
+}
+
+func (w Writer) special(n *tree.Node) error {
+	name, kind := w.Path(n.Path), uint32(unix.S_IFIFO)
+	switch n.Mode.Type() {
+	case fs.ModeSymlink:
+		if err := unix.Symlink(n.Link, name); err != nil {
+			return err
+		}
+		return w.own(n)
+	case fs.ModeDevice | fs.ModeCharDevice:
+		kind = unix.S_IFCHR
+	case fs.ModeDevice:
+		kind = unix.S_IFBLK
+	case fs.ModeSocket:
+		kind = unix.S_IFSOCK
+	}
+	if err := unix.Mknod(name, kind|tree.UnixMode(n.Mode), int(unix.Mkdev(n.Major, n.Minor))); err != nil {
+		return err
+	}
+	return w.own(n)
+}
+
+// Own gives an entry its owner, mode, capability and time.
+func (w Writer) Own(n *tree.Node) error {
+	if err := w.own(n); err != nil {
+		return fmt.Errorf("own /%s: %w", n.Path, err)
+	}
+	return nil
+}
+
+// own sets the owner first, since that takes the set-user-ID bit and the
+// capability away (chown(2), capabilities(7)).
+func (w Writer) own(n *tree.Node) error {
+	name := w.Path(n.Path)
+	if err := unix.Lchown(name, int(n.UID), int(n.GID)); err != nil {
+		return err
+	}
+	if n.Mode.Type() != fs.ModeSymlink {
+		if err := unix.Chmod(name, tree.UnixMode(n.Mode)); err != nil {
+			return err
+		}
+	}
+	if n.Capability != nil {
+		if err := unix.Lsetxattr(name, "security.capability", n.Capability, 0); err != nil {
+			return fmt.Errorf("set capability: %w: the file system must have extended attributes", err)
+		}
+	}
+	t := unix.NsecToTimespec(n.ModTime * 1e9)
+	return unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+}
