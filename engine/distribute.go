@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"ore/chain/conduct"
 	"ore/chain/shape"
 	"ore/cluster"
+	"ore/image/early"
 )
 
 // blobsAtOnce is how many blobs are under way together: enough that the small
@@ -67,7 +69,11 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 		}
 	}
 	e.mu.Unlock()
-	stages, err := e.bring(ctx, hosts, blobs, w)
+	bring := e.bring
+	if e.mayBeginEarly(d) {
+		bring = e.bringEarly
+	}
+	stages, err := bring(ctx, hosts, blobs, w)
 	if err != nil {
 		return nil, err
 	}
@@ -81,23 +87,53 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 // bring has hosts have blobs. A host that cannot get them is blamed, which is an
 // error only if no host is left.
 func (e *Engine) bring(ctx context.Context, hosts []*host, blobs []ore.Digest, w ore.Watcher) ([]ore.Stage, error) {
-	t := &transfer{engine: e, watch: w, begun: time.Now(), in: map[*host]int64{}, out: map[*host]int64{}}
+	t := e.newTransfer(w)
 	if err := t.look(ctx, hosts, blobs); err != nil {
 		return nil, err
 	}
+	if err := t.sendAll(ctx); err != nil {
+		return nil, err
+	}
+	return t.stages(), t.usable(hosts)
+}
+
+// turn puts layers that machines can begin with before all else.
+func (t *transfer) turn(d ore.Digest) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.first[d]; ok {
+		return 0
+	}
+	return 1
+}
+
+func (e *Engine) newTransfer(w ore.Watcher) *transfer {
+	return &transfer{
+		engine: e, watch: w, begun: time.Now(), in: map[*host]int64{}, out: map[*host]int64{},
+		arrivals: map[*host]map[ore.Digest]*arrival{}, changed: make(chan struct{}, 1),
+	}
+}
+
+// sendAll sends all blobs that hosts lack.
+func (t *transfer) sendAll(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(blobsAtOnce)
+	blobs := slices.Sorted(maps.Keys(t.lacking))
+	slices.SortStableFunc(blobs, func(a, b ore.Digest) int { return t.turn(a) - t.turn(b) })
 	for _, d := range blobs {
-		if len(t.lacking[d]) > 0 {
-			g.Go(func() error { return t.send(ctx, d) })
-		}
+		g.Go(func() error { return t.send(ctx, d) })
 	}
 	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("send blobs: %w", err)
+		return fmt.Errorf("send blobs: %w", err)
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+	return nil
+}
+
+// usable returns an error if none of the hosts can be used.
+func (t *transfer) usable(hosts []*host) error {
 	var errs []error
 	for _, h := range hosts {
 		if err := h.fault(); err != nil {
@@ -105,9 +141,9 @@ func (e *Engine) bring(ctx context.Context, hosts []*host, blobs []ore.Digest, w
 		}
 	}
 	if len(errs) == len(hosts) {
-		return nil, errors.Join(errs...)
+		return errors.Join(errs...)
 	}
-	return t.stages(), nil
+	return nil
 }
 
 // transfer is one bringing.
@@ -117,10 +153,13 @@ type transfer struct {
 	begun   time.Time
 	lacking map[ore.Digest][]*host
 	having  map[ore.Digest][]*host
+	changed chan struct{} // something arrived
 
-	mu      sync.Mutex // guards what follows
-	in, out map[*host]int64
-	here    int64 // bytes that left this host
+	mu       sync.Mutex // guards what follows
+	in, out  map[*host]int64
+	here     int64 // bytes that left this host
+	arrivals map[*host]map[ore.Digest]*arrival
+	first    map[ore.Digest]early.Layer // what goes first, of blobs that machines can read as they come
 }
 
 // look finds out which hosts have which blobs, also those that need none: they
@@ -155,66 +194,140 @@ func (t *transfer) look(ctx context.Context, hosts []*host, blobs []ore.Digest) 
 				t.having[d] = append(t.having[d], h)
 			case slices.Contains(hosts, h):
 				t.lacking[d] = append(t.lacking[d], h)
+				if t.arrivals[h] == nil {
+					t.arrivals[h] = map[ore.Digest]*arrival{}
+				}
+				t.arrivals[h][d] = &arrival{}
 			}
 		}
 	}
 	return nil
 }
 
-// send brings one blob to all who lack it.
+// send brings one blob to all who lack it. If a host is lost that gave it, and
+// nobody else has all of it, it is sent again from elsewhere.
 func (t *transfer) send(ctx context.Context, d ore.Digest) error {
-	blob, from, giver, err := t.origin(ctx, d)
-	if err != nil {
-		return err
+	lacking := t.lacking[d]
+	for {
+		blob, from, giver, err := t.origin(ctx, d)
+		if err != nil {
+			return err
+		}
+		order := conduct.Transfer{Blob: t.arrange(d, blob, giver == nil), Source: from}
+		by := t.receivers(&order, d, lacking, giver)
+		result, err := conduct.New(conduct.Config{}).Send(ctx, order)
+		again := ctx.Err() == nil && giver != nil && (errors.Is(err, conduct.ErrLost) || errors.Is(err, conduct.ErrSource))
+		if err != nil && !again {
+			return err
+		}
+		lacking = t.conclude(ctx, d, by, result, again)
+		t.account(by, result, giver)
+		if len(lacking) == 0 {
+			return nil
+		}
+		giver.blame(err)
+		t.having[d] = slices.DeleteFunc(t.having[d], func(h *host) bool { return h == giver })
 	}
+}
+
+// arrange says what of a blob goes first. Of one whose chunks another host has cut
+// nothing may be read before all is verified, unless they are those that this host
+// knows to be right.
+func (t *transfer) arrange(d ore.Digest, b chain.Blob, own bool) chain.Blob {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.first[d]
+	if !ok {
+		return b
+	}
+	if !own && b.List != l.List {
+		delete(t.first, d)
+		return b
+	}
+	for _, g := range l.Ranges {
+		span := b.Cover(g.Offset, g.Size)
+		if i := len(b.First) - 1; i >= 0 && span.From >= b.First[i].From && span.From <= b.First[i].From+b.First[i].Count {
+			b.First[i].Count = max(b.First[i].Count, span.From+span.Count-b.First[i].From)
+		} else if span.Count > 0 {
+			b.First = append(b.First, span)
+		}
+	}
+	return b
+}
+
+// receivers puts hosts into an order, and returns them by the names that they
+// have there.
+func (t *transfer) receivers(order *conduct.Transfer, d ore.Digest, lacking []*host, giver *host) map[string]*host {
 	by := map[string]*host{}
-	order := conduct.Transfer{Blob: blob, Source: from}
-	for i, h := range t.lacking[d] {
+	for i, h := range lacking {
 		if h == giver {
-			continue // it was given the blob just now
+			t.keep(h, d) // it was given the blob just now
+			continue
 		}
 		addr, grant := h.job.Chain()
 		name := fmt.Sprintf("%d %s", i, h.name()) // names need not differ
 		by[name] = h
 		order.Receivers = append(order.Receivers, conduct.Host{Host: shape.Host{Name: name}, Address: addr, Conduct: grant})
+		t.mu.Lock()
+		t.arrivals[h][d].size = order.Blob.Size
+		t.mu.Unlock()
 	}
-	t.watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("%s, %.1f MB, to %d hosts", d.Short(), float64(blob.Size)/1e6, len(by))})
-	result, err := conduct.New(conduct.Config{}).Send(ctx, order)
-	if err != nil {
-		return err
+	note := func(o conduct.Outcome) { t.arrive(by[o.Host], d, o) }
+	if len(order.Blob.First) > 0 {
+		order.Ahead, order.Done = note, note
 	}
+	t.watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("%s, %.1f MB, to %d hosts", d.Short(), float64(order.Blob.Size)/1e6, len(by))})
+	return by
+}
+
+// conclude has hosts keep what came to them. It returns those to which it is to be
+// sent again.
+func (t *transfer) conclude(ctx context.Context, d ore.Digest, by map[string]*host, result conduct.Result, again bool) []*host {
+	var lacking []*host
 	var g errgroup.Group
-	sent := int64(0)
 	for _, o := range result.Hosts {
 		h := by[o.Host]
 		if h == nil {
 			continue
 		}
-		t.mu.Lock()
-		t.in[h] += o.Traffic.In
-		t.out[h] += o.Traffic.Out
-		sent += o.Traffic.In - o.Traffic.Out
-		t.mu.Unlock()
+		if o.Err != nil && again && h.fault() == nil {
+			lacking = append(lacking, h)
+			continue
+		}
 		g.Go(func() error {
 			err := o.Err
 			if err == nil {
 				err = h.job.Keep(ctx, d)
 			}
-			if err != nil && ctx.Err() == nil {
+			if err == nil {
+				t.keep(h, d)
+			} else if ctx.Err() == nil {
 				h.blame(fmt.Errorf("blob %s did not come: %w", d.Short(), err))
 			}
 			return nil
 		})
 	}
-	_ = g.Wait()
+	_ = g.Wait() // their errors are the hosts'
+	return lacking
+}
+
+// account adds up what went from where.
+func (t *transfer) account(by map[string]*host, result conduct.Result, giver *host) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	sent := int64(0)
+	for _, o := range result.Hosts {
+		if h := by[o.Host]; h != nil {
+			t.in[h] += o.Traffic.In
+			t.out[h] += o.Traffic.Out
+			sent += o.Traffic.In - o.Traffic.Out
+		}
+	}
 	if giver == nil {
 		t.here += sent // what came to somebody and did not leave another receiver
 	} else {
 		t.out[giver] += sent
 	}
-	return nil
 }
 
 // origin says from where a blob is sent: a host that has it, or this one. giver
@@ -289,6 +402,8 @@ func (e *Engine) reached(ctx context.Context, h *host, addr string) bool {
 
 // stages says what came and went at each host.
 func (t *transfer) stages() []ore.Stage {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var all []ore.Stage
 	add := func(name string, in, out int64) {
 		if in+out > 0 {
@@ -298,7 +413,13 @@ func (t *transfer) stages() []ore.Stage {
 	}
 	add(sourceName, 0, t.here)
 	for _, h := range t.engine.hosts {
-		add(h.name(), t.in[h], t.out[h])
+		in := t.in[h]
+		for _, a := range t.arrivals[h] {
+			if !a.kept {
+				in += a.came // the rest is still coming
+			}
+		}
+		add(h.name(), in, t.out[h])
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/image"
+	"ore/image/early"
 	"ore/node"
 	"ore/node/agent"
 	"ore/node/kit"
@@ -46,6 +47,10 @@ type Config struct {
 	// Version is that of this program; agents of another one are not used. ""
 	// takes all.
 	Version string
+	// First is where is kept what machines read first of images; "" keeps nothing.
+	First early.Folder
+	// Whole has machines start only once all of their layers have come.
+	Whole bool
 	// Watch may be nil.
 	Watch ore.Watcher
 	// End, where set, is called once when the last host was released: a batch
@@ -66,20 +71,23 @@ type Engine struct {
 	joining sync.Mutex // one joining at a time; guards joined
 	joined  bool
 
-	mu       sync.Mutex // guards what follows
-	hosts    []*host    // all that may be used
-	where    map[string]*host
-	wanted   cluster.Reservation
-	network  ore.Network
-	subnet   netip.Prefix
-	kit      kit.Kit
-	paths    map[ore.Digest]string // of the kit's blobs
-	image    image.Manifest
-	sent     []ore.Digest // what every host must have that starts machines
-	stages   []ore.Stage  // of sending the kit
-	forwards []*forward
-	released int
-	placed   int // hosts that were given to the cluster
+	mu        sync.Mutex // guards what follows
+	hosts     []*host    // all that may be used
+	where     map[string]*host
+	wanted    cluster.Reservation
+	network   ore.Network
+	subnet    netip.Prefix
+	kit       kit.Kit
+	paths     map[ore.Digest]string // of the kit's blobs
+	image     image.Manifest
+	sent      []ore.Digest // what every host must have that starts machines
+	stages    []ore.Stage  // of sending the kit
+	record    early.Record // of the image
+	rest      *rest        // what comes while machines run
+	recording *recording
+	forwards  []*forward
+	released  int
+	placed    int // hosts that were given to the cluster
 }
 
 var (
@@ -224,6 +232,8 @@ func (e *Engine) place(ctx context.Context) ([]int, error) {
 
 // end ends the job on hosts, and what this side has of it.
 func (e *Engine) end(ctx context.Context, hosts []*host) error {
+	e.stopRest()
+	e.endRecord()
 	var g errgroup.Group
 	for _, h := range hosts {
 		g.Go(func() error { return h.end(ctx) })

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"ore/guest"
 	"ore/guest/inside"
 	"ore/image"
+	"ore/namespace"
 	"ore/node"
 	"ore/node/agent"
 	"ore/node/kit"
@@ -32,8 +34,11 @@ import (
 // TestMain lets the test's program be a machine of the Fake, and an agent in a
 // process of its own, which can be killed.
 func TestMain(m *testing.M) {
-	var err error
+	err := namespace.Enter()
 	switch {
+	case err != nil:
+	case len(os.Args) == 2 && os.Args[1] == "inside":
+		_, err = io.Copy(io.Discard, os.Stdin)
 	case len(os.Args) == 3 && os.Args[1] == "machine":
 		err = beMachine(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "agent":
@@ -79,6 +84,7 @@ func machineCommand(c vm.Config) *exec.Cmd {
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, "identity.json"), e.Data, 0o600))
 		}
 	}
+	err = errors.Join(err, os.WriteFile(filepath.Join(dir, "job", "layers"), []byte(strings.Join(c.Layers, "\n")), 0o600))
 	if err != nil {
 		return exec.Command("/bin/echo", err.Error())
 	}
@@ -130,17 +136,43 @@ func superviseHere(fake *vmtest.Fake, folder, images string) (agent.Supervisor, 
 		return agent.Supervisor{}, err
 	}
 	n := node.New(node.Config{Dir: folder, Store: store, Hypervisor: func(node.Boot) (vm.Hypervisor, error) { return fake, nil }})
-	s := agent.Supervisor{Socket: filepath.Join(folder, "node")}
+	s := here{agent.Supervisor{Socket: filepath.Join(folder, "node")}}
 	l, err := net.Listen("unix", s.Socket)
 	if err != nil {
-		return s, err
+		return s.Supervisor, err
 	}
 	server := &http.Server{Handler: n.Handler()}
 	go server.Serve(l) // until the release
+	end, err := s.showLazily(folder)
 	s.Release = func(context.Context) error {
-		return errors.Join(n.Release(), server.Close(), os.RemoveAll(folder))
+		return errors.Join(n.Release(), server.Close(), end(), os.RemoveAll(folder))
 	}
-	return s, nil
+	return s.Supervisor, err
+}
+
+// here is a supervisor in this process.
+type here struct{ agent.Supervisor }
+
+// showLazily has the folder whose files are still coming mounted in a namespace of
+// its own, as that of a supervisor is. Its machines, which are not in there, come
+// by way of /proc.
+func (s *here) showLazily(folder string) (end func() error, err error) {
+	dir := filepath.Join(folder, "lazy")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p, err := namespace.Start(context.Background(), namespace.Options{
+		Kinds: namespace.Mount | namespace.PID, Args: []string{"inside"}, Lazy: dir, Stdin: in, Stderr: os.Stderr,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Device, s.Lazy = p.Device(), fmt.Sprintf("/proc/%d/root%s", p.Pid(), dir)
+	return func() error { return errors.Join(in.Close(), out.Close(), p.Wait()) }, nil
 }
 
 // ground is some agents in processes of their own, and a source of jobs.
@@ -305,7 +337,7 @@ type ask struct {
 func (g *ground) reserveOn(e *Engine, a ask) *work {
 	t, id, machines := g.t, a.id, a.machines
 	t.Helper()
-	img := image.Manifest{Layers: []image.Layer{{Digest: g.blob(a.layer)}}}
+	img := image.Manifest{Layers: []image.Layer{{Digest: g.blob(a.layer), Size: int64(len(a.layer))}}}
 	w := &work{ground: g, engine: e}
 	m := ore.Machines{Count: machines, Resources: ore.Resources{CPUs: 1, Memory: 32 << 20, Disk: 4096}}
 	var err error
@@ -315,7 +347,7 @@ func (g *ground) reserveOn(e *Engine, a ask) *work {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.stages, err = w.engine.Distribute(t.Context(), cluster.Distribution{Job: id, Network: ore.Isolated, Image: img}, nil)
+	w.stages, err = w.engine.Distribute(t.Context(), cluster.Distribution{Job: id, Network: ore.Isolated, Image: img}, e.config.Watch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +362,7 @@ func (g *ground) reserveOn(e *Engine, a ask) *work {
 func (w *work) begin(h cluster.Host, machines ...node.Machine) error {
 	s := w.start
 	s.Machines = machines
-	_, err := h.Start(w.t.Context(), s, nil)
+	_, err := h.Start(w.t.Context(), s, w.engine.config.Watch)
 	return err
 }
 
@@ -354,8 +386,11 @@ func (w *work) release() {
 }
 
 func (w *work) shell(h cluster.Host, machine, script string) (string, error) {
-	var out bytes.Buffer
-	_, err := h.Exec(w.t.Context(), machine, guest.Command{Args: []string{"/bin/sh", "-c", script}, Stdout: &out})
+	var out, said bytes.Buffer
+	exit, err := h.Exec(w.t.Context(), machine, guest.Command{Args: []string{"/bin/sh", "-c", script}, Stdout: &out, Stderr: &said})
+	if err == nil && said.Len() > 0 {
+		err = fmt.Errorf("exit %+v: %s", exit, said.String())
+	}
 	return out.String(), err
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ import (
 // on it failed: a call that it answers from memory.
 const askTime = 5 * time.Second
 
+// tearTime is how long machines may take to end.
+const tearTime = 20 * time.Second
+
 // host is one physical host of the job. As a [cluster.Node] it stands for the
 // machines that were placed on it first, wherever they are by now.
 type host struct {
@@ -35,8 +39,10 @@ type host struct {
 	boot   node.Boot
 	laid   bool
 
-	mu  sync.Mutex // guards bad
-	bad error      // why it takes no more machines
+	mu    sync.Mutex // guards what follows
+	bad   error      // why it takes no more machines
+	early bool       // its machines read layers that are still coming
+	torn  error      // why its machines were ended: the rest of their layers did not come
 }
 
 var (
@@ -116,10 +122,56 @@ func (h *host) gone(ctx context.Context) bool {
 // is gone.
 func (h *host) lost(ctx context.Context, machine string, err error) error {
 	var known *node.LostError
-	if err == nil || ctx.Err() != nil || errors.As(err, &known) || !h.gone(ctx) {
+	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
+		return err
+	}
+	if torn := h.tornBy(); torn != nil {
+		return &node.LostError{Machine: machine, Cause: torn}
+	}
+	if !h.gone(ctx) {
 		return err
 	}
 	return &node.LostError{Machine: machine, Cause: h.fault()}
+}
+
+// setEarly notes that machines of the host read layers that are still coming.
+func (h *host) setEarly() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.early = true
+}
+
+func (h *host) isEarly() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.early
+}
+
+func (h *host) tornBy() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.torn
+}
+
+// why returns the reason for which a host did not get a blob.
+func (h *host) why(err error) error {
+	if bad := h.fault(); bad != nil {
+		return bad
+	}
+	return cmp.Or(err, errors.New("nobody has them any more"))
+}
+
+// tear ends the host's machines, which wait for bytes that do not come: to them
+// that is a disk that takes its time, and not an error of the job's.
+func (h *host) tear(ctx context.Context, err error) {
+	h.blame(err)
+	h.mu.Lock()
+	h.torn = fmt.Errorf("host %s: machines were started before all had come: %w: run the job again, or with layers waited for", h.name(), err)
+	h.mu.Unlock()
+	h.engine.config.Watch.Tell(ore.Event{Stage: "distribute", Text: h.tornBy().Error()})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tearTime)
+	defer cancel()
+	_ = h.job.Release(ctx) // a host that does not answer has its lease for that
 }
 
 // Exec implements [cluster.Node].

@@ -24,6 +24,7 @@ const sourceName = "here"
 // be sent.
 type source struct {
 	config Config
+	listen func() (net.Listener, error)
 
 	mu    sync.Mutex // guards what follows
 	peer  *chain.Peer
@@ -32,7 +33,10 @@ type source struct {
 	blobs map[ore.Digest]chain.Blob
 }
 
-func newSource(c Config) *source { return &source{config: c, blobs: map[ore.Digest]chain.Blob{}} }
+func newSource(c Config) *source {
+	everywhere := func() (net.Listener, error) { return net.Listen("tcp", ":0") }
+	return &source{config: c, listen: everywhere, blobs: map[ore.Digest]chain.Blob{}}
+}
 
 // offer makes a blob of this host ready to be sent. seen is this host's address
 // as the hosts see it.
@@ -40,7 +44,7 @@ func (s *source) offer(ctx context.Context, d ore.Digest, path string, seen neti
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.peer == nil {
-		l, err := net.Listen("tcp", ":0")
+		l, err := s.listen()
 		if err != nil {
 			return chain.Blob{}, conduct.Host{}, fmt.Errorf("send blobs: %w", err)
 		}
@@ -69,6 +73,14 @@ func (s *source) offer(ctx context.Context, d ore.Digest, path string, seen neti
 	}
 	s.blobs[d] = b
 	return b, at, nil
+}
+
+// list returns the digest of the list of a blob's chunks, as this host cut them;
+// zero if it did not.
+func (s *source) list(d ore.Digest) chain.Digest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blobs[d].List
 }
 
 // close ends what offer began.

@@ -75,7 +75,12 @@ func (e *Engine) startOn(ctx context.Context, h *host, s node.Start, w ore.Watch
 		return nil, err
 	}
 	s.Boot = boot
-	return h.job.Start(ctx, s, w)
+	if err := e.lazily(ctx, h, &s, w); err != nil {
+		return nil, err
+	}
+	started, err := h.job.Start(ctx, s, w)
+	e.recordOf(ctx, h, err != nil)
+	return started, err
 }
 
 // ready has a host have all that its machines are started with.
@@ -86,10 +91,13 @@ func (e *Engine) ready(ctx context.Context, h *host, w ore.Watcher) (node.Boot, 
 		return h.boot, nil
 	}
 	e.mu.Lock()
-	blobs := append(e.kit.Blobs(), e.sent...)
+	blobs, sent := e.kit.Blobs(), e.sent
+	e.mu.Unlock()
+	if !e.under(h) { // else they come already
+		blobs = append(blobs, sent...)
+	}
 	slices.Sort(blobs)
 	blobs = slices.Compact(blobs)
-	e.mu.Unlock()
 	if _, err := e.bring(ctx, []*host{h}, blobs, w); err != nil {
 		return node.Boot{}, err
 	}

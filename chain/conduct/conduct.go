@@ -59,8 +59,9 @@ type Transfer struct {
 	// Done, where set, is called as each receiver has the blob, before Send
 	// returns: a machine can start there. It must not wait for anything.
 	Done func(Outcome)
-	// Ahead, where set, is called as each receiver has all chunks that Blob.First
-	// names, and not yet all others. It must not wait for anything.
+	// Ahead, where set, is called when a receiver has all chunks that Blob.First
+	// names, and with each of its reports from then on until it has all others too.
+	// It must not wait for anything.
 	Ahead func(Outcome)
 }
 
@@ -70,6 +71,7 @@ type Outcome struct {
 	Err     error         // nil when the blob is whole there
 	After   time.Duration // from the start of the request
 	Traffic chain.Traffic
+	Held    int64 // bytes of the blob that are there, also from before
 }
 
 // Result is what became of a transfer.

@@ -72,7 +72,7 @@ func (r *run) learn(m *member, report chain.Report) {
 		m.whole = now
 		r.announce(m)
 	}
-	if m != r.source && report.Ahead && !m.ahead && len(r.blob.First) > 0 {
+	if m != r.source && report.Ahead && len(r.blob.First) > 0 {
 		m.ahead = true
 		r.foretell(m)
 	}

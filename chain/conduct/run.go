@@ -187,7 +187,8 @@ func (r *run) announce(m *member) {
 	}
 }
 
-// foretell tells those who want to know that a receiver has what goes first.
+// foretell tells those who want to know how a receiver stands that has what goes
+// first.
 func (r *run) foretell(m *member) {
 	for _, w := range r.waiters {
 		if w.transfer.Ahead != nil && m.whole.IsZero() && slices.Contains(w.members, m) {
@@ -199,7 +200,7 @@ func (r *run) foretell(m *member) {
 }
 
 func (r *run) outcome(w *waiter, m *member) Outcome {
-	o := Outcome{Host: m.host.Name, Err: m.lost, Traffic: m.report.Traffic}
+	o := Outcome{Host: m.host.Name, Err: m.lost, Traffic: m.report.Traffic, Held: m.report.Bytes}
 	switch {
 	case !m.whole.IsZero():
 		o.Err, o.After = nil, max(0, m.whole.Sub(w.begun))

@@ -45,6 +45,25 @@ func (a *Agent) handler() http.Handler {
 		a.mu.Unlock()
 		reply(w, struct{}{}, a.release(j))
 	}))
+	a.handleBlobs(mux)
+	mux.Handle("POST /v1/jobs/{id}/reach", a.owned(serveReach))
+	mux.Handle("POST /v1/jobs/{id}/offers/{digest}", a.owned(a.serveOffer))
+	mux.Handle("POST /v1/jobs/{id}/boot", a.owned(a.serveBoot))
+	mux.Handle("PUT /v1/jobs/{id}/peers", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
+		var p Peers
+		err := read(w, r, &p)
+		if err == nil {
+			j.far.set(p)
+		}
+		reply(w, struct{}{}, err)
+	}))
+	mux.Handle("GET /v1/jobs/{id}/node/v1/wire", a.known(a.serveWire))
+	mux.Handle("/v1/jobs/{id}/node/", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) { a.pass(j, w, r) }))
+	return mux
+}
+
+// handleBlobs is the part of the interface that is about blobs.
+func (a *Agent) handleBlobs(mux *http.ServeMux) {
 	mux.Handle("POST /v1/jobs/{id}/blobs", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
 		var v Wanted
 		err := read(w, r, &v)
@@ -71,8 +90,6 @@ func (a *Agent) handler() http.Handler {
 		}
 		reply(w, struct{}{}, err)
 	}))
-	mux.Handle("POST /v1/jobs/{id}/reach", a.owned(serveReach))
-	mux.Handle("POST /v1/jobs/{id}/offers/{digest}", a.owned(a.serveOffer))
 	mux.Handle("POST /v1/jobs/{id}/coming", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
 		var v []ComingBlob
 		err := read(w, r, &v)
@@ -90,18 +107,6 @@ func (a *Agent) handler() http.Handler {
 		}
 		reply(w, t, err)
 	}))
-	mux.Handle("POST /v1/jobs/{id}/boot", a.owned(a.serveBoot))
-	mux.Handle("PUT /v1/jobs/{id}/peers", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
-		var p Peers
-		err := read(w, r, &p)
-		if err == nil {
-			j.far.set(p)
-		}
-		reply(w, struct{}{}, err)
-	}))
-	mux.Handle("GET /v1/jobs/{id}/node/v1/wire", a.known(a.serveWire))
-	mux.Handle("/v1/jobs/{id}/node/", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) { a.pass(j, w, r) }))
-	return mux
 }
 
 // known serves who has a certificate, which is everybody who comes so far.

@@ -16,6 +16,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/engine"
+	"ore/image/early"
 	"ore/node"
 	"ore/node/agent"
 	"ore/node/kit"
@@ -31,6 +32,7 @@ type Hosts struct {
 	Keys    agent.Keys
 	Watch   ore.Watcher
 	Version string // of this program
+	Whole   bool   // machines wait until all of their image is there
 
 	engine *engine.Engine // once hosts are reserved
 }
@@ -54,7 +56,7 @@ func (h *Hosts) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 	if err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
-	c.Agents, c.End, c.Version = agents, end, h.Version
+	c.Agents, c.End, c.Version, c.Whole = agents, end, h.Version, h.Whole
 	if h.engine, err = engine.New(c); err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
@@ -120,6 +122,7 @@ func Config(s *site.Site, watch ore.Watcher) (engine.Config, error) {
 	return engine.Config{
 		Prepare: func(ctx context.Context, r cluster.Reservation) (node.Boot, error) { return s.Prepare(ctx, r, watch) },
 		Kits:    kits, Blob: s.Cache.Verified, Dir: sending, Watch: watch,
+		First: early.Folder(filepath.Join(dir, "first")),
 	}, nil
 }
 
@@ -210,9 +213,12 @@ func supervise(ctx context.Context, id, folder, images string) (agent.Supervisor
 	if s := supervisor.Socket(folder); len(s) > maxSocketPath {
 		return agent.Supervisor{}, fmt.Errorf("%s: longer than a socket's address can be: start 'ore node' with a --dir that has a shorter path", s)
 	}
-	p, err := supervisor.Start(ctx, supervisor.Job{ID: id, Folder: folder, Images: images})
+	p, err := supervisor.Start(ctx, supervisor.Job{ID: id, Folder: folder, Images: images, Lazy: true})
 	if err != nil {
 		return agent.Supervisor{}, err
 	}
-	return agent.Supervisor{Socket: supervisor.Socket(folder), Release: p.Release}, nil
+	return agent.Supervisor{
+		Socket: supervisor.Socket(folder), Release: p.Release,
+		Lazy: filepath.Join(folder, supervisor.LazyFolder), Device: p.Device(),
+	}, nil
 }

@@ -45,7 +45,11 @@ type Job struct {
 	Folder string // made by Start
 	Images string // the store of layers
 	Keep   bool   // the supervisor outlives this process, for machines that are kept
+	Lazy   bool   // machines may read layers while they come; see package node/lazy
 }
+
+// LazyFolder is where machines find them, below the job's folder.
+const LazyFolder = "lazy"
 
 // Process is a node in a supervisor of this process's making.
 type Process struct {
@@ -55,7 +59,11 @@ type Process struct {
 	kill   func() error
 	care   *janitor.Janitor // nil for a keeper, which has its own
 	hand   io.WriteCloser   // a keeper's lifeline, until HandOver
+	device *os.File
 }
+
+// Device serves the job's LazyFolder; nil if it was not asked for or is refused.
+func (s *Process) Device() *os.File { return s.device }
 
 // Release ends the machines and then the supervisor, and removes the job's
 // folder. A supervisor that does not answer is killed, and all dies with it.
@@ -180,21 +188,33 @@ func (j Job) spawn(ctx context.Context) (*Process, error) {
 	if sup.care, err = janitor.Watch(janitor.Folder{Path: dir}); err != nil {
 		return nil, err
 	}
-	p, err := start(context.WithoutCancel(ctx), args, j.ID, []*os.File{listener, lock}, log)
+	o := options(args, j.ID, []*os.File{listener, lock}, log)
+	if j.Lazy {
+		o.Lazy = filepath.Join(dir, LazyFolder)
+		if err := os.Mkdir(o.Lazy, 0o700); err != nil {
+			return nil, errors.Join(err, sup.dismiss())
+		}
+	}
+	p, err := start(context.WithoutCancel(ctx), o)
 	if err != nil {
 		return nil, errors.Join(err, sup.dismiss())
 	}
-	sup.wait, sup.kill = p.Wait, p.Kill
+	sup.wait, sup.kill, sup.device = p.Wait, p.Kill, p.Device()
 	return sup, nil
 }
 
-// start puts the supervisor into namespaces of its own, as the user who starts
-// it. Where they are refused it is found again by its mark.
-func start(ctx context.Context, args []string, job string, files []*os.File, log *os.File) (*namespace.Process, error) {
-	o := namespace.Options{
+// options puts the supervisor into namespaces of its own, as the user who starts
+// it.
+func options(args []string, job string, files []*os.File, log *os.File) namespace.Options {
+	return namespace.Options{
 		Kinds: namespace.PID | namespace.Mount, IDs: namespace.Keep,
 		Args: args, Stdout: log, Stderr: log, Files: files, Mark: job,
 	}
+}
+
+// start starts the supervisor. Where namespaces are refused it is found again by
+// its mark.
+func start(ctx context.Context, o namespace.Options) (*namespace.Process, error) {
 	if os.Geteuid() != 0 {
 		o.Kinds |= namespace.User
 	}
@@ -248,7 +268,7 @@ func Keep(ctx context.Context, images, dir string) error {
 	if err != nil {
 		return errors.Join(err, folder.Close())
 	}
-	p, err := start(ctx, []string{Command, images, dir}, filepath.Base(dir), files, os.Stderr)
+	p, err := start(ctx, options([]string{Command, images, dir}, filepath.Base(dir), files, os.Stderr))
 	if err != nil {
 		return errors.Join(err, folder.Remove(), care.Dismiss())
 	}

@@ -1,0 +1,340 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"ore"
+	"ore/chain/conduct"
+	"ore/cluster"
+	"ore/image/early"
+	"ore/node"
+	"ore/node/agent"
+)
+
+// Outlook is what is known of a host when machines could start there before all
+// of their layers have come.
+type Outlook struct {
+	Came int64         // bytes of the layers that have come
+	In   time.Duration // from the first of them to the last
+	Left int64         // bytes that are still to come
+	Cost time.Duration // by how much reading them as they come was slower than plain files, when it was recorded
+}
+
+// Gain predicts how much earlier machines are there that start now: the rest
+// would have to be waited for, at the rate at which it came until now, and reading
+// through the folder costs what it did before. It says nothing where no rate was
+// seen. A read that nobody expected cannot make it a loss: its bytes come no later
+// than with all others.
+func (o Outlook) Gain() (gain time.Duration, known bool) {
+	if o.Came <= 0 || o.In <= 0 {
+		return 0, false
+	}
+	wait := float64(o.Left) * o.In.Seconds() / float64(o.Came)
+	return time.Duration(wait*float64(time.Second)) - o.Cost, true
+}
+
+// arrival is how a blob stands on a host that lacked it.
+type arrival struct {
+	size        int64
+	came, held  int64     // bytes that came, and with those that were there
+	first, last time.Time // when bytes came
+	ahead       bool      // what is read first is there
+	kept        bool      // all is, and verified as a whole
+}
+
+// arrive notes what the conductor says of a host.
+func (t *transfer) arrive(h *host, d ore.Digest, o conduct.Outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.arrivals[h][d]
+	if a == nil || o.Err != nil {
+		return
+	}
+	a.ahead, a.came, a.held, a.first, a.last = true, o.Traffic.In, o.Held, o.Traffic.FirstIn, o.Traffic.LastIn
+	t.news()
+}
+
+// keep notes that a host has a blob.
+func (t *transfer) keep(h *host, d ore.Digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.arrivals[h][d]; a != nil {
+		a.kept = true
+	}
+	t.news()
+}
+
+// news wakes who waits for arrivals.
+func (t *transfer) news() {
+	select {
+	case t.changed <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// stands is what a host can do by now.
+type stands int
+
+const (
+	waits  stands = iota
+	begins        // with what has come
+	whole
+)
+
+// outlook says how a host stands, and what that is judged by.
+func (t *transfer) outlook(h *host) (stands, Outlook) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, o := whole, Outlook{}
+	var first, last time.Time
+	for d, a := range t.arrivals[h] {
+		if a.kept {
+			continue
+		}
+		l, known := t.first[d]
+		if !known || !a.ahead || !h.job.Lazy() {
+			return waits, o
+		}
+		s = begins
+		o.Cost += l.Took
+		o.Came += a.came
+		o.Left += a.size - a.held
+		if a.came == 0 {
+			continue
+		}
+		if first.IsZero() || a.first.Before(first) {
+			first = a.first
+		}
+		if a.last.After(last) {
+			last = a.last
+		}
+	}
+	o.In = last.Sub(first)
+	return s, o
+}
+
+// lacks returns the blobs that a host does not have yet.
+func (t *transfer) lacks(h *host) map[ore.Digest]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := map[ore.Digest]int64{}
+	for d, a := range t.arrivals[h] {
+		if !a.kept {
+			all[d] = a.size
+		}
+	}
+	return all
+}
+
+// bringEarly is bring that returns as soon as it pays to start machines. The rest
+// comes while they run.
+func (e *Engine) bringEarly(ctx context.Context, hosts []*host, blobs []ore.Digest, w ore.Watcher) ([]ore.Stage, error) {
+	t := e.newTransfer(w)
+	t.first = e.firsts()
+	if err := t.look(ctx, hosts, blobs); err != nil {
+		return nil, err
+	}
+	r := e.carryOn(ctx, t)
+	judged := map[*host]verdict{}
+	for {
+		ready := true
+		for _, h := range hosts {
+			s, o := t.outlook(h)
+			if h.fault() != nil || s == whole {
+				continue
+			}
+			v := o.verdict(s)
+			if s == begins && judged[h] != v {
+				judged[h] = v
+				t.tellOutlook(h, o)
+			}
+			ready = ready && v == pays
+		}
+		if ready {
+			return t.stages(), t.usable(hosts)
+		}
+		select {
+		case <-t.changed:
+		case <-r.done:
+			if r.err != nil {
+				return nil, r.err
+			}
+			return t.stages(), t.usable(hosts)
+		case <-ctx.Done():
+			e.stopRest()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// verdict is what an Outlook comes to.
+type verdict int
+
+const (
+	open verdict = iota
+	unknown
+	loses
+	pays
+)
+
+func (o Outlook) verdict(s stands) verdict {
+	gain, known := o.Gain()
+	switch {
+	case s != begins:
+		return open
+	case !known:
+		return unknown
+	case gain > 0:
+		return pays
+	}
+	return loses
+}
+
+// tellOutlook says whether a host's machines start early, and why.
+func (t *transfer) tellOutlook(h *host, o Outlook) {
+	gain, known := o.Gain()
+	text := fmt.Sprintf("host %s: %.1f of %.1f MB have come, ", h.name(), float64(o.Came)/1e6, float64(o.Came+o.Left)/1e6)
+	switch {
+	case !known:
+		text += "and it is not known yet how long the rest takes"
+	case gain > 0:
+		text += fmt.Sprintf("what is read first among them: its machines need not wait %.1f s for the rest", (gain + o.Cost).Seconds())
+	default:
+		text += fmt.Sprintf("its machines wait %.2f s for the rest, since reading it as it comes costs %.2f s", (gain + o.Cost).Seconds(), o.Cost.Seconds())
+	}
+	t.watch.Tell(ore.Event{Stage: "distribute", Text: text})
+}
+
+// rest is a transfer that goes on while machines run.
+type rest struct {
+	transfer *transfer
+	cancel   context.CancelFunc
+	done     chan struct{}
+	err      error // once done is closed
+	over     bool  // nothing comes any more; guarded by the engine's lock
+}
+
+// carryOn sends what hosts lack until stopRest.
+func (e *Engine) carryOn(ctx context.Context, t *transfer) *rest {
+	// It lives on when the call that begins it returns.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &rest{transfer: t, cancel: cancel, done: make(chan struct{})}
+	e.mu.Lock()
+	e.rest = r
+	e.mu.Unlock()
+	go func() {
+		defer close(r.done)
+		defer cancel()
+		r.err = t.sendAll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		e.mu.Lock()
+		r.over = true
+		e.mu.Unlock()
+		early := false
+		for h := range t.arrivals {
+			if !h.isEarly() {
+				continue
+			}
+			early = true
+			if lacks := t.lacks(h); len(lacks) > 0 {
+				h.tear(ctx, fmt.Errorf("%d layers did not come to their end: %w", len(lacks), h.why(r.err)))
+			}
+		}
+		if early && r.err == nil {
+			t.watch.Tell(ore.Event{Stage: "distribute", Text: "the rest has come", Final: true})
+		}
+	}()
+	return r
+}
+
+// stopRest ends a transfer that goes on. What came stays for the next job.
+func (e *Engine) stopRest() {
+	e.mu.Lock()
+	r := e.rest
+	e.mu.Unlock()
+	if r != nil {
+		r.cancel()
+		<-r.done
+	}
+}
+
+// under says whether a host gets blobs while machines run.
+func (e *Engine) under(h *host) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rest != nil && e.rest.transfer.arrivals[h] != nil
+}
+
+// still returns what is still to come to a host whose machines start now, and notes
+// that they do.
+func (e *Engine) still(h *host) (map[ore.Digest]int64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.rest == nil {
+		return nil, nil
+	}
+	lacks := e.rest.transfer.lacks(h)
+	if len(lacks) > 0 && e.rest.over {
+		return nil, fmt.Errorf("%d of its blobs did not come", len(lacks))
+	}
+	if len(lacks) > 0 {
+		h.setEarly()
+	}
+	return lacks, nil
+}
+
+// firsts returns what is known of the image's layers, by their digests.
+func (e *Engine) firsts() map[ore.Digest]early.Layer {
+	all := map[ore.Digest]early.Layer{}
+	for _, l := range e.record.Layers {
+		if len(l.Ranges) > 0 {
+			all[l.Digest] = l
+		}
+	}
+	return all
+}
+
+// mayBeginEarly says whether machines may start before their layers are there.
+func (e *Engine) mayBeginEarly(d cluster.Distribution) bool {
+	if e.config.Whole {
+		return false
+	}
+	var known bool
+	e.record, known = e.config.First.Load(d.Image.Digest())
+	return known
+}
+
+// lazily has a host show the layers that its machines are to read as they come, or
+// are watched reading.
+func (e *Engine) lazily(ctx context.Context, h *host, s *node.Start, w ore.Watcher) error {
+	sizes, err := e.still(h)
+	if err != nil {
+		return err
+	}
+	coming := len(sizes) > 0
+	if coming {
+		w.Tell(ore.Event{Stage: "distribute", Text: "host " + h.name() + ": machines start, and the rest comes"})
+	} else if e.watches(h, *s) {
+		sizes = map[ore.Digest]int64{}
+		for _, l := range s.Image.Layers {
+			sizes[l.Digest] = l.Size
+		}
+	}
+	if len(sizes) == 0 {
+		return nil
+	}
+	var list []agent.ComingBlob
+	for _, d := range slices.Sorted(maps.Keys(sizes)) {
+		list = append(list, agent.ComingBlob{Digest: d, Size: sizes[d]})
+	}
+	if s.Lazy, err = h.job.Show(ctx, list); err != nil && !coming {
+		return nil // nobody is watched
+	}
+	return err
+}
