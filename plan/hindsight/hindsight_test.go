@@ -169,3 +169,21 @@ func TestWholeOfADistribution(t *testing.T) {
 		}
 	}
 }
+
+// What goes on while machines run is timed to its own end, and not at all if it
+// was cut short.
+func TestDistributionThatGoesOn(t *testing.T) {
+	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
+	p := plan.Plan{Options: []plan.Option{{Stages: []plan.Estimate{{Stage: plan.Distribute}}}}}
+	var r Recorder
+	r.Take(at(1), ore.Event{Stage: plan.Distribute})
+	r.Take(at(3), ore.Event{Stage: plan.Distribute, Final: true})
+	r.Take(at(3.5), ore.Event{Stage: plan.Distribute, Text: "the rest"})
+	if o := r.Outcome(p, nil); len(o.Actual) > 0 {
+		t.Errorf("cut short it took %v", o.Actual)
+	}
+	r.Take(at(9), ore.Event{Stage: plan.Distribute, Final: true})
+	if o := r.Outcome(p, nil); math.Abs(o.Actual[plan.Distribute]-8) > 1e-9 {
+		t.Errorf("from second 1 to 9 it took %v", o.Actual)
+	}
+}

@@ -16,9 +16,10 @@ const maxParts = 1 << 16
 // methods may be called concurrently.
 //
 // The stages fetch, pull, remove, steps, distribute and restart last from the
-// first event with their name to the one that is Final. Configure begins anew
-// with the first package after a layer was sealed; seal is told at a layer's
-// begin and end.
+// first event with their name to the one that is Final; distribute to the last
+// such one, if it goes on while machines run, and is not timed if it is cut short
+// then. Configure begins anew with the first package after a layer was sealed; seal
+// is told at a layer's begin and end.
 type Recorder struct {
 	mu       sync.Mutex // guards what follows
 	sections map[string]phase
@@ -64,6 +65,8 @@ func (r *Recorder) Take(at time.Time, e ore.Event) {
 		}
 		if e.Final {
 			s.ended = at
+		} else if e.Stage == plan.Distribute {
+			s.ended = time.Time{} // it goes on, while machines run
 		}
 		r.sections[e.Stage] = s
 	case plan.Configure:
