@@ -13,6 +13,7 @@
 //	trusted_keys: /etc/ore/keys                 # only images that these signed are fetched
 //	superset: true                              # an image with more than was asked will do
 //	hedge: false                                # never start two ways at once
+//	early_start: false                          # machines elsewhere wait until all of their image is there
 //	quota: 50G                                  # of the image cache; default: what the disk has
 //	engine: hosts                               # where machines run; default: local, this host
 //	hosts: [node1, node2:7447]                  # where 'ore node' runs
@@ -53,7 +54,8 @@ type Settings struct {
 	Caches      []Cache  `yaml:"caches"`
 	TrustedKeys string   `yaml:"trusted_keys"`
 	Superset    bool     `yaml:"superset"`
-	Hedge       *bool    `yaml:"hedge"` // nil: on
+	Hedge       *bool    `yaml:"hedge"`       // nil: on
+	EarlyStart  *bool    `yaml:"early_start"` // nil: on
 	Quota       Size     `yaml:"quota"`
 	Engine      string   `yaml:"engine"`
 	Hosts       []string `yaml:"hosts"`

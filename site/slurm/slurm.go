@@ -24,6 +24,7 @@ type Options struct {
 	Wants    ore.Wants     // of the job
 	Timeout  time.Duration // of the job
 	Watch    ore.Watcher
+	Whole    bool // machines wait until all of their image is there
 }
 
 // Engine returns an engine for one job of the site.
@@ -36,6 +37,7 @@ func Engine(s *site.Site, o Options) (cluster.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	hosts.Whole = o.Whole
 	return slurm.New(slurm.Config{
 		Settings: o.Settings, Timeout: o.Timeout, Dir: s.Dirs.State, Hint: hint(o.Wants), Hosts: hosts,
 		Program: slurm.Program{Path: program, Args: []string{"node", "--lease"}},

@@ -53,6 +53,7 @@ type Hosts struct {
 	Names  []string
 	Keys   string
 	Slurm  slurm.Settings
+	Whole  bool // machines wait until all of their image is there
 	// Version is that of this program.
 	Version string
 }
@@ -69,6 +70,7 @@ func (h *Hosts) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&h.Engine, "engine", "", "where machines run: local, this host, hosts, those of --host, or slurm, hosts that Slurm gives; default: hosts if there are any, else local; or the settings")
 	h.names(c)
 	f := c.Flags()
+	f.BoolVar(&h.Whole, "no-early-start", false, "have machines on other hosts wait until all of their image is there; default: the settings")
 	f.StringVar(&h.Slurm.Partition, "partition", "", "with --engine slurm: the `partition`; default: the settings, else Slurm's")
 	f.StringVar(&h.Slurm.Account, "account", "", "with --engine slurm: the `account` that is charged")
 	f.StringVar(&h.Slurm.QOS, "qos", "", "with --engine slurm: the quality of service, by `name`")
@@ -97,6 +99,7 @@ func (h *Hosts) settle() error {
 		}
 		h.Keys = cmp.Or(h.Keys, s.HostKeys)
 		h.Slurm = h.Slurm.Over(s.Slurm)
+		h.Whole = h.Whole || s.EarlyStart != nil && !*s.EarlyStart
 	}
 	if h.Engine == "" {
 		h.Engine = local
@@ -124,7 +127,7 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 		return err
 	}
 	if h.Engine == batch {
-		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch})
+		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch, Whole: h.Whole})
 		if err == nil {
 			c.Engine = e
 		}
@@ -132,7 +135,7 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 	}
 	k, err := h.keys(s.Dirs)
 	if err == nil {
-		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version}
+		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version, Whole: h.Whole}
 	}
 	return err
 }
