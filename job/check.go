@@ -18,7 +18,7 @@ import (
 // job is to be run, and so needs a command. Errors have the form what failed:
 // why: what to do.
 func Check(j ore.Job, run bool) error {
-	for _, check := range []func(ore.Job) error{checkMachines, checkRoot, checkInputs, checkMounts, checkFiles, checkNames, checkVariables} {
+	for _, check := range []func(ore.Job) error{checkBase, checkMachines, checkRoot, checkInputs, checkMounts, checkFiles, checkNames, checkVariables} {
 		if err := check(j); err != nil {
 			return err
 		}

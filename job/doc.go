@@ -36,6 +36,22 @@
 // Sizes are bytes with an optional K, M, G or T (powers of 1024); times are
 // Go's durations ("90s", "2h30m"). Paths are relative to the job file's folder.
 //
+// # RPM packages
+//
+// With base: rpm/NAME, where NAME is any word, packages are RPM packages and all
+// come from the repositories, which are RPM repositories. Each has a key, with which
+// its packages must be signed, or says that they need not be:
+//
+//	environment:
+//	  base: rpm/tiny
+//	  packages: [bash, "hello=2:1.5-3"]
+//	  repositories:
+//	    - {uri: "http://example.org/os/$basearch", key: ./key.asc}
+//	    - {uri: "http://example.org/own", unsigned: true}
+//
+// There is no base set: a shell, if it is wanted, is one of the packages or comes
+// with them. The package rpm says what is done with them, and what is not.
+//
 // # Inputs
 //
 // An input is a file or folder of the host. Without mount, every machine gets a

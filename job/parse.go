@@ -112,6 +112,7 @@ func (r *reader) job(n *yaml.Node, j *ore.Job) {
 }
 
 func (r *reader) environment(n *yaml.Node, w *ore.Wants) {
+	r.baseFirst(n, w)
 	r.mapping("environment", n, map[string]field{
 		"base": func(_, v *yaml.Node) {
 			if s, ok := r.str("environment.base", v); ok {
@@ -122,11 +123,11 @@ func (r *reader) environment(n *yaml.Node, w *ore.Wants) {
 				w.Base = b
 			}
 		},
-		"packages": func(_, v *yaml.Node) { w.Packages = r.packages(v) },
+		"packages": func(_, v *yaml.Node) { w.Packages = r.packages(v, w.Base) },
 		"repositories": func(_, v *yaml.Node) {
 			w.Repositories = nil
 			r.list("environment.repositories", v, func(v *yaml.Node) {
-				w.Repositories = append(w.Repositories, r.repository(v))
+				w.Repositories = append(w.Repositories, r.repository(v, w.Base))
 			})
 		},
 		"kernel": func(_, v *yaml.Node) {
@@ -142,14 +143,14 @@ func (r *reader) environment(n *yaml.Node, w *ore.Wants) {
 	})
 }
 
-func (r *reader) packages(n *yaml.Node) []ore.Wish {
+func (r *reader) packages(n *yaml.Node, base ore.Base) []ore.Wish {
 	var all []ore.Wish
 	r.list("environment.packages", n, func(v *yaml.Node) {
 		s, ok := r.str("an item of environment.packages", v)
 		if !ok {
 			return
 		}
-		w, err := ParseWish(s)
+		w, err := ParseWishFor(base, s)
 		if err != nil {
 			r.fault(v, "%v", err)
 			return
@@ -157,30 +158,6 @@ func (r *reader) packages(n *yaml.Node) []ore.Wish {
 		all = append(all, w)
 	})
 	return all
-}
-
-func (r *reader) repository(n *yaml.Node) ore.Repository {
-	rep := ore.Repository{Components: []string{"main"}}
-	r.mapping("a repository", n, map[string]field{
-		"uri":        func(_, v *yaml.Node) { rep.URI, _ = r.str("uri", v) },
-		"suite":      func(_, v *yaml.Node) { rep.Suite, _ = r.str("suite", v) },
-		"components": func(_, v *yaml.Node) { rep.Components = r.strs("components", v) },
-		"key": func(_, v *yaml.Node) {
-			p, ok := r.path("key", v)
-			if !ok {
-				return
-			}
-			b, err := os.ReadFile(p)
-			if err != nil {
-				r.fault(v, "key: %v", err)
-			}
-			rep.Key = b
-		},
-	})
-	if rep.URI == "" || rep.Suite == "" || len(rep.Key) == 0 {
-		r.fault(n, "a repository needs uri, suite and key: only signed repositories are used")
-	}
-	return rep
 }
 
 // path reads a host path and makes it absolute.

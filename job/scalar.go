@@ -86,8 +86,8 @@ func ParseBase(s string) (ore.Base, error) {
 	if !ok {
 		d, suite = "debian", s
 	}
-	if d != "debian" {
-		return ore.Base{}, fmt.Errorf("base %q: unknown distribution %q: use debian/SUITE", s, d)
+	if d != "debian" && d != rpmBase {
+		return ore.Base{}, fmt.Errorf("base %q: unknown distribution %q: use debian/SUITE, or rpm/NAME with repositories", s, d)
 	}
 	if !plainName(suite) {
 		return ore.Base{}, fmt.Errorf("base %q: malformed suite: use a name such as debian/bookworm", s)
