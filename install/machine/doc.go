@@ -26,6 +26,9 @@
 // later ones it lost; afterwards it changes nothing, if the recipe is one with the
 // same digest. So no half machine is ever taken for a whole one.
 //
+// That packages or steps failed costs no more than that: as long as the machine
+// runs, another install with the same recipe goes on with them ([Options].Keep).
+//
 // # What is left behind
 //
 // Nothing: whatever comes, also when ctx ends, everything mounted is unmounted,

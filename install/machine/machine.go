@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"ore"
@@ -36,6 +37,10 @@ type Options struct {
 	Command func(ctx context.Context, argv []string) ([]byte, error)
 	// Configure makes the tree this machine's; nil is [configure.Apply].
 	Configure func(ctx context.Context, o configure.Options) error
+	// Keep is a folder in memory in which it is noted that packages or steps failed
+	// on disks that are whole otherwise: another install with the same recipe, before
+	// the machine is started again, goes on there. "" for never.
+	Keep string
 	// Load, if not nil, is called with how the machine's own kernel is started,
 	// before its files are unmounted: to load it for a start without firmware.
 	Load func(target string, s configure.Start) error
@@ -65,6 +70,7 @@ type run struct {
 	recipe recipe.Recipe
 	tell   *teller
 	layout disk.Layout
+	going  bool // on, where an earlier install of this boot failed
 }
 
 // Install makes the machine what the recipe says. Its error has been reported.
@@ -113,8 +119,11 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 // write makes the file systems and fills them. When it returns, nothing of them
 // is in use any more, and if it returns nil, everything has been written out.
 func (u *run) write(ctx context.Context) (err error) {
+	u.going = u.resumes()
 	doer := disk.Doer{Command: u.Command, Watch: u.watch(map[string]string{"partition": recipe.Partition, "format": recipe.Format})}
-	if _, err := doer.Run(ctx, u.layout); err != nil {
+	if u.going {
+		u.tell.enter(recipe.Format, "made before: it goes on where it failed")
+	} else if _, err := doer.Run(ctx, u.layout); err != nil {
 		return err
 	}
 	defer doer.Release(u.layout)
@@ -138,23 +147,43 @@ func (u *run) write(ctx context.Context) (err error) {
 // fill writes the machine's tree.
 func (u *run) fill(ctx context.Context) error {
 	t := Tree{Target: u.Target, Recipe: u.recipe, Watch: u.tell.advance}
-	if m := u.recipe.Image; m != nil {
+	if m := u.recipe.Image; m != nil && !u.going {
 		u.tell.enter(recipe.Root, fmt.Sprintf("image %s, %d layers of %d bytes", m.Key.Short(), len(m.Layers), m.Size()))
 		if err := u.Pour(ctx, t); err != nil {
 			return err
 		}
-	} else {
+	} else if m == nil {
 		u.tell.enter(recipe.Root, "none: packages from nothing")
 	}
 	if u.recipe.Finished() == nil {
 		u.tell.enter(recipe.Install, u.lacking())
 		t.Watch = u.watch(map[string]string{"files": recipe.Scripts, "steps": recipe.Scripts})
 		if err := u.Onto(ctx, t); err != nil {
-			return err
+			return errors.Join(err, u.keep(ctx))
 		}
 	}
 	u.tell.enter(recipe.Configure, "")
 	return u.Configure(ctx, configure.Options{Target: u.Target, Recipe: u.recipe, Layout: u.layout, Watch: u.tell.advance})
+}
+
+// kept is the note that an install can go on.
+func (u *run) kept() string { return filepath.Join(u.Keep, u.recipe.Digest().Hex()) }
+
+// keep notes that another install may go on where this one failed. The note does
+// not outlive a loss of power, after which nobody knows what the disks have.
+func (u *run) keep(ctx context.Context) error {
+	if u.Keep == "" || ctx.Err() != nil || len(u.layout.Arrays)+len(u.layout.Groups) > 0 {
+		return nil // arrays and groups are stopped now, and the next run makes them anew
+	}
+	if err := os.MkdirAll(u.Keep, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(u.kept(), nil, 0o600)
+}
+
+// resumes says whether this install goes on, which it does only once a note.
+func (u *run) resumes() bool {
+	return u.Keep != "" && os.Remove(u.kept()) == nil && u.layout.State() == disk.Formatted
 }
 
 // lacking says how many packages are to be installed.

@@ -367,6 +367,51 @@ func TestPackagesAndScripts(t *testing.T) {
 	whole(t, r, device)
 }
 
+// A failed step is tried again with what was there, as long as the machine runs.
+func TestGoesOn(t *testing.T) {
+	device, _ := loop(t, 300*mib)
+	r := sample(t, device)
+	r.Partial, r.Strategy, r.Archive = true, recipe.Base, []string{"mirror:http://mirror.example.org/debian"}
+	r.Environment.Manual = []string{"sample"}
+	keep := t.TempDir()
+	tries := 0
+	failing := func(o *Options) {
+		o.Keep = keep
+		o.Onto = func(_ context.Context, tree Tree) error {
+			tree.Watch.Tell(ore.Event{Stage: "steps", Text: "db"})
+			name := filepath.Join(tree.Target, "tried")
+			if _, err := os.Stat(name); (err == nil) != (tries == 1) {
+				t.Errorf("try %d: %v", tries, err)
+			}
+			if tries++; tries != 2 {
+				return errors.Join(errors.New("step db: exit status 1: no such table"), os.WriteFile(name, nil, 0o600))
+			}
+			return nil
+		}
+	}
+	_, k, err := install(t, r, failing)
+	if err == nil || k.last() != "step db: exit status 1: no such table" || !strings.HasSuffix(k.stages(), "+scripts !scripts") {
+		t.Errorf("%v %s", err, k.stages())
+	}
+	if _, k, err = install(t, r, failing); err != nil || !strings.Contains(k.stages(), "-hardware +format -format +packages -packages +scripts -scripts +configure") {
+		t.Errorf("%v %s", err, k.stages())
+	}
+	whole(t, r, device)
+	r.Seed = "another machine"
+	r.Storage.Disks[0].Wipe = true
+	tries = 0 // it starts over, once more
+	if _, k, _ = install(t, r, failing); !strings.Contains(k.stages(), "+base") {
+		t.Errorf("%s", k.stages())
+	}
+	if err := os.RemoveAll(keep); err != nil { // the power is lost
+		t.Fatal(err)
+	}
+	tries = 0
+	if _, k, _ = install(t, r, failing); !strings.Contains(k.stages(), "+base") {
+		t.Errorf("%s", k.stages())
+	}
+}
+
 // What cannot be is refused before anything is written.
 func TestRefused(t *testing.T) {
 	device, file := loop(t, 300*mib)

@@ -47,8 +47,12 @@ func Installer(in io.Reader, out io.Writer) *cobra.Command {
 	return c
 }
 
-// installerWord is the command's name.
-const installerWord = "installer"
+// installerWord is the command's name, and kept where it notes, in the machine's
+// memory, that a failed step can be tried again.
+const (
+	installerWord = "installer"
+	kept          = "/run/ore/installer"
+)
 
 type installer struct {
 	in               io.Reader
@@ -100,7 +104,7 @@ func (i installer) install(ctx context.Context) error {
 	}
 	report, end := i.reporter(home)
 	_, err = machine.Install(ctx, r, machine.Options{
-		Target: i.target, Report: report, Pour: base, Onto: packages,
+		Target: i.target, Report: report, Pour: base, Onto: packages, Keep: kept,
 	})
 	return errors.Join(err, end())
 }
