@@ -176,7 +176,13 @@ func (b *Boot) vmlinux() error {
 }
 
 // initrd finds or makes the initramfs.
-func (b *Boot) initrd(list []wanted) error {
+func (b *Boot) initrd(list []wanted) (err error) {
+	b.Initrd, err = b.initramfs(list)
+	return err
+}
+
+// initramfs finds or makes one with the modules of a list.
+func (b *Boot) initramfs(list []wanted) (string, error) {
 	init := b.config.InitDigest
 	if init == "" {
 		init = ore.DigestOf(b.config.Init)
@@ -185,8 +191,8 @@ func (b *Boot) initrd(list []wanted) error {
 	for _, w := range list {
 		words = append(words, fmt.Sprint(w.name, w.needed))
 	}
-	b.Initrd = b.made("initrd", ".cpio", words...)
-	err := b.make(b.Initrd, func(f *os.File) error {
+	path := b.made("initrd", ".cpio", words...)
+	err := b.make(path, func(f *os.File) error {
 		all, err := findModules(b.modules)
 		if err != nil {
 			return err
@@ -200,20 +206,20 @@ func (b *Boot) initrd(list []wanted) error {
 				return fmt.Errorf("module %s: %w", m.name, err)
 			}
 		}
-		return WriteCPIO(f, initramfs(b.config.Init, order)...)
+		return WriteCPIO(f, initial(b.config.Init, order)...)
 	})
 	if err != nil {
-		return fmt.Errorf("boot: initramfs of %s: %w", b.Kernel.Package, err)
+		return "", fmt.Errorf("boot: initramfs of %s: %w", b.Kernel.Package, err)
 	}
-	return nil
+	return path, nil
 }
 
 // mountedLayers is for how many layers there are folders to mount them on; for
 // more, of which an image has none, ore-init makes its own.
 const mountedLayers = 5
 
-// initramfs is the content of an initramfs (see the package's comment).
-func initramfs(init []byte, order []module) []Entry {
+// initial is the content of an initramfs (see the package's comment).
+func initial(init []byte, order []module) []Entry {
 	entries := []Entry{
 		{Path: "dev", Mode: modeFolder},
 		{Path: "dev/console", Mode: modeChar, Major: 5, Minor: 1},

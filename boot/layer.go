@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ore/deb/shelf"
 	"ore/squashfs"
 )
 
@@ -60,10 +61,23 @@ func (b *Boot) depmod(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 	}
-	if out, err := depmod.Command(ctx, "-b", dir, b.Kernel.Version).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("depmod: %w: %s", err, out)
+	return indexes, b.indexWith(ctx, depmod, dir)
+}
+
+// index writes the indexes of the modules that are laid out below dir.
+func (b *Boot) index(ctx context.Context, dir string) error {
+	depmod, err := b.config.Shelf.Program(ctx, "kmod", "usr/sbin/depmod")
+	if err != nil {
+		return err
 	}
-	return indexes, nil
+	return b.indexWith(ctx, depmod, dir)
+}
+
+func (b *Boot) indexWith(ctx context.Context, depmod *shelf.Program, dir string) error {
+	if out, err := depmod.Command(ctx, "-b", dir, b.Kernel.Version).CombinedOutput(); err != nil {
+		return fmt.Errorf("depmod: %w: %s", err, out)
+	}
+	return nil
 }
 
 // writeModules writes the image from the package's modules and from the
@@ -101,6 +115,40 @@ func (b *Boot) writeModules(ctx context.Context, f *os.File, indexes string) err
 		if err != nil {
 			return err
 		}
+	}
+	return w.Close()
+}
+
+// packedLevel is zstd's for what is made once and then loaded by many machines
+// over a network: half as large again at level 1, and no smaller beyond.
+const packedLevel = 15
+
+// writeFolder writes an image of a folder with links to files, under the
+// kernel's release.
+func (b *Boot) writeFolder(ctx context.Context, f *os.File, dir string) error {
+	w, err := squashfs.NewWriter(f, squashfs.Options{Compression: squashfs.Zstd, Level: packedLevel})
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	if err := w.Add(squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}, nil); err != nil {
+		return err
+	}
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if d.Type() == fs.ModeSymlink {
+			info, err := os.Stat(p)
+			if err != nil {
+				return err
+			}
+			d = fs.FileInfoToDirEntry(info)
+		}
+		return addFile(w, path.Join(b.Kernel.Version, strings.TrimPrefix(p, dir)), p, d)
+	})
+	if err != nil {
+		return err
 	}
 	return w.Close()
 }

@@ -90,8 +90,9 @@ func (m *modules) order(list []wanted) ([]module, error) {
 // ordering is a depth-first walk over the modules' needs.
 type ordering struct {
 	*modules
-	state map[string]int // visiting, done
-	list  []module
+	state     map[string]int // visiting, done
+	list      []module
+	namesOnly bool // the list's modules have no data
 }
 
 // The states of a module in a walk.
@@ -138,6 +139,9 @@ func (o *ordering) add(name string, needed bool) error {
 		}
 	}
 	o.state[name] = done
+	if o.namesOnly {
+		data = nil
+	}
 	o.list = append(o.list, module{name: name, data: data})
 	return nil
 }

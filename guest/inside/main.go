@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"ore/guest"
+	"ore/guest/inside/system"
 )
 
 // launcherNames are the names under which this program launches.
@@ -31,20 +32,29 @@ func linkLaunchers(bin, program string) error {
 
 // Main is the program ore-init. What it is depends on how it was started:
 //
-//   - as process 1 it is a machine's init;
+//   - as process 1 it is a machine's init, or a packed machine's;
 //   - under the name ore-rsh, ssh or rsh it launches on another machine;
 //   - as `ore-init serve FOLDER` it serves a host over descriptor 3 as an
 //     ordinary process, with FOLDER/job and FOLDER/run in place of /job and
-//     /run/ore; the identity is read from FOLDER/identity.json.
+//     /run/ore; the identity is read from FOLDER/identity.json;
+//   - as `ore-init ready FILE` it tells the home of a machine that installed
+//     itself from the network that it is ready.
 func Main() {
 	name := filepath.Base(os.Args[0])
 	switch {
 	case os.Getpid() == 1 && exists(guest.IdentityPath):
 		machine() // the first process of a PID namespace on a host is none
+	case os.Getpid() == 1 && exists(system.PackedPath):
+		packed()
 	case slices.Contains(launcherNames(), name):
 		os.Exit(rsh(name, os.Args[1:]))
 	case len(os.Args) == 3 && os.Args[1] == "serve":
 		if err := serveFolder(os.Args[2]); err != nil {
+			fmt.Fprintf(os.Stderr, "ore-init: %v\n", err)
+			os.Exit(1)
+		}
+	case len(os.Args) == 3 && os.Args[1] == "ready":
+		if err := tellReady(os.Args[2]); err != nil {
 			fmt.Fprintf(os.Stderr, "ore-init: %v\n", err)
 			os.Exit(1)
 		}

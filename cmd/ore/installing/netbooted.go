@@ -1,0 +1,224 @@
+package installing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ore/install/configure"
+	"ore/install/restart"
+	"ore/netboot"
+	"ore/netboot/client"
+)
+
+const (
+	// netbootedWord is the hidden command that a packed machine's process 1 runs.
+	netbootedWord = "netbooted"
+	// onlineTime is how long a machine may take to get onto its network: switches
+	// that look for loops let nothing pass for most of a minute.
+	onlineTime = 3 * time.Minute
+	// busDepth is how often new devices may appear behind new ones.
+	busDepth = 4
+)
+
+// Netbooted returns the command that a machine runs which came whole over the
+// network: it gets onto the network, runs the installer, and goes into what that
+// installed. It returns only if something went wrong.
+func Netbooted(out, complain io.Writer) *cobra.Command {
+	var identity string
+	c := &cobra.Command{
+		Use: netbootedWord, Hidden: true, Args: cobra.NoArgs,
+		Short: "Install this machine, which booted from the network, and restart it: what is on its disks may be lost",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if os.Getppid() != 1 {
+				return errors.New("netbooted: this machine was not booted for it: it is started by process 1 of a machine that came over the network")
+			}
+			n := netbooted{identity: identity, out: out, complain: complain}
+			if err := n.install(c.Context()); err != nil {
+				return err
+			}
+			return n.leave()
+		},
+	}
+	c.Flags().StringVar(&identity, "identity", "", "`file` with what the server said of this machine")
+	return c
+}
+
+type netbooted struct {
+	identity      string
+	out, complain io.Writer
+}
+
+func (n netbooted) say(format string, args ...any) { fmt.Fprintf(n.out, "ore: "+format+"\n", args...) }
+
+// install gets onto the network and runs the installer, which reports home.
+func (n netbooted) install(ctx context.Context) error {
+	b, err := os.ReadFile(n.identity)
+	if err != nil {
+		return fmt.Errorf("netbooted: %w", err)
+	}
+	var who netboot.Identity
+	if err := json.Unmarshal(b, &who); err != nil {
+		return fmt.Errorf("netbooted: %s: %w", n.identity, err)
+	}
+	n.say("%s: installs itself", who.Name)
+	drivers(ctx, "/")
+	online, cancel := context.WithTimeout(ctx, onlineTime)
+	defer cancel()
+	l, err := client.Up(online, who.MAC)
+	if err == nil {
+		err = l.WriteResolver("/")
+	}
+	if err != nil {
+		return err
+	}
+	n.say("%s has %s", l.Interface, l.Address)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	c := exec.CommandContext(ctx, self, installerWord, "--identity", n.identity)
+	c.Stdout, c.Stderr = n.out, n.complain
+	return c.Run()
+}
+
+// leave goes into the installed system: straight, if the installer has loaded
+// its kernel, else through the firmware, which starts it from the disk since the
+// server tells it to.
+func (n netbooted) leave() error {
+	if loaded, err := os.ReadFile("/sys/kernel/kexec_loaded"); err == nil && strings.TrimSpace(string(loaded)) == "1" {
+		n.say("goes straight into what was installed")
+		n.say("%v", restart.Kexec())
+	}
+	n.say("restarts from the disk")
+	return restart.Reboot()
+}
+
+// drivers loads the modules that the devices ask for which the kernel shows
+// (Documentation/ABI/testing/sysfs-devices: modalias), and those of devices that
+// appear behind them. A device without a module is no fault: what lacks is told
+// by who needs it.
+func drivers(ctx context.Context, root string) {
+	tried := map[string]bool{}
+	for range busDepth {
+		fresh := aliases(root, tried)
+		if len(fresh) == 0 {
+			return
+		}
+		_ = exec.CommandContext(ctx, "modprobe", append([]string{"-a", "-b", "-q", "--"}, fresh...)...).Run()
+	}
+}
+
+// aliases returns what devices ask for and was not tried before.
+func aliases(root string, tried map[string]bool) []string {
+	var fresh []string
+	_ = filepath.WalkDir(filepath.Join(root, "sys/devices"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "modalias" {
+			return nil // a device may go while it is looked at
+		}
+		b, _ := os.ReadFile(p)
+		if a := strings.TrimSpace(string(b)); a != "" && !tried[a] {
+			tried[a] = true
+			fresh = append(fresh, a)
+		}
+		return nil
+	})
+	return fresh
+}
+
+// Where an installed machine keeps what tells home that it is ready, and how it
+// is run: by systemd, when the machine is on its network.
+const (
+	readyProgram = "usr/local/lib/ore/ore-init"
+	readyFile    = "var/lib/ore/ready.json"
+	readyUnit    = "etc/systemd/system/ore-ready.service"
+	readyWanted  = "etc/systemd/system/multi-user.target.wants/ore-ready.service"
+	readyText    = `[Unit]
+Description=Tell who installed this machine that it is ready
+Wants=network-online.target
+After=network-online.target
+ConditionPathExists=/` + readyFile + `
+
+[Service]
+Type=oneshot
+ExecStart=/` + readyProgram + ` ready /` + readyFile + `
+
+[Install]
+WantedBy=multi-user.target
+`
+	// initProgram is where a packed machine has its process 1.
+	initProgram = "/run/ore/bin/ore-init"
+)
+
+// next returns what an installer of a machine that booted from the network does
+// last, while the machine's files are still mounted: it has the installed system
+// tell home that it is ready, and loads that system's kernel where the running one
+// can go straight into it.
+func next(home string) func(target string, s configure.Start) error {
+	return func(target string, s configure.Start) error {
+		if err := leaveWord(target, initProgram, home); err != nil {
+			return fmt.Errorf("have the machine say when it is ready: %w", err)
+		}
+		if s.Kernel == "" || restart.Possible() != nil {
+			return nil // it restarts
+		}
+		n := restart.Next{Kernel: filepath.Join(target, s.Kernel), Arguments: s.Arguments}
+		if s.Initrd != "" {
+			n.Initrd = filepath.Join(target, s.Initrd)
+		}
+		if err := restart.Load(n); !errors.Is(err, restart.ErrNoKexec) {
+			return err
+		}
+		return nil
+	}
+}
+
+// leaveWord writes below target what tells home. Links in the tree lead nowhere
+// outside of it.
+func leaveWord(target, program, home string) error {
+	root, err := os.OpenRoot(target)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	code, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	secret, err := json.Marshal(map[string]string{"home": home})
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		path    string
+		mode    fs.FileMode
+		content []byte
+	}{{readyProgram, 0o755, code}, {readyFile, 0o400, secret}, {readyUnit, 0o644, []byte(readyText)}} {
+		if err := root.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+			return err
+		}
+		if err := root.RemoveAll(f.path); err != nil {
+			return err
+		}
+		if err := root.WriteFile(f.path, f.content, f.mode); err != nil {
+			return err
+		}
+	}
+	if err := root.MkdirAll(filepath.Dir(readyWanted), 0o755); err != nil {
+		return err
+	}
+	if err := root.RemoveAll(readyWanted); err != nil {
+		return err
+	}
+	return root.Symlink("/"+readyUnit, readyWanted)
+}
