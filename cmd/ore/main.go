@@ -18,6 +18,7 @@ import (
 	"ore"
 	"ore/cmd/ore/ending"
 	"ore/cmd/ore/foreign"
+	"ore/cmd/ore/installing"
 	"ore/image"
 	"ore/install/sandbox"
 )
@@ -152,7 +153,7 @@ hardware virtualisation.`,
 		foreign.Command(func(err error) error { return usageError{err} }))
 	add("site", newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
 	add("host", newDoctor(a), newVersion(a))
-	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a))
+	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a), installing.Installer(io.in, io.out))
 	blameUser(root)
 	return root
 }

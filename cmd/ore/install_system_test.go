@@ -1,0 +1,57 @@
+//go:build system
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// volumes is a layout that a kernel alone does not find.
+const volumes = `machines:
+  root: disk
+  disk: 4G
+  memory: 512M
+  disks:
+    - partitions:
+        - {size: rest, group: vg0}
+        - {mount: swap, size: 128M}
+  volumes:
+    - {group: vg0, name: root, size: 2G, mount: /, fs: xfs}
+    - {group: vg0, name: home, size: 512M, mount: /home, fs: ext4}
+run:
+  script: cut -d' ' -f1-3 /proc/mounts | grep ^/dev/mapper; tail -n +2 /proc/swaps | cut -c1-5; dpkg --audit
+`
+
+// Volumes, other file systems, every source and both hypervisors: each machine
+// ends as what was described.
+func TestRootOnDiskEverywhere(t *testing.T) {
+	p := someone(t)
+	p.file(t, "volumes.yaml", volumes)
+	for _, hypervisor := range []string{"uml", "qemu"} {
+		t.Run(hypervisor, func(t *testing.T) {
+			o := p.must(t, "run", "-q", "-f", "volumes.yaml", "--hypervisor", hypervisor, "--results", p.results(t))
+			if want := "/dev/mapper/vg0-root / xfs\n/dev/mapper/vg0-home /home ext4\n/dev/\n"; o.out != want {
+				t.Errorf("%q, want %q", o.out, want)
+			}
+		})
+	}
+	for _, from := range []string{"image", "base", "packages"} {
+		t.Run(from, func(t *testing.T) {
+			o := p.must(t, "run", "-q", "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", from, "-p", "hello", "--hypervisor", "uml",
+				"--results", p.results(t), "--", "sh", "-c", "hello; dpkg --audit; dpkg --verify")
+			if o.out != "Hello, world!\n" {
+				t.Errorf("%q", o.out)
+			}
+		})
+	}
+}
+
+// Machines install themselves beside each other.
+func TestRootOnDiskOfMany(t *testing.T) {
+	p := someone(t)
+	o := p.must(t, "run", "-q", "-n", "4", "--root", "disk", "--disk", "2G", "--hypervisor", "uml", "--results", p.results(t), "--", "hostname")
+	if got := sorted(o.out); strings.Join(got, " ") != "0: m0 1: m1 2: m2 3: m3" {
+		t.Errorf("%q", got)
+	}
+}
