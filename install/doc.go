@@ -67,6 +67,13 @@
 // passwd tools and Python honour, and entries that packages did not bring get
 // that time.
 //
+// # Plain files
+//
+// A machine that installs itself builds on its own disk, and wants the tree there
+// and no layers ([Request].Into, Unsealed). Then nothing is made in memory, and at
+// the end each file is moved to its place from whichever of the phases' folders
+// has it (package plain); the tree digest is that of any other build.
+//
 // # What is left of apt
 //
 // A tree has no /etc/apt/sources.list for the base's mirror: which mirror was

@@ -135,7 +135,10 @@ func (o *Options) contents(store *image.Store) (map[ore.Digest]string, map[ore.D
 func (o *Options) adopt(ctx context.Context, b *install.Builder) (*image.Manifest, error) {
 	m := o.Recipe.Image
 	if m == nil || m.Environment.BaseOnly().Key() != o.Recipe.Environment.BaseOnly().Key() {
-		return nil, nil // of another base nothing can be used
+		if m != nil {
+			o.Watch.Tell(ore.Event{Stage: "blobs", Text: "the image has another base: all packages are installed"})
+		}
+		return nil, nil
 	}
 	if len(m.Layers) == 1 && m.Key == m.Environment.BaseOnly().Key() {
 		return nil, b.Adopt(ctx, *m)

@@ -9,9 +9,9 @@
 // for the image.
 //
 // [Bring] gets the image that the recipe starts from, [Install] does the rest.
-// When Install has failed, the tree is not to be used, but what was done is kept
-// in the folder [Folder]: called again, it goes on, without the steps that had
-// succeeded. When it has ended well, that folder is gone.
+// When Install has failed, the tree is not to be used, but the folder [Folder]
+// has what was fetched and decoded, and what steps did that succeeded: called
+// again, it does none of that again. When it has ended well, the folder is gone.
 package onto
 
 import (

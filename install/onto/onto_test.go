@@ -21,7 +21,6 @@ import (
 	"ore/deb"
 	"ore/image"
 	"ore/install"
-	"ore/install/exact"
 	"ore/install/layer"
 	"ore/install/pour"
 	"ore/install/recipe"
@@ -187,12 +186,35 @@ func digest(t *testing.T, dir string) (ore.Digest, string) {
 	return d, text.String()
 }
 
-// What is installed on the machine is what is built on the host, whatever it is
-// installed over.
+// start is what an install starts from.
+type start struct {
+	summary string
+	image   func(h *host, some image.Manifest) *image.Manifest
+	save    bool
+	lacks   func(p ore.Package, some image.Manifest) bool // whether a package must be fetched
+}
+
+// What is installed on the machine is what is built on the host.
 func TestSameTree(t *testing.T) {
+	sameTree(t, start{
+		summary: "from nothing", lacks: func(ore.Package, image.Manifest) bool { return true },
+		image: func(*host, image.Manifest) *image.Manifest { return nil },
+	})
+}
+
+// wanted is what is installed, and what came of it on the host.
+type wanted struct {
+	host     *host
+	recipe   recipe.Recipe
+	manifest image.Manifest
+	listing  string
+	some     image.Manifest // an image that has a part of it
+	served   *[]string
+}
+
+func sameTree(t *testing.T, starts ...start) {
 	h := newHost(t)
 	env := h.lock(t, "netcat-openbsd", "iputils-ping", "libcap2-bin")
-	some := h.lock(t, "netcat-openbsd")
 	content := filepath.Join(t.TempDir(), "content")
 	if err := os.WriteFile(content, []byte("hello\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -200,85 +222,77 @@ func TestSameTree(t *testing.T) {
 	sum := ore.NewDigest(sha256.Sum256([]byte("hello\n")))
 	env.Files = []ore.LockedFile{{Path: "/etc/hello", Mode: unix.S_IFREG | 0o640, Digest: sum, Size: 6}}
 	env.Steps = []ore.Step{{Name: "change", Run: "rm -r /usr/share/doc/netcat-openbsd; ln /etc/hello /opt/hello; echo x >> /etc/motd; mkdir /srv/x; chown 7:8 /srv/x"}}
-	want := h.build(t, install.Request{Environment: env, Files: map[ore.Digest]string{sum: content}})
-	partial := h.build(t, install.Request{Environment: some})
-	address, served := h.proxy(t, env)
-
-	r := recipe.Recipe{Environment: env, Archive: []string{"proxy:" + address}, Blobs: map[ore.Digest]recipe.Source{
+	w := wanted{host: h, manifest: h.build(t, install.Request{Environment: env, Files: map[ore.Digest]string{sum: content}})}
+	w.some = h.build(t, install.Request{Environment: h.lock(t, "netcat-openbsd")})
+	var address string
+	address, w.served = h.proxy(t, env)
+	w.recipe = recipe.Recipe{Environment: env, Archive: []string{"proxy:" + address}, Blobs: map[ore.Digest]recipe.Source{
 		sum: {Size: 6, From: []string{content}},
 	}}
-	for _, m := range []image.Manifest{want, partial} {
+	from := map[ore.Digest][]string{}
+	for _, m := range []image.Manifest{w.manifest, w.some} {
 		for _, l := range m.Layers {
-			r.Blobs[l.Digest] = recipe.Source{Size: l.Size, From: []string{address + "/" + l.Digest.Hex()}}
+			from[l.Digest] = []string{address + "/" + l.Digest.Hex()}
+			w.recipe.Blobs[l.Digest] = recipe.Source{Size: l.Size, From: from[l.Digest]}
 		}
 	}
-	there := t.TempDir()
-	from := map[ore.Digest][]string{}
-	for d, b := range r.Blobs {
-		from[d] = b.From
-	}
-	if err := pour.Pour(t.Context(), pour.Options{Target: there, Manifest: want, From: from}); err != nil {
+	poured := t.TempDir()
+	if err := pour.Pour(t.Context(), pour.Options{Target: poured, Manifest: w.manifest, From: from}); err != nil {
 		t.Fatal(err)
 	}
-	d, poured := digest(t, there)
-	if d != want.Tree {
-		t.Errorf("poured, the image is the tree %s, not %s", d.Short(), want.Tree.Short())
+	var d ore.Digest
+	if d, w.listing = digest(t, poured); d != w.manifest.Tree {
+		t.Errorf("poured, the image is the tree %s, not %s", d.Short(), w.manifest.Tree.Short())
 	}
-	for _, c := range []struct {
-		summary string
-		image   *image.Manifest
-		save    bool
-		lacks   func(p ore.Package) bool
-	}{
-		{"from nothing", nil, false, func(ore.Package) bool { return true }},
-		{"over the base, and kept", &h.base, true, func(p ore.Package) bool { return !p.Base }},
-		{"over some packages", &partial, false, func(p ore.Package) bool { return !exact.Has(some.Packages, p) }},
-	} {
-		t.Run(c.summary, func(t *testing.T) {
-			o := Options{Target: t.TempDir(), Recipe: r, Args: []string{workerWord}}
-			o.Recipe.Image = c.image
-			if testing.Verbose() {
-				o.Watch = func(e ore.Event) { t.Logf("%s %s: %s", time.Now().Format("05.000"), e.Stage, e.Text) }
-			}
-			var saved image.Manifest
-			if c.save {
-				o.Save = func(_ context.Context, m image.Manifest, s *image.Store) error {
-					saved = m
-					for _, l := range m.Layers {
-						if err := s.Verify(t.Context(), l.Digest); err != nil {
-							return err
-						}
-					}
-					return nil
+	for _, s := range starts {
+		t.Run(s.summary, func(t *testing.T) { w.install(t, s) })
+	}
+}
+
+// install installs it and compares.
+func (w *wanted) install(t *testing.T, s start) {
+	o := Options{Target: t.TempDir(), Recipe: w.recipe, Args: []string{workerWord}}
+	o.Recipe.Image = s.image(w.host, w.some)
+	if testing.Verbose() {
+		o.Watch = func(e ore.Event) { t.Logf("%s %s: %s", time.Now().Format("05.000"), e.Stage, e.Text) }
+	}
+	var saved image.Manifest
+	if s.save {
+		o.Save = func(_ context.Context, m image.Manifest, store *image.Store) error {
+			saved = m
+			for _, l := range m.Layers {
+				if err := store.Verify(t.Context(), l.Digest); err != nil {
+					return err
 				}
 			}
-			*served = nil
-			got, err := Install(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.Tree != want.Tree {
-				t.Errorf("the tree is %s, on the host %s", got.Tree.Short(), want.Tree.Short())
-			}
-			if d, text := digest(t, o.Target); d != want.Tree {
-				t.Errorf("the files make the tree %s, not %s: they have, or lack, %q", d.Short(), want.Tree.Short(), differ(poured, text))
-			}
-			if c.save && saved.Digest() != want.Digest() {
-				t.Errorf("the image is %v, on the host %v", saved.Layers, want.Layers)
-			}
-			if !c.save && len(got.Layers) > 0 {
-				t.Errorf("layers %v, although none were made", got.Layers)
-			}
-			n := 0
-			for _, p := range env.Packages {
-				if c.lacks(p) {
-					n++
-				}
-			}
-			if len(*served) != n {
-				t.Errorf("%d packages were fetched, %d lacked: %v", len(*served), n, *served)
-			}
-		})
+			return nil
+		}
+	}
+	*w.served = nil
+	got, err := Install(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Tree != w.manifest.Tree {
+		t.Errorf("the tree is %s, on the host %s", got.Tree.Short(), w.manifest.Tree.Short())
+	}
+	if d, text := digest(t, o.Target); d != got.Tree {
+		t.Errorf("the files make the tree %s, not %s: they have, or lack, %q", d.Short(), got.Tree.Short(), differ(w.listing, text))
+	}
+	if s.save && saved.Digest() != w.manifest.Digest() {
+		t.Errorf("the image is %v, on the host %v", saved.Layers, w.manifest.Layers)
+	}
+	if !s.save && len(got.Layers) > 0 {
+		t.Errorf("layers %v, although none were made", got.Layers)
+	}
+	n := 0
+	for _, p := range w.recipe.Environment.Packages {
+		if s.lacks(p, w.some) {
+			n++
+		}
+	}
+	if len(*w.served) != n {
+		t.Errorf("%d packages were fetched, %d lacked: %v", len(*w.served), n, *w.served)
 	}
 }
 

@@ -75,6 +75,24 @@ func (w Writer) special(n *tree.Node) error {
 	return w.own(n)
 }
 
+// Link makes an entry that is another name of the one that n.Hardlink names. Where
+// that is on another file system, it becomes a file of its own.
+func (w Writer) Link(n *tree.Node) error {
+	err := unix.Link(w.Path(n.Hardlink), w.Path(n.Path))
+	if errors.Is(err, unix.EXDEV) {
+		if !n.Mode.IsRegular() {
+			return w.Frame(n)
+		}
+		if err = bring(w.Path(n.Hardlink), w.Path(n.Path)); err == nil {
+			return w.Own(n)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("link /%s to /%s: %w", n.Path, n.Hardlink, err)
+	}
+	return nil
+}
+
 // Own gives an entry its owner, mode, capability and time.
 func (w Writer) Own(n *tree.Node) error {
 	if err := w.own(n); err != nil {

@@ -109,13 +109,13 @@ func (t *merged) link() {
 func (t *merged) capable(list []image.Capability) error {
 	for _, c := range list {
 		n := t.names[strings.TrimPrefix(c.Path, "/")]
-		if n != nil && n.Hardlink != "" {
-			n = t.names[n.Hardlink]
-		}
 		if n == nil || !n.Mode.IsRegular() {
 			return fmt.Errorf("capability of /%s: the image has no such file", c.Path)
 		}
 		n.Capability = c.Value
+		if n.Hardlink != "" { // the file's, whatever name the list has
+			t.names[n.Hardlink].Capability = c.Value
+		}
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ore"
 	"ore/image"
 	"ore/install/pour/blob"
@@ -374,6 +376,52 @@ func TestWhatIsThereIsLeft(t *testing.T) {
 			t.Errorf("it now has %q, %v", b, err)
 		}
 	})
+}
+
+// Names of one file on several file systems are files of their own.
+func TestLinkAcrossFileSystems(t *testing.T) {
+	root(t)
+	entries := []entry{
+		{Entry: squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}},
+		{Entry: squashfs.Entry{Path: "a", Mode: fs.ModeDir | 0o755}},
+		{Entry: squashfs.Entry{Path: "a/f", Mode: 0o640, UID: 1, GID: 2, ModTime: 77}, data: []byte("content")},
+		{Entry: squashfs.Entry{Path: "a/p", Mode: fs.ModeNamedPipe | 0o600, ModTime: 78}},
+		{Entry: squashfs.Entry{Path: "b", Mode: fs.ModeDir | 0o755}},
+		{Entry: squashfs.Entry{Path: "b/f", Hardlink: "a/f"}},
+		{Entry: squashfs.Entry{Path: "b/p", Hardlink: "a/p"}},
+	}
+	layer := pack(t, small, entries)
+	o := order(t, [][]byte{layer}, serve(t, nil, layer))
+	mount := filepath.Join(o.Target, "b")
+	if err := os.Mkdir(mount, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("memory", mount, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(mount, 0) })
+	want := model{}
+	want.lay(0, entries)
+	for _, name := range []string{"b/f", "b/p"} {
+		f := want[name]
+		f.id, f.capability = name, []byte{1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+		if name == "b/p" {
+			f.capability = nil
+		} else {
+			o.Manifest.Capabilities = []image.Capability{{Path: "a/f", Value: f.capability}, {Path: name, Value: f.capability}}
+			first := want["a/f"]
+			first.capability = f.capability
+			want["a/f"] = first
+		}
+		want[name] = f
+	}
+	if err := Pour(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := read(t, o.Target).listing(t)
+	if wanted, _ := want.listing(t); text != wanted {
+		t.Errorf("the tree is %q, want %q", text, wanted)
+	}
 }
 
 // Progress goes up to the size of the layers and ends there; what is cancelled

@@ -2,7 +2,6 @@ package pour
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -65,8 +64,8 @@ func (w writer) finish(t *merged) error {
 		if n.Hardlink == "" {
 			continue
 		}
-		if err := unix.Link(w.Path(n.Hardlink), w.Path(n.Path)); err != nil {
-			return fmt.Errorf("link /%s to /%s: %w", n.Path, n.Hardlink, err)
+		if err := w.Link(&n.Node); err != nil {
+			return err
 		}
 	}
 	for _, n := range slices.Backward(t.nodes) {
