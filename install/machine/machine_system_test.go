@@ -141,7 +141,7 @@ func boots(t *testing.T, file string, more []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
-	accel := []string{"-accel", "kvm", "-accel", "tcg"}
+	accel := []string{"-accel", "tcg,thread=multi", "-cpu", "max"} // that /dev/kvm is there does not mean that it works
 	c := exec.CommandContext(ctx, "qemu-system-x86_64", append(append(accel, more...), "-m", "512", "-display", "none", "-nodefaults", "-serial", "stdio",
 		"-drive", "file="+file+",format=raw,if=virtio,snapshot=on", "-no-reboot")...)
 	out, err := c.StdoutPipe()

@@ -19,6 +19,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/configure"
 	"ore/install/disk"
 	"ore/install/pour"
 	"ore/install/recipe"
@@ -98,10 +99,22 @@ func sh(t testing.TB, argv ...string) string {
 
 const mib = 1 << 20
 
+// memory is a folder in memory, where there is one, since every install waits for
+// its disk again and again.
+func memory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "ore-machine-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // loop makes a disk of a sparse file.
 func loop(t testing.TB, size int64) (device, file string) {
 	t.Helper()
-	file = filepath.Join(t.TempDir(), "disk")
+	file = filepath.Join(memory(t), "disk")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -320,9 +333,22 @@ func install(t testing.TB, r recipe.Recipe, change ...func(*Options)) (Outcome, 
 func TestInstall(t *testing.T) {
 	device, file := loop(t, 300*mib)
 	r := sample(t, device)
-	out, k, err := install(t, r)
+	loads := 0
+	out, k, err := install(t, r, func(o *Options) {
+		o.Load = func(target string, s configure.Start) error {
+			loads++
+			if s.Kernel != "" || !strings.HasPrefix(s.Arguments, "root=UUID=") {
+				t.Errorf("%+v", s)
+			}
+			_, err := os.Stat(filepath.Join(target, "usr/big"))
+			return err
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if loads != 1 {
+		t.Errorf("the kernel was handed over %d times", loads)
 	}
 	if want := "+installer start -installer start +hardware -hardware +partition -partition +format -format +base -base +configure -configure +restart"; k.stages() != want {
 		t.Errorf("told %s\nwant %s", k.stages(), want)

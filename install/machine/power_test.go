@@ -21,8 +21,8 @@ import (
 	"ore/namespace"
 )
 
-// moments is how often the power is lost.
-const moments = 20
+// moments is how often the power is lost in each of the stages that write.
+const moments = 5
 
 // copyDisk copies what is written of a sparse file, from its begin to its end. It
 // may be written to meanwhile: what the copy has is then what a disk could have
@@ -69,44 +69,53 @@ type camera struct {
 	moved *sync.Cond // on copies
 	at    string     // the stage that the installer is in
 	over  bool
-	n     int      // copies taken
-	kept  []string // in which stage each of those was taken that are kept
+	taken map[string]int // copies by stage
 }
 
-// run takes copies until it is over.
+// place names a kept copy.
+func (c *camera) place(stage string, n int) string {
+	return filepath.Join(c.dir, fmt.Sprintf("%s-%d", stage, n))
+}
+
+// run takes copies until it is over. Of those of a stage each is as likely kept as
+// any other (reservoir sampling).
 func (c *camera) run() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.over {
-		slot, stage := c.n, c.at
-		if c.n >= moments { // reservoir sampling
-			slot = min(rand.IntN(c.n+1), moments) // the last is taken in vain
+		stage := c.at
+		slot := c.taken[stage]
+		if slot >= moments {
+			slot = min(rand.IntN(slot+1), moments) // the last is taken in vain
 		}
 		c.mu.Unlock()
-		err := copyDisk(filepath.Join(c.dir, fmt.Sprint(slot)), c.file)
+		err := copyDisk(c.place(stage, slot), c.file)
 		c.mu.Lock()
 		if err != nil {
 			c.t.Error(err)
 			c.over = true
 		}
-		if slot == len(c.kept) && slot < moments {
-			c.kept = append(c.kept, "")
-		}
-		if slot < moments {
-			c.kept[slot] = stage
-		}
-		c.n++
+		c.taken[stage]++
 		c.moved.Broadcast()
 	}
 }
 
-// pass lets the installer go on once a copy has been taken.
+// all is how many copies were taken.
+func (c *camera) all() int {
+	sum := 0
+	for _, n := range c.taken {
+		sum += n
+	}
+	return sum
+}
+
+// pass lets the installer go on once some copies have been taken.
 func (c *camera) pass(r recipe.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = r.Stage
 	c.over = c.over || r.Stage == recipe.Restart
-	for n := c.n; c.n == n && !c.over; {
+	for n := c.all(); c.all() < n+3 && !c.over; {
 		c.moved.Wait()
 	}
 }
@@ -117,7 +126,7 @@ func (c *camera) pass(r recipe.Report) {
 func TestPowerLoss(t *testing.T) {
 	device, file := loop(t, 300*mib)
 	r := sample(t, device)
-	c := &camera{t: t, file: file, dir: t.TempDir()}
+	c := &camera{t: t, file: file, dir: memory(t), taken: map[string]int{}}
 	c.moved = sync.NewCond(&c.mu)
 	var running sync.WaitGroup
 	_, _, err := install(t, r, func(o *Options) {
@@ -136,21 +145,22 @@ func TestPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole(t, r, device)
-	t.Logf("%d copies, kept are those in %q", c.n, c.kept)
-	if kinds := slices.Compact(slices.Sorted(slices.Values(c.kept))); len(c.kept) < moments || len(kinds) < 3 {
-		t.Errorf("%d moments, all in %q", len(c.kept), kinds)
-	}
-	forget := func() { sh(t, "partx", "-d", device); sh(t, "losetup", "-d", device) }
-	for i, stage := range c.kept {
-		forget()
-		sh(t, "losetup", device, filepath.Join(c.dir, fmt.Sprint(i)))
-		exec.Command("partx", "-u", device).Run() // it fails where there is no table yet
-		state := look(t, r, device).State()
-		t.Logf("lost in %s: it is %v", stage, state)
-		if _, _, err := install(t, r); err != nil {
-			t.Errorf("lost in %s, then: %v", stage, err)
+	t.Logf("copies: %v", c.taken)
+	for _, stage := range []string{recipe.Partition, recipe.Format, recipe.Root, recipe.Configure} {
+		if c.taken[stage] < moments {
+			t.Fatalf("too few were taken in %s", stage)
 		}
-		whole(t, r, device) // also if nothing was done, since it was called installed
+		for i := range moments {
+			exec.Command("partx", "-d", device).Run() // it fails where there is none
+			sh(t, "losetup", "-d", device)
+			sh(t, "losetup", device, c.place(stage, i))
+			exec.Command("partx", "-u", device).Run() // it fails where there is no table yet
+			t.Logf("lost in %s: it is %v", stage, look(t, r, device).State())
+			if _, _, err := install(t, r); err != nil {
+				t.Errorf("lost in %s, then: %v", stage, err)
+			}
+			whole(t, r, device) // also if nothing was done, since it was called installed
+		}
 	}
 }
 

@@ -103,9 +103,11 @@ func (i installer) install(ctx context.Context) error {
 		return i.refuse(home, err)
 	}
 	report, end := i.reporter(home)
-	_, err = machine.Install(ctx, r, machine.Options{
-		Target: i.target, Report: report, Pour: base, Onto: packages, Keep: kept,
-	})
+	o := machine.Options{Target: i.target, Report: report, Pour: base, Onto: packages, Keep: kept}
+	if home != "" {
+		o.Load = next(home)
+	}
+	_, err = machine.Install(ctx, r, o)
 	return errors.Join(err, end())
 }
 
