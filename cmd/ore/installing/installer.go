@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"ore/install/onto"
 	"ore/install/pour"
 	"ore/install/recipe"
-	"ore/namespace"
 	"ore/site"
 )
 
@@ -61,34 +59,12 @@ type installer struct {
 	inside           bool
 }
 
-// Ended is an installer that did not come to its end. What there is to say has
-// been said by its reports, and by itself.
-type Ended struct{ Code int }
-
-// Error says with what it ended.
-func (e *Ended) Error() string {
-	return fmt.Sprintf("the installer ended with exit code %d: what it wrote before says why", e.Code)
-}
-
 // enter does the work in namespaces, where there are any.
 func (i installer) enter(ctx context.Context, complain io.Writer) error {
-	p, err := namespace.Start(ctx, namespace.Options{
-		Kinds: namespace.PID | namespace.Mount,
-		Args:  []string{installerWord, "--inside", "--target", i.target, "--identity", i.identity},
-		Stdin: i.in, Stdout: i.out, Stderr: complain,
-	})
-	if errors.Is(err, namespace.ErrRefused) {
+	args := []string{installerWord, "--inside", "--target", i.target, "--identity", i.identity}
+	apart, err := machine.Apart(ctx, args, machine.Streams{In: i.in, Out: i.out, Err: complain})
+	if !apart {
 		return i.install(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	err = p.Wait()
-	var exit *exec.ExitError
-	if ctx.Err() != nil {
-		return ctx.Err()
-	} else if errors.As(err, &exit) {
-		return &Ended{exit.ExitCode()}
 	}
 	return err
 }
