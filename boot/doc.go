@@ -32,6 +32,15 @@
 // mounted read-only in the machine, with the indexes that modprobe needs. It
 // is made when it is first asked for, once per kernel package.
 //
+// # All in one file
+//
+// [Boot.Pack] puts an image, the kernel's modules for disks and network cards and
+// a program into the initramfs as well, for hardware that is given nothing else:
+// what boots from the network and installs itself. With the installer's image of
+// Debian 12 a machine loads 99.6 MB: 8.2 of kernel, 3.4 of ore-init and first
+// modules, 25.6 of modules, 24.5 of the program and 37.8 of the image, whose
+// layers have 111 MB on the host.
+//
 // # Disks
 //
 // [Disk] copies a master, made once per size by the shelf's mke2fs with options

@@ -17,7 +17,7 @@ import (
 
 // The files of a packed machine in its initramfs: all are squashfs.
 const (
-	packedLayer   = "ore/packed/layer" // and a number, the lowest first
+	packedLayer   = "ore/packed/layer0" // more could follow, with higher numbers
 	packedModules = "ore/packed/modules"
 	packedProgram = "ore/packed/program"
 )
@@ -26,12 +26,13 @@ const (
 // that nothing can be given but a kernel and a file, as a network boot does. The
 // initramfs is that of ore-init (see the package's comment), and in it
 //
-//	/ore/packed/layer0 ...   the layers of an image, lowest first
-//	/ore/packed/modules      the kernel's modules for disks, cards and file systems
-//	/ore/packed/program      an input that is a file: the program to be run
+//	/ore/packed/layer0    the layers of an image, as one and without what nobody misses
+//	/ore/packed/modules   the kernel's modules for disks, cards and file systems
+//	/ore/packed/program   an input that is a file: the program to be run
 //
 // all of them squashfs, which ore-init mounts from there. They are compressed in
-// themselves, so the archive is not compressed once more.
+// themselves, and better than layers on a host are, so the archive is not
+// compressed once more.
 type Packed struct {
 	Kernel, Initramfs             string     // host paths
 	KernelDigest, InitramfsDigest ore.Digest // of what is there
@@ -101,15 +102,20 @@ func (b *Boot) pack(ctx context.Context, c Content) (p Packed, err error) {
 	if err != nil {
 		return p, err
 	}
+	program, err := b.slimLayer(ctx, []string{c.Program}, nil)
+	if err != nil {
+		return p, err
+	}
+	image, err := b.slimLayer(ctx, c.Layers, unneeded())
+	if err != nil {
+		return p, err
+	}
 	parts := []packedPart{
 		{Part{Name: "kernel", Why: "of the package " + b.Kernel.Package.Name + ": runs on any hardware that Debian runs on"}, "", b.Kernel.Path},
 		{Part{Name: "ore-init", Why: "process 1, and the modules loop, squashfs and overlay, by which it gets at all others"}, "", early},
 		{Part{Name: "modules", Why: "drivers of disks and network cards, and file systems"}, packedModules, modules},
-		{Part{Name: "program", Why: "ore itself, which installs"}, packedProgram, c.Program},
-	}
-	for i, l := range c.Layers {
-		parts = append(parts, packedPart{Part{Name: fmt.Sprintf("layer %d", i), Why: "of the installer's image: what makes file systems, and what packages are installed with"},
-			fmt.Sprintf("%s%d", packedLayer, i), l})
+		{Part{Name: "program", Why: "ore itself, which installs"}, packedProgram, program},
+		{Part{Name: "image", Why: "the installer's: what makes file systems, arrays and volumes, and what packages are installed with"}, packedLayer, image},
 	}
 	words := []string{early}
 	for i := range parts {

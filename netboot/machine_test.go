@@ -40,6 +40,8 @@ const (
 	// host that does much else.
 	bootTime = 5 * time.Minute
 	card     = "52:54:00:00:09:01"
+	// watching, if set, has a machine's console shown as it speaks.
+	watching = "ORE_TEST_CONSOLE"
 	loaderOf = "/usr/lib/ipxe/"
 )
 
@@ -203,6 +205,9 @@ func run(t *testing.T, arguments ...string) *machine {
 				return
 			}
 			m.says <- string(b[:n])
+			if os.Getenv(watching) != "" {
+				os.Stderr.Write(b[:n])
+			}
 		}
 	})
 	t.Cleanup(func() {
