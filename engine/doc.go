@@ -15,6 +15,20 @@
 // stay at hand for machines whose host is lost. [Engine.Distribute] sends layers and inputs. Each blob leaves its
 // source once: this host, or one of the agents' if it has it.
 //
+// # What is sent first
+//
+// The first machines that run an image are watched ([Config].First): which pieces
+// of its layers they read until some seconds after their start is taken down
+// (package image/early). When the image is sent again these pieces go first, and a
+// host that has them is judged ([Outlook]): if waiting for the rest, at the rate at
+// which it came until now, takes longer than reading it as it comes costs, its
+// machines start, and read their layers in a folder that waits for what is missing
+// (package node/lazy). All hosts of a job start together, so the last one decides.
+// Where it does not pay, is not possible or was ruled out, machines wait, and the
+// events say so. What comes is verified chunk by chunk by a list that this host
+// made, or has seen before, and as a whole at the end; what another host cut is not
+// read before that.
+//
 // # What fails
 //
 // A host that is lost before the machines run is replaced by the others, if
@@ -22,6 +36,10 @@
 // these start on another host. A host on which a machine did not start is not
 // tried again while there are others. [cluster.Node]s of the engine hide this:
 // they pass what is asked of a machine to the host where it is at the moment.
+//
+// If what machines need while they run comes from nobody any more, they are ended,
+// and lost like those of a lost host: until then they wait, and see neither wrong
+// bytes nor a broken disk.
 //
 // All that an agent has of a job ends with Release, and with the lease if nobody
 // is left to say so.

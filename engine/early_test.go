@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -38,13 +39,24 @@ func TestGain(t *testing.T) {
 	}
 }
 
-// slow is a listener whose connections send so many bytes a second together.
+// slow is a listener whose connections send so many bytes a second together, until
+// it is hurried.
 type slow struct {
 	net.Listener
+	mu   sync.Mutex // guards what follows
 	rate float64
-	mu   sync.Mutex // guards free
-	free time.Time  // when the link has nothing to do
+	free time.Time // when the link has nothing to do
 }
+
+// set gives it another rate.
+func (s *slow) set(rate float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rate = rate
+}
+
+// hurry has the rest go as quickly as it can.
+func (s *slow) hurry() { s.set(1e12) }
 
 type slowConn struct {
 	net.Conn
@@ -84,14 +96,24 @@ func layerOf(n int) string {
 	return string(b)
 }
 
-// slowly has what the engine sends leave at a rate, and what is read first kept.
-func slowly(e *Engine, rate float64, f early.Folder) *Engine {
+// linkRate has a megabyte come soon, and the rest of a layer long after a machine
+// has started, however busy this computer is.
+const linkRate = 1e6
+
+// slowly has layers leave the engine slowly, and what is read first kept.
+func slowly(e *Engine, f early.Folder) (*Engine, *slow) {
 	e.config.First = f
-	e.source.listen = func() (net.Listener, error) {
-		l, err := net.Listen("tcp", ":0")
-		return &slow{Listener: l, rate: rate}, err
+	link := &slow{rate: 1e12}
+	blob := e.config.Blob
+	e.config.Blob = func(ctx context.Context, d ore.Digest) (string, error) { // a layer's turn, after the kit's
+		link.set(linkRate)
+		return blob(ctx, d)
 	}
-	return e
+	e.source.listen = func() (l net.Listener, err error) {
+		link.Listener, err = net.Listen("tcp", ":0")
+		return link, err
+	}
+	return e, link
 }
 
 func needsNamespaces(t *testing.T) {
@@ -152,7 +174,8 @@ func TestEarlyStart(t *testing.T) {
 	layer := layerOf(8 << 20)
 	f := recorded(t, layer)
 	g := newGround(t, 2)
-	w := g.reserveOn(slowly(g.engine(), 3e6, f), ask{"job", 2, layer})
+	e, link := slowly(g.engine(), f)
+	w := g.reserveOn(e, ask{"job", 2, layer})
 	d := w.start.Image.Layers[0].Digest
 	w.all()
 	for _, h := range w.engine.hosts {
@@ -170,6 +193,7 @@ func TestEarlyStart(t *testing.T) {
 	if w.has(w.engine.hosts[0], d) || w.has(w.engine.hosts[1], d) {
 		t.Error("what is read first was read when all was there")
 	}
+	link.hurry()
 	sum = fmt.Sprintf("%x", sha256.Sum256([]byte(layer)))
 	for i, h := range w.hosts {
 		got, err := w.shell(h, h.Machines[0].Name, "sha256sum <$(cat layers)")
@@ -193,8 +217,8 @@ func TestNoEarlyStart(t *testing.T) {
 	layer := layerOf(4 << 20)
 	f := recorded(t, layer)
 	g := newGround(t, 1)
-	e := slowly(g.engine(), 8e6, f)
-	e.config.Whole = true
+	e := g.engine()
+	e.config.First, e.config.Whole = f, true
 	w := g.reserveOn(e, ask{"job", 1, layer})
 	defer w.release()
 	if !w.has(e.hosts[0], w.start.Image.Layers[0].Digest) {
@@ -208,7 +232,8 @@ func TestRelayDiesEarly(t *testing.T) {
 	layer := layerOf(8 << 20)
 	f := recorded(t, layer)
 	g := newGround(t, 3)
-	w := g.reserveOn(slowly(g.engine(), 3e6, f), ask{"job", 3, layer})
+	e, link := slowly(g.engine(), f)
+	w := g.reserveOn(e, ask{"job", 3, layer})
 	defer w.release()
 	w.all()
 	if w.has(w.engine.hosts[2], w.start.Image.Layers[0].Digest) {
@@ -217,6 +242,7 @@ func TestRelayDiesEarly(t *testing.T) {
 	if err := g.agents[0].Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	link.hurry()
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(layer)))
 	for _, h := range w.hosts {
 		if w.engine.at(h.Machines[0].Name, nil) == w.engine.hosts[0] {
@@ -236,7 +262,8 @@ func TestSourceDiesEarly(t *testing.T) {
 	layer := layerOf(8 << 20)
 	f := recorded(t, layer)
 	g := newGround(t, 1)
-	w := g.reserveOn(slowly(g.engine(), 3e6, f), ask{"job", 1, layer})
+	e, _ := slowly(g.engine(), f)
+	w := g.reserveOn(e, ask{"job", 1, layer})
 	defer w.release()
 	w.all()
 	type answer struct {

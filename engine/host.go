@@ -166,7 +166,7 @@ func (h *host) why(err error) error {
 func (h *host) tear(ctx context.Context, err error) {
 	h.blame(err)
 	h.mu.Lock()
-	h.torn = fmt.Errorf("host %s: machines were started before all had come: %w: run the job again, or with layers waited for", h.name(), err)
+	h.torn = fmt.Errorf("host %s: machines were started before all had come: %w: run the job again, or with --no-early-start", h.name(), err)
 	h.mu.Unlock()
 	h.engine.config.Watch.Tell(ore.Event{Stage: "distribute", Text: h.tornBy().Error()})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tearTime)

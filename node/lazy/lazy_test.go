@@ -209,3 +209,59 @@ func TestKilledWhileItWaits(t *testing.T) {
 		t.Errorf("the folder is mounted outside: %v", err)
 	}
 }
+
+// What reading through the folder costs, over reading the plain file, in shares of
+// what its server notes as its own time: "weight".
+func BenchmarkRead(b *testing.B) {
+	dir, err := os.MkdirTemp("", "ore-lazy-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const size = 64 << 20
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, content(size), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Open(plain)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	var through, straight, served time.Duration
+	for b.Loop() {
+		mount := filepath.Join(dir, "mount")
+		if err := os.Mkdir(mount, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		s, err := start(b.Context(), mount, "supervise")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.folder.Add(lazy.File{Name: "layer", Size: size, ReadAt: func(_ context.Context, p []byte, off int64) (int, error) {
+			n, err := f.ReadAt(p, off)
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return n, err
+		}})
+		seen := fmt.Sprintf("/proc/%d/root%s/layer", s.Pid(), mount)
+		for path, sum := range map[string]*time.Duration{seen: &through, plain: &straight} {
+			begun := time.Now()
+			if out, err := exec.Command("dd", "if="+path, "of=/dev/null", "bs=64k", "status=none").CombinedOutput(); err != nil {
+				b.Fatalf("%v: %s", err, out)
+			}
+			*sum += time.Since(begun)
+		}
+		t, _ := s.folder.Touched("layer")
+		served += t.Took
+		s.begin.Close()
+		s.out.Close()
+		_ = s.Wait()
+		if err := errors.Join(s.folder.Close(), os.Remove(mount)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(size)*float64(b.N)/1e6/through.Seconds(), "MB/s")
+	b.ReportMetric((through-straight).Seconds()/served.Seconds(), "weight")
+}
