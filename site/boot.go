@@ -24,8 +24,8 @@ var initFiles embed.FS
 // another: it has what virtual machines need and little else.
 const cloudKernel = "linux-image-cloud-amd64"
 
-// bootConfig returns what package boot works with on this site.
-func (s *Site) bootConfig(ctx context.Context, watch ore.Watcher) (boot.Config, error) {
+// BootConfig returns what package boot works with on this site.
+func (s *Site) BootConfig(ctx context.Context, watch ore.Watcher) (boot.Config, error) {
 	program, err := initFiles.ReadFile("init/ore-init")
 	if err != nil {
 		return boot.Config{}, errors.New("this ore was built without ore-init: build it with make")
@@ -43,7 +43,7 @@ func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Wat
 	if err != nil {
 		return node.Boot{}, err
 	}
-	c, err := s.bootConfig(ctx, watch)
+	c, err := s.BootConfig(ctx, watch)
 	if err != nil {
 		return node.Boot{}, err
 	}

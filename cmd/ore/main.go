@@ -151,7 +151,7 @@ hardware virtualisation.`,
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
 	add("images", newBuild(a), newLock(a), newImages(a),
 		foreign.Command(func(err error) error { return usageError{err} }))
-	add("site", newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
+	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
 	add("host", newDoctor(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a), installing.Installer(io.in, io.out))
 	blameUser(root)
