@@ -14,6 +14,7 @@ import (
 	"ore/cluster"
 	"ore/image"
 	"ore/plan"
+	"ore/rpm"
 	"ore/site/bound"
 	"ore/site/calibrate"
 	"ore/site/race"
@@ -41,6 +42,9 @@ func (m *images) Have(ctx context.Context, env ore.Environment) (plan.Have, erro
 // all is Have for who wants to know of all ways, also if the very image is here.
 // No cache elsewhere is asked then: there is nothing that it could save.
 func (m *images) all(ctx context.Context, env ore.Environment) (plan.Have, error) {
+	if rpm.Is(env.Base) {
+		return m.wholly(ctx, env)
+	}
 	have, err := m.here(ctx, env)
 	if err != nil {
 		return have, err

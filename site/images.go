@@ -17,6 +17,7 @@ import (
 	"ore/install/exact"
 	"ore/job"
 	"ore/plan"
+	"ore/rpm"
 )
 
 // images makes environments and images on this host.
@@ -31,14 +32,10 @@ var _ cluster.Images = (*images)(nil)
 // Lock resolves w.
 func (m *images) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error) {
 	m.wants, m.watch = w, watch
-	a, err := m.site.archive(ctx, w, watch)
-	if err != nil {
-		return ore.Environment{}, err
+	if m.site.Pinned != nil {
+		return m.site.pinned(ctx, w, watch)
 	}
-	if l := m.site.Pinned; l != nil {
-		return l.Environment, a.Check(l.Environment)
-	}
-	env, err := a.Resolve(ctx, w)
+	env, err := m.site.resolve(ctx, w, watch)
 	if err != nil {
 		return env, err
 	}
@@ -147,15 +144,19 @@ func (m *images) reserve(ctx context.Context, mk cluster.Make) (*cache.Reservati
 // build fetches what is missing and installs. The base's image is registered
 // too, so that the next environment of its suite begins there.
 func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, error) {
-	a, err := m.site.archive(ctx, mk.Wants, watch)
-	if err != nil {
-		return image.Manifest{}, err
-	}
 	_, sources, err := m.site.lockFiles(ctx, mk.Wants.Files)
 	if err != nil {
 		return image.Manifest{}, err
 	}
 	m.addKept(mk.Environment.Files, sources)
+	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants), Based: m.based(ctx, mk, time.Now(), watch)}
+	if rpm.Is(mk.Environment.Base) {
+		return m.buildRPM(ctx, mk, r, watch)
+	}
+	a, err := m.site.archive(ctx, mk.Wants, watch)
+	if err != nil {
+		return image.Manifest{}, err
+	}
 	if c := mk.Plan.Chosen(); c.At != "" && (c.Way == plan.Partial || c.Way == plan.Delta) {
 		if err := m.bring(ctx, c, mk, watch); err != nil {
 			return image.Manifest{}, err
@@ -168,15 +169,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if b.Tier, err = m.site.tier(ctx); err != nil {
 		return image.Manifest{}, err
 	}
-	begun := time.Now()
-	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants), Based: func(base image.Manifest) {
-		if base.Key == mk.Environment.Key() {
-			return // it is what is asked for
-		}
-		if _, err := m.site.Cache.Register(ctx, base, time.Since(begun)); err != nil {
-			watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("the base is not listed: %v", err)})
-		}
-	}}
+	r.Based = m.based(ctx, mk, time.Now(), watch) // what was fetched before is no part of its price
 	if c := mk.Plan.Chosen(); c.Way == plan.Partial {
 		from, release, err := m.site.Cache.Acquire(ctx, c.From)
 		if err != nil && !errors.Is(err, image.ErrMissing) {

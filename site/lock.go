@@ -57,11 +57,7 @@ func (s *Site) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (Lock, 
 	if err != nil {
 		return Lock{}, err
 	}
-	a, err := s.archive(ctx, w, watch)
-	if err != nil {
-		return Lock{}, err
-	}
-	if err := a.FetchAll(ctx, env.Packages, watch); err != nil {
+	if err := s.fetchAll(ctx, w, env, watch); err != nil {
 		return Lock{}, err
 	}
 	l := Lock{Key: env.Key(), Environment: env, Kernel: w.Kernel, Kernels: map[string][]ore.Package{}, Suites: map[string]string{}}

@@ -14,6 +14,7 @@ import (
 	"ore/cluster"
 	"ore/node"
 	"ore/plan"
+	"ore/site/given"
 	"ore/site/inputs"
 	"ore/site/ledger"
 )
@@ -83,7 +84,7 @@ func TestLockFiles(t *testing.T) {
 			t.Errorf("%s: mode %o, want %o", f.Path, f.Mode, mode)
 		}
 		if f.Digest != "" {
-			if d, _, err := hashFile(sources[f.Digest]); err != nil || d != f.Digest {
+			if d, _, err := given.Digest(sources[f.Digest]); err != nil || d != f.Digest {
 				t.Errorf("%s: its source has %s, %v", f.Path, d, err)
 			}
 		}
@@ -113,7 +114,7 @@ func TestSourcesAreReadOnce(t *testing.T) {
 		}
 		return files[0]
 	}
-	want, _, err := hashFile(old)
+	want, _, err := given.Digest(old)
 	if got := lock(); err != nil || got.Digest != want {
 		t.Errorf("%s, %v; want %s", got.Digest, err, want)
 	}
@@ -122,7 +123,7 @@ func TestSourcesAreReadOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	mark := ore.DigestOf([]byte("remembered"))
-	inputs.MemoOf(s.inputsDir()).Keep(sourceFiles, list, list, []ore.LockedFile{{Path: ".", Mode: 0o100644, Digest: mark}})
+	inputs.MemoOf(s.inputsDir()).Keep(given.Sources, list, list, []ore.LockedFile{{Path: ".", Mode: 0o100644, Digest: mark}})
 	if got := lock(); got.Digest != mark {
 		t.Errorf("%s was read again", old)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"ore/install"
+	"ore/rpm"
 	"ore/site"
 	"ore/site/supervisor"
 )
@@ -35,6 +36,16 @@ func newInstallWorker(a *app) *cobra.Command {
 		Use: site.InstallCommand, Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return install.Worker(c.Context(), a.io.in, a.io.out)
+		},
+	}
+}
+
+// newRPMWorker is what works inside the sandbox of package rpm.
+func newRPMWorker(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: site.RPMCommand, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return rpm.Worker(c.Context(), a.io.in, a.io.out)
 		},
 	}
 }

@@ -153,7 +153,7 @@ hardware virtualisation.`,
 		foreign.Command(func(err error) error { return usageError{err} }))
 	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
 	add("host", newDoctor(a), newVersion(a))
-	root.AddCommand(newSupervise(a), newInstallWorker(a), newMan(a), installing.Installer(io.in, io.out))
+	root.AddCommand(newSupervise(a), newInstallWorker(a), newRPMWorker(a), newMan(a), installing.Installer(io.in, io.out))
 	blameUser(root)
 	return root
 }

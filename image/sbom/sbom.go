@@ -2,8 +2,8 @@
 //
 // The form is SPDX 2.3 as JSON (spdx.github.io/spdx-spec/v2.3, ISO/IEC 5962 is
 // its predecessor): one document that describes the image, and one package for
-// each Debian package of its lock, with its version, the SHA-256 of its .deb and
-// its package URL (pkg:deb, github.com/package-url/purl-spec). Packages that
+// each Debian or RPM package of its lock, with its version, the SHA-256 of its file
+// and its package URL (pkg:deb, pkg:rpm, github.com/package-url/purl-spec). Packages that
 // were asked for and those that came along stand in relationships CONTAINS; a
 // file that the job file added is a package of its own, with its content's hash.
 //
@@ -142,6 +142,16 @@ func purl(p ore.Package, base ore.Base) string {
 		q.Set("repository_url", p.Archive)
 	}
 	escape := func(s string) string { return strings.ReplaceAll(url.PathEscape(s), "+", "%2B") }
+	if base.Distribution == "rpm" {
+		// Which distribution made it is not known, and the epoch is a qualifier.
+		q.Del("distro")
+		version := p.Version
+		if epoch, rest, ok := strings.Cut(version, ":"); ok {
+			q.Set("epoch", epoch)
+			version = rest
+		}
+		return fmt.Sprintf("pkg:rpm/%s@%s?%s", escape(p.Name), escape(version), q.Encode())
+	}
 	return fmt.Sprintf("pkg:deb/%s/%s@%s?%s", base.Distribution, escape(p.Name), strings.ReplaceAll(escape(p.Version), "%3A", ":"), q.Encode())
 }
 

@@ -90,3 +90,11 @@ func TestPurl(t *testing.T) {
 		}
 	}
 }
+
+func TestPurlOfRPM(t *testing.T) {
+	p := ore.Package{Name: "Hello_Grid", Version: "2:1.5-3.el9", Arch: "x86_64", Archive: "http://example.org/os"}
+	const want = "pkg:rpm/Hello_Grid@1.5-3.el9?arch=x86_64&epoch=2&repository_url=http%3A%2F%2Fexample.org%2Fos"
+	if got := purl(p, ore.Base{Distribution: "rpm", Suite: "tiny"}); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -157,7 +157,7 @@ func (j *Job) applyEnvironment(out *ore.Job) error {
 		out.Wants.Base = b
 	}
 	for i, p := range j.packages {
-		w, err := job.ParseWish(p)
+		w, err := job.ParseWishFor(out.Wants.Base, p)
 		if err != nil {
 			return err
 		}

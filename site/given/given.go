@@ -1,4 +1,5 @@
-package site
+// Package given names the files that a job file gives by their content.
+package given
 
 import (
 	"context"
@@ -15,11 +16,12 @@ import (
 	"ore/site/inputs"
 )
 
-// lockFiles turns the files of a wish into entries named by content, and says
-// where on the host each content is. Contents that stand in the job file are
-// kept as blobs, so that a lock can be built without it.
-func (s *Site) lockFiles(ctx context.Context, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
-	l := &locker{store: s.Cache.Store, memo: inputs.MemoOf(s.inputsDir()), sources: map[ore.Digest]string{}}
+// Lock turns the files of a wish into entries named by content, and says where on
+// the host each content is. Contents that stand in the job file are kept as blobs
+// in store, so that a lock can be built without it; memo knows files that were read
+// before.
+func Lock(ctx context.Context, store *image.Store, memo inputs.Memo, files []ore.File) ([]ore.LockedFile, map[ore.Digest]string, error) {
+	l := &locker{store: store, memo: memo, sources: map[ore.Digest]string{}}
 	for _, f := range files {
 		var err error
 		if f.Source == "" {
@@ -59,8 +61,8 @@ func (l *locker) content(ctx context.Context, f ore.File) error {
 	return nil
 }
 
-// sourceFiles is what the memo has the files of a source under.
-const sourceFiles = "files"
+// Sources is what the memo has the files of a source under.
+const Sources = "files"
 
 // source adds a host file or folder. It is read only if it looks otherwise than
 // when it was read last.
@@ -70,7 +72,7 @@ func (l *locker) source(f ore.File) error {
 		return err
 	}
 	var found []ore.LockedFile // with paths relative to the source
-	if !l.memo.Recall(sourceFiles, list, &found) || len(found) != len(list.Entries) {
+	if !l.memo.Recall(Sources, list, &found) || len(found) != len(list.Entries) {
 		if found, err = read(list); err != nil {
 			return err
 		}
@@ -78,7 +80,7 @@ func (l *locker) source(f ore.File) error {
 		if err != nil {
 			return err
 		}
-		l.memo.Keep(sourceFiles, list, after, found)
+		l.memo.Keep(Sources, list, after, found)
 	}
 	for _, e := range found {
 		if e.Digest != "" {
@@ -106,7 +108,7 @@ func read(list inputs.Listing) ([]ore.LockedFile, error) {
 		default:
 			var err error
 			out.Mode |= syscall.S_IFREG
-			if out.Digest, out.Size, err = hashFile(filepath.Join(list.Top, e.Path)); err != nil {
+			if out.Digest, out.Size, err = Digest(filepath.Join(list.Top, e.Path)); err != nil {
 				return nil, err
 			}
 		}
@@ -115,7 +117,8 @@ func read(list inputs.Listing) ([]ore.LockedFile, error) {
 	return all, nil
 }
 
-func hashFile(p string) (ore.Digest, int64, error) {
+// Digest returns the digest of the file at p, and its size.
+func Digest(p string) (ore.Digest, int64, error) {
 	f, err := os.Open(p)
 	if err != nil {
 		return "", 0, err
