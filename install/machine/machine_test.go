@@ -13,8 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ore"
@@ -38,7 +40,28 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == installerWord {
 		os.Exit(installer(os.Args[2]))
 	}
-	os.Exit(m.Run())
+	os.Exit(apart(m))
+}
+
+// apart runs the tests in a mount namespace of their own: whoever else makes a
+// namespace meanwhile, as other packages' tests do, would take copies of what is
+// mounted with it, and keep the disks in use.
+func apart(m *testing.M) int {
+	const variable = "ORE_MACHINE_TEST_APART"
+	if os.Getuid() != 0 || os.Getenv(variable) != "" {
+		return m.Run()
+	}
+	c := exec.Command("/proc/self/exe", os.Args[1:]...)
+	c.Env = append(os.Environ(), variable+"=1")
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // the signal is of the thread's end
+	err := c.Run()
+	if c.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, "tests run where others see their mounts:", err)
+		return m.Run()
+	}
+	return c.ProcessState.ExitCode()
 }
 
 // installer installs what its standard input says below a folder, and reports.
