@@ -20,6 +20,13 @@
 //	GET    /v1/trunks?measure=1            []trunk.Stats: the links to other hosts
 //	DELETE /v1/machines                    release: all machines end
 //
+// # Machines that install themselves
+//
+// With Start.Install a machine is started twice: with the installer and a blank
+// disk, where the installer gets its recipe and reports (package
+// node/installing), and then on what it has installed. All of them do so at
+// once; what they need that no device brings comes from a depot, at the gateway.
+//
 // # Guarantees
 //
 // Start is all or nothing: if one machine of a request does not come up, the
