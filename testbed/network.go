@@ -113,7 +113,7 @@ func wire(ctx context.Context, s state) error {
 		return err
 	}
 	for _, h := range s.Hosts {
-		up := fmt.Sprintf("link set lo up\naddr add %s/%d dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n", h.Address, bits)
+		up := fmt.Sprintf("link set lo up\naddr add %s/%d broadcast + dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n", h.Address, bits)
 		if err := run(ctx, up, "ip", "-n", space(s.Name, h.Name), "-batch", "-"); err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func join(ctx context.Context, s state) error {
 	sw := space(s.Name, switchName)
 	for _, line := range []string{
 		fmt.Sprintf("ip -n %s link add p-own type veth peer name %s netns %d", sw, own, os.Getpid()),
-		fmt.Sprintf("ip addr add %s/%d dev %s", place(s.Subnet, ownPlace), bits, own),
+		fmt.Sprintf("ip addr add %s/%d broadcast + dev %s", place(s.Subnet, ownPlace), bits, own),
 		fmt.Sprintf("ip link set %s up", own),
 		fmt.Sprintf("ip -n %s link set p-own master br0 up", sw),
 	} {
