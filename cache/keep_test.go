@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -234,6 +235,9 @@ func TestVerifyAllFindsRot(t *testing.T) {
 	report, err := c.VerifyAll(ctx)
 	if err != nil || len(report.Images) != 3 || len(report.Bad()) != 2 || len(report.Quarantined) != 1 {
 		t.Fatalf("got %+v, %v", report, err)
+	}
+	if text, err := json.Marshal(report); err != nil || strings.Count(string(text), `"Err":"`) != 2 || !strings.Contains(string(text), image.ErrRotten.Error()) {
+		t.Errorf("in JSON: %s, %v", text, err)
 	}
 	if left, err := c.List(ctx); err != nil || len(left) != 1 || left[0].Key != good.Key {
 		t.Errorf("listed: %v, %v", left, err)

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -14,6 +15,18 @@ import (
 type Checked struct {
 	Entry Entry
 	Err   error // nil if all is well
+}
+
+// MarshalJSON writes the error as text.
+func (c Checked) MarshalJSON() ([]byte, error) {
+	told := struct {
+		Entry Entry
+		Err   string `json:",omitempty"`
+	}{Entry: c.Entry}
+	if c.Err != nil {
+		told.Err = c.Err.Error()
+	}
+	return json.Marshal(told)
 }
 
 // Report is what VerifyAll found.
