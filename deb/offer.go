@@ -22,3 +22,15 @@ func (a *Archive) Offer() ore.Digest {
 
 // Kept says whether p's .deb is on this host already.
 func (a *Archive) Kept(p ore.Package) bool { return a.kept(p) }
+
+// AtHand returns the .debs of packages that are on this host already. Their bytes
+// were verified when they came, and are again when Fetch gives them.
+func (a *Archive) AtHand(packages []ore.Package) map[ore.Digest]string {
+	files := make(map[ore.Digest]string, len(packages))
+	for _, p := range packages {
+		if a.kept(p) {
+			files[p.Digest] = a.path(p.Digest)
+		}
+	}
+	return files
+}

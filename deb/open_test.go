@@ -82,6 +82,9 @@ func TestResolveAndFetch(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var last ore.Event
+	if got := archive.AtHand(env.Packages); len(got) != 0 {
+		t.Errorf("at hand before anything was fetched: %v", got)
+	}
 	if err := archive.FetchAll(t.Context(), env.Packages, func(e ore.Event) { mu.Lock(); last = e; mu.Unlock() }); err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +92,14 @@ func TestResolveAndFetch(t *testing.T) {
 		t.Errorf("the last event: %+v", last)
 	}
 	a.Requests()
+	there := archive.AtHand(env.Packages)
 	for _, p := range env.Packages {
 		path, err := archive.Fetch(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(path)
-		if err != nil || ore.DigestOf(data) != p.Digest || filepath.Base(path) != p.Digest.Hex()+".deb" {
+		if err != nil || ore.DigestOf(data) != p.Digest || filepath.Base(path) != p.Digest.Hex()+".deb" || there[p.Digest] != path {
 			t.Errorf("%s at %s: %v, digest %s", p, path, err, ore.DigestOf(data))
 		}
 	}

@@ -69,10 +69,10 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*wire.Candidate, er
 	return c, nil
 }
 
-// Usable tells why a build of env cannot start from an image, as far as is known
-// before all packages are fetched; "" if it can. A build that cannot after all
-// starts from the base.
-func (b *Builder) Usable(ctx context.Context, from image.Manifest, env ore.Environment, seen exact.Memory) (why string, err error) {
+// Usable tells why a build of env cannot start from an image, as far as the
+// packages that are decoded tell, and debs, files of others; "" if it can. A build
+// that cannot after all starts from the base.
+func (b *Builder) Usable(ctx context.Context, from image.Manifest, env ore.Environment, seen exact.Memory, debs map[ore.Digest]string) (why string, err error) {
 	p, err := b.places(env)
 	if err != nil {
 		return "", err
@@ -81,7 +81,7 @@ func (b *Builder) Usable(ctx context.Context, from image.Manifest, env ore.Envir
 	if err != nil {
 		return "", err
 	}
-	return exact.Judge(ctx, exact.Source{Packs: packs}, from, env, exact.Known().With(seen))
+	return exact.Judge(ctx, exact.Source{Packs: packs, Debs: debs}, from, env, exact.Known().With(seen))
 }
 
 // refuse tells early, when all packages are at hand and none is decoded, that a

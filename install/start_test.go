@@ -138,15 +138,27 @@ func TestRefusal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	why, err := b.Usable(t.Context(), m, want, nil)
+	why, err := b.Usable(t.Context(), m, want, nil, nil)
 	if err != nil || why != "" {
 		t.Errorf("usable: %q, %v", why, err)
+	}
+	// What was never decoded here tells of itself only by its .deb.
+	more, debs := lock(t, "bookworm", "hello", "udev")
+	if err := debs.FetchAll(t.Context(), more.Packages, nil); err != nil {
+		t.Fatal(err)
+	}
+	blind, err := b.Usable(t.Context(), m, more, nil, nil)
+	if err != nil || blind != "" {
+		t.Errorf("usable for all that is known: %q, %v", blind, err)
+	}
+	if why, err := b.Usable(t.Context(), m, more, nil, debs.AtHand(more.Packages)); err != nil || !strings.Contains(why, "udev") {
+		t.Errorf("its .deb says that udev cannot be added: %q, %v", why, err)
 	}
 	var relied exact.Memory
 	if _, err := b.Build(t.Context(), Request{Environment: want, From: &m, Started: func(x exact.Memory) { relied = x }}); err != nil {
 		t.Fatal(err)
 	}
-	if why, err := b.Usable(t.Context(), m, want, relied.Broken()); err != nil || !strings.Contains(why, "traces") {
+	if why, err := b.Usable(t.Context(), m, want, relied.Broken(), nil); err != nil || !strings.Contains(why, "traces") {
 		t.Errorf("what was seen to be broken is used: %q, %v", why, err)
 	}
 	broken := m
@@ -156,11 +168,11 @@ func TestRefusal(t *testing.T) {
 		t.Errorf("an image whose layers make another tree: %v", err)
 	}
 	want.Files = []ore.LockedFile{{Path: "/opt", Mode: 0o040755}}
-	if why, err := b.Usable(t.Context(), m, want, nil); err != nil || why != "" {
+	if why, err := b.Usable(t.Context(), m, want, nil, nil); err != nil || why != "" {
 		t.Errorf("with files: %q, %v", why, err)
 	}
 	m.Environment.Files = want.Files
-	if why, err := b.Usable(t.Context(), m, want, nil); err != nil || why == "" {
+	if why, err := b.Usable(t.Context(), m, want, nil, nil); err != nil || why == "" {
 		t.Errorf("an image with files is usable: %v", err)
 	}
 }

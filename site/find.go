@@ -82,16 +82,18 @@ func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, erro
 			have.Restore = installed.Base.Size
 		}
 	}
-	for _, p := range env.Packages {
-		have.Debs[p.Digest] = a.Kept(p)
+	debs := a.AtHand(env.Packages)
+	for d := range debs {
+		have.Debs[d] = true
 	}
-	have.Candidates, err = m.candidates(ctx, env, have.Restore)
+	have.Candidates, err = m.candidates(ctx, env, debs, have.Restore)
 	return have, err
 }
 
 // candidates returns the images here that env could be made from, or that will
-// do as they are. restore is how much of the base has to be unpacked for them.
-func (m *images) candidates(ctx context.Context, env ore.Environment, restore int64) ([]plan.Candidate, error) {
+// do as they are. debs are files of packages that are kept, restore is how much of
+// the base has to be unpacked.
+func (m *images) candidates(ctx context.Context, env ore.Environment, debs map[ore.Digest]string, restore int64) ([]plan.Candidate, error) {
 	found, err := m.site.Cache.Candidates(ctx, env, maxCandidates)
 	if err != nil {
 		return nil, err
@@ -113,26 +115,24 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, restore in
 			return nil, err
 		}
 		if c.Superset() && c.SameFiles && c.SameSteps && c.SameSources && m.site.Superset && m.site.Pinned == nil {
-			all = append(all, candidate(c, img)) // whether what is too much can be removed is of no matter
+			all = append(all, candidate(c, img, 0)) // whether what is too much can be removed is of no matter
 			continue
 		}
-		why, err := m.site.builder(nil, nil).Usable(ctx, img, env, seen)
+		why, err := m.site.builder(nil, nil).Usable(ctx, img, env, seen, debs)
 		if err != nil {
 			return nil, err
 		}
 		if why == "" {
-			p := candidate(c, img)
-			p.Restore += restore
-			all = append(all, p)
+			all = append(all, candidate(c, img, restore))
 		}
 	}
 	return all, nil
 }
 
 // candidate is c, whose manifest is img, as the plan sees it. What lies over the
-// base must be unpacked before anything is installed over it.
-func candidate(c cache.Candidate, img image.Manifest) plan.Candidate {
-	p := plan.Candidate{Key: c.Entry.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
+// base must be unpacked before anything is installed over it, beside restore.
+func candidate(c cache.Candidate, img image.Manifest, restore int64) plan.Candidate {
+	p := plan.Candidate{Restore: restore, Key: c.Entry.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
 	for i, l := range img.Layers {
 		p.Layers = append(p.Layers, plan.Layer{Digest: l.Digest, Size: l.Size})
 		if i > 0 {
