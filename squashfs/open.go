@@ -60,6 +60,19 @@ func (f *File) start(n int) int64 {
 	return f.marks[mark] + storedSize(f.words[mark*markStep:n])
 }
 
+// Stored returns where the n-th block of the file is stored, counted from 0,
+// alone or with the ends of other files; the zero Range if it is zeros only.
+func (f *File) Stored(n int) Range {
+	if n == len(f.words) {
+		g := &f.r.frags[f.item.frag]
+		return Range{g.start, int64(g.word &^ blockRaw)}
+	}
+	if size := int64(f.words[n] &^ blockRaw); size > 0 {
+		return Range{f.start(n), size}
+	}
+	return Range{}
+}
+
 // Size returns the number of bytes in the file.
 func (f *File) Size() int64 { return f.item.Size }
 

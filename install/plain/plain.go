@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -101,6 +102,33 @@ func (w Writer) Own(n *tree.Node) error {
 	return nil
 }
 
+// OwnOpen is Own of a regular file that is open as fd and has all its content.
+// No path is looked up for it, of which User Mode Linux makes much.
+func (w Writer) OwnOpen(fd int, n *tree.Node) error {
+	err := unix.Fchown(fd, int(n.UID), int(n.GID))
+	if err == nil {
+		err = unix.Fchmod(fd, tree.UnixMode(n.Mode))
+	}
+	if err == nil && n.Capability != nil {
+		err = unix.Fsetxattr(fd, capability, n.Capability, 0)
+	}
+	if err == nil {
+		t := unix.NsecToTimespec(n.ModTime * 1e9)
+		times := [2]unix.Timespec{t, t}
+		_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0) // futimens(3)
+		if errno != 0 {
+			err = errno
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("own /%s: %w", n.Path, err)
+	}
+	return nil
+}
+
+// capability is the attribute that a file capability is in (capabilities(7)).
+const capability = "security.capability"
+
 // own sets the owner first, since that takes the set-user-ID bit and the
 // capability away (chown(2), capabilities(7)).
 func (w Writer) own(n *tree.Node) error {
@@ -114,7 +142,7 @@ func (w Writer) own(n *tree.Node) error {
 		}
 	}
 	if n.Capability != nil {
-		if err := unix.Lsetxattr(name, "security.capability", n.Capability, 0); err != nil {
+		if err := unix.Lsetxattr(name, capability, n.Capability, 0); err != nil {
 			return fmt.Errorf("set capability: %w: the file system must have extended attributes", err)
 		}
 	}

@@ -88,7 +88,7 @@ func (k *worker) part(w writer, p part) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.node.out.WriteAt(content, p.index*int64(len(k.room))); err != nil {
+	if err := p.node.put(content, p.index*int64(len(k.room))); err != nil {
 		return err
 	}
 	if p.node.left.Add(-1) > 0 {

@@ -3,7 +3,6 @@ package pour
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -154,7 +153,6 @@ func (l *layer) locate(ctx context.Context, team []*worker, files []*node) ([]*b
 
 // locate adds the blocks of a file. Blocks of zeros are nowhere.
 func (w *worker) locate(n *node, found map[span]*batch) error {
-	var one [1]byte
 	f, err := w.reader.Open(n.Path)
 	if err != nil {
 		return err
@@ -162,17 +160,15 @@ func (w *worker) locate(n *node, found map[span]*batch) error {
 	defer f.Close()
 	size := int64(len(w.room))
 	for i := int64(0); i*size < n.Size; i++ {
-		_, err := f.ReadAt(one[:], i*size)
-		if err == nil {
+		r := f.Stored(int(i))
+		if r.Length == 0 {
 			continue
 		}
-		if !errors.Is(err, errFar) {
-			return err
-		}
-		b := found[w.near.wanted]
+		at := span{r.Offset, r.Length}
+		b := found[at]
 		if b == nil {
-			b = &batch{span: w.near.wanted}
-			found[b.span] = b
+			b = &batch{span: at}
+			found[at] = b
 		}
 		b.parts = append(b.parts, part{n, i})
 		n.left.Add(1)

@@ -2,7 +2,6 @@ package pour
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -23,9 +22,11 @@ type node struct {
 // content is how far a regular file has been written.
 type content struct {
 	once sync.Once // makes out, or err
-	out  *os.File
+	out  int       // the open file
+	open bool
 	err  error
 	left atomic.Int64 // blocks that are still to come
+	end  atomic.Int64 // of what was written
 }
 
 // merged is the tree that is seen of all layers.

@@ -49,14 +49,11 @@ func (t *tables) blockSize() int64 { return int64(binary.LittleEndian.Uint32(t.h
 // one goroutine.
 //
 // It is how a block's content is taken without the rest: a reader over it has
-// whatever files the block is of. And it is how it becomes known where the
-// content of a file is: as long as no block is at hand, reading fails, and what
-// was asked for is the place.
+// whatever files the block is of.
 type near struct {
 	*tables
-	at     int64
-	block  []byte // nil for none
-	wanted span   // what was asked for last and was not at hand
+	at    int64
+	block []byte // nil for none
 }
 
 // span is a range of a layer.
@@ -78,6 +75,5 @@ func (r *near) ReadAt(b []byte, off int64) (int, error) {
 	case off >= 0 && off+int64(len(b)) <= headSize:
 		return copy(b, r.head[off:]), nil
 	}
-	r.wanted = span{off, int64(len(b))}
 	return 0, errFar
 }
