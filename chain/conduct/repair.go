@@ -17,6 +17,9 @@ const (
 	// leastLag is how many chunks a hop must be behind its source, beside what
 	// comes in between two reports, before it is called slow.
 	leastLag = 8
+	// leastMoved and movedPart of all are how many hops are moved for being slow:
+	// where more of them seem to be, it is not they.
+	leastMoved, movedPart = 2, 4
 	// maxBlame is how many receivers may be slow before their source is.
 	maxBlame = 2
 	// maxLosses is how often a receiver may lose the root of a stripe before it
@@ -107,7 +110,7 @@ func (r *run) measure(m *member, now time.Time) {
 	}
 	for _, f := range m.report.Flows {
 		if f.Stripe < len(m.pace) && f.Stripe >= 0 && f.Of == r.stripes[f.Stripe].Count() {
-			m.pace[f.Stripe].add(now, f.Held)
+			m.pace[f.Stripe].add(now, f.Held, r.window())
 		}
 	}
 }
@@ -184,13 +187,14 @@ func (r *run) watch(now time.Time) {
 		}
 		return
 	}
-	if now.Sub(r.changed) < window {
+	if now.Sub(r.changed) < r.window() {
 		return
 	}
 	if m, p := r.slowest(); m != nil {
 		if p.blamed++; p.blamed >= maxBlame && p.index >= 0 && !r.shape.Demoted(p.index) && !slices.Contains(r.roots, p) {
 			m = p
 		}
+		r.moved++
 		r.demote(m, "slow")
 		return
 	}
@@ -199,27 +203,35 @@ func (r *run) watch(now time.Time) {
 
 // slowest finds the hop that takes in much less than its source has, and that
 // lets others wait. All below it take in as little as it does, but are not
-// behind it.
+// behind it. What counts is all that a host takes in: streams that share a link
+// share it unevenly, and a host whose source has little of one of the stripes to
+// give is as fast as all others that have the rest. If nothing moves anywhere much faster than here, it is the source, or
+// the cores of one computer, that all wait for.
 func (r *run) slowest() (slow, source *member) {
+	if r.moved >= max(leastMoved, len(r.placed)/movedPart) {
+		return nil, nil
+	}
+	best, rates := r.intake()
 	worst := 0.0
-	for k := range r.stripes {
-		best := r.best(k)
-		for _, m := range r.placed {
-			if !m.active() || !m.whole.IsZero() || m.pace == nil || len(m.parents) <= k || r.shape.Leaf(m.index) {
+	for i, m := range r.placed {
+		if rates[i] < 0 || rates[i] >= slowPart*best/float64(len(r.stripes)) || !m.whole.IsZero() || r.shape.Demoted(i) || r.shape.Leaf(i) {
+			continue
+		}
+		if r.hasStripe(m) {
+			continue
+		}
+		for k, p := range m.parents {
+			if p == nil {
 				continue
 			}
-			p := m.parents[k]
-			rate, ok := m.pace[k].rate()
-			if p == nil || !ok || rate >= slowPart*best || m.pace[k].held() == r.stripes[k].Count() {
-				continue
-			}
-			behind := best * window.Seconds() // of a root there is no telling: others decide
+			lag := max(leastLag, best/float64(len(r.stripes))*r.window().Seconds())
+			behind := lag // of a root there is no telling: others decide
 			if p != r.roots[k] && p.pace != nil {
 				behind = float64(p.pace[k].held() - m.pace[k].held())
 			} else if len(r.stripes) == 1 {
 				continue
 			}
-			if lag := max(leastLag, best*window.Seconds()); behind >= lag && behind > worst {
+			if behind >= lag && behind > worst {
 				worst, slow, source = behind, m, p
 			}
 		}
@@ -227,22 +239,48 @@ func (r *run) slowest() (slow, source *member) {
 	return slow, source
 }
 
-// best is the greatest rate at which anybody takes in the stripe; of roots that
-// are one host, the best of all stripes.
-func (r *run) best(stripe int) float64 {
-	best := 0.0
+// hasStripe says whether a member has all of a stripe: then it is not slow, even if
+// it waits for its share of a link for the rest.
+func (r *run) hasStripe(m *member) bool {
 	for k := range r.stripes {
-		if k != stripe && r.roots[k] != r.roots[stripe] {
-			continue
-		}
-		for _, m := range r.placed {
-			if m.active() && m.pace != nil {
-				rate, _ := m.pace[k].rate()
-				best = max(best, rate)
-			}
+		if m.pace[k].held() == r.stripes[k].Count() {
+			return true
 		}
 	}
-	return best
+	return false
+}
+
+// window is over which time rates are measured, and how long nobody is judged
+// after a repair: twice as long with each hop that was moved for being slow, since
+// each move opens connections, that begin slowly and take from others. Where links
+// are shared by stripes it takes longer until shares say something.
+func (r *run) window() time.Duration {
+	return min(max(leastWindow, reportsToJudge*r.every)*time.Duration(max(1, len(r.stripes)))<<min(r.moved, maxDoublings), maxWindow)
+}
+
+// intake is what each member takes in of all stripes together, chunks a second,
+// and the most of it; below zero for whom it was not measured yet.
+func (r *run) intake() (best float64, rates []float64) {
+	rates = make([]float64, len(r.placed))
+	for i, m := range r.placed {
+		rates[i] = -1
+		if !m.active() || m.pace == nil {
+			continue
+		}
+		sum, all := 0.0, true
+		for k := range r.stripes {
+			rate, ok := m.pace[k].rate(r.window())
+			if ok {
+				sum += rate
+			}
+			all = all && (ok || k < len(m.parents) && m.parents[k] == nil || m.pace[k].held() == r.stripes[k].Count())
+		}
+		best = max(best, sum)
+		if all {
+			rates[i] = sum
+		}
+	}
+	return best, rates
 }
 
 // probe judges the first hop of a chain, whom nobody is ahead of, once its rate
@@ -258,7 +296,7 @@ func (r *run) probe() {
 	if head == nil {
 		return
 	}
-	rate, ok := head.pace[0].rate()
+	rate, ok := head.pace[0].rate(r.window())
 	left := float64(r.stripes[0].Count() - head.pace[0].held())
 	if !ok || left < rate*probeWorth.Seconds() {
 		return
@@ -316,6 +354,7 @@ func (r *run) judge(m *member, f chain.Flow) {
 		return
 	}
 	r.peak, r.probed = 0, false // the next one is judged too
+	r.moved++
 	r.demote(head, "slow")
 }
 

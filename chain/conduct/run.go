@@ -62,6 +62,7 @@ type run struct {
 	probing   *member   // fetches from the root what tells whether the first hop is slow
 	probes    int
 	probeRate float64   // of the first hop then, chunks a second
+	moved     int       // how many hops were moved for being slow
 	peak      float64   // the best rate of a first hop, chunks a second
 	asked     time.Time // when holders were asked what they have; zero if not
 	repairs   []Repair

@@ -67,7 +67,8 @@ func (s *Shape) Clone() Shape {
 // attach gives a host without a parent to the one with most room; among equals
 // to the nearest to the source, since it has the chunks first. Hosts below it
 // cannot be its parent. Children that were made leaves for being slow take no
-// room.
+// room; where there is none they go to the tail, since all others wait for what
+// the source sends.
 func (s *Shape) attach(tree, host int) {
 	parent := s.Trees[tree]
 	parent[host] = Out
@@ -77,11 +78,17 @@ func (s *Shape) attach(tree, host int) {
 			fan[p] += btoi(s.slots[i] > 0)
 		}
 	}
-	best, room := Source, s.source-fan[Source]
+	best, room, last := Source, s.source-fan[Source], Source
 	for _, i := range topDown(parent) { // those below host do not hang from the source
 		if r := s.slots[i] - fan[i]; s.slots[i] > 0 && r > room {
 			best, room = i, r
 		}
+		if s.slots[i] > 0 {
+			last = i
+		}
+	}
+	if s.slots[host] == 0 && room <= 0 {
+		best = last
 	}
 	parent[host] = best
 }

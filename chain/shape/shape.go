@@ -82,6 +82,11 @@ const (
 	slowPart = 0.5
 	// worthIt is how much faster a less simple shape must be to be taken.
 	worthIt = 0.99
+	// uneven is how much of a link is used where several stripes share it: TCP's
+	// streams share unevenly, and a host that gets one stripe faster than it can
+	// pass it on gets the others late. Measured with two trees of 64 hosts at
+	// 20 Mbit/s, beside other work: 0.89.
+	uneven = 0.94
 )
 
 // Bound is the least time in which n receivers on equal links of rate can have
@@ -288,7 +293,7 @@ func hang(parent, inner, leaves []int, k int) {
 }
 
 // Predict is the time until the last receiver has all: a link that is shared is
-// shared evenly, a tree's branch is no faster than what feeds it, and each hop
+// shared evenly, and not all of it used if stripes share it, a tree's branch is no faster than what feeds it, and each hop
 // adds a chunk's time.
 func Predict(t Task, s Shape) float64 {
 	t = t.known()
@@ -298,7 +303,10 @@ func Predict(t Task, s Shape) float64 {
 			fan[p]++
 		}
 	}
-	stripes, last := float64(len(s.Trees)), 0.0
+	stripes, last, used := float64(len(s.Trees)), 0.0, 1.0
+	if len(s.Trees) > 1 {
+		used = uneven
+	}
 	for _, parent := range s.Trees {
 		rate, begin := make([]float64, len(parent)), make([]float64, len(parent))
 		for _, i := range topDown(parent) {
@@ -306,7 +314,7 @@ func Predict(t Task, s Shape) float64 {
 			if p >= 0 {
 				up, from, fed = t.Receivers[p].Up, begin[p]+t.Hop+float64(min(t.Chunk, t.Size))/rate[p], rate[p]
 			}
-			rate[i] = min(up/float64(fan[p]), t.Receivers[i].Down/stripes, fed)
+			rate[i] = min(used*up/float64(fan[p]), used*t.Receivers[i].Down/stripes, fed)
 			begin[i] = from
 			last = max(last, begin[i]+float64(t.Size)/stripes/rate[i])
 		}

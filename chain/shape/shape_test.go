@@ -165,7 +165,7 @@ func TestSimulatedThousand(t *testing.T) {
 	}{
 		{16, 64 << 20, 0.97, 0},
 		{16, 64 << 20, 0.93, 1},
-		{64, 64 << 20, 0.97, 0},
+		{64, 64 << 20, 0.93, 0}, // trees could have more if streams shared links evenly
 		{1000, 64 << 20, 0.95, 0},
 		{1000, 64 << 20, 0.90, 10},
 	} {
