@@ -20,6 +20,7 @@ type member struct {
 	whole   time.Time
 	ahead   bool      // all chunks that go first are there
 	parents []*member // of whom it fetches each stripe, as it was told
+	turned  time.Time // when it got other sources
 	pace    []pace    // for each stripe
 	blamed  int       // how many receivers it let wait
 	accused map[*member]bool

@@ -13,7 +13,12 @@ import (
 
 const (
 	// slowPart of the best rate is what a hop must take in to stay where it is.
-	slowPart = 0.5
+	// A hop that waits for a core is below a half for a third of a second; one with
+	// a tenth of the link is below a third for good.
+	slowPart = 0.33
+	// settling is how long a hop that got another source is not judged: its
+	// connection begins slowly, on links that others fill.
+	settling = 2 * time.Second
 	// leastLag is how many chunks a hop must be behind its source, beside what
 	// comes in between two reports, before it is called slow.
 	leastLag = 8
@@ -217,7 +222,7 @@ func (r *run) slowest() (slow, source *member) {
 		if rates[i] < 0 || rates[i] >= slowPart*best/float64(len(r.stripes)) || !m.whole.IsZero() || r.shape.Demoted(i) || r.shape.Leaf(i) {
 			continue
 		}
-		if r.hasStripe(m) {
+		if r.hasStripe(m) || !m.turned.IsZero() && time.Since(m.turned) < settling {
 			continue
 		}
 		for k, p := range m.parents {

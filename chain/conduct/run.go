@@ -333,6 +333,9 @@ func (r *run) dispatch() {
 			continue
 		}
 		if parents := r.parentsOf(m); m.parents == nil || !slices.Equal(parents, m.parents) {
+			if m.parents != nil {
+				m.turned = time.Now()
+			}
 			m.parents = parents
 			r.order(m, false)
 		}
