@@ -121,6 +121,11 @@ func needsNamespaces(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this test's machines look into another mount namespace: run it as root")
 	}
+	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
+		t.Skipf("this host has no FUSE: %v", err)
+	} else {
+		f.Close()
+	}
 }
 
 // recorded runs a job whose machine reads a megabyte in the middle of a layer, and

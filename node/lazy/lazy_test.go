@@ -139,6 +139,11 @@ func comeAndGo(ctx context.Context, dir string) error {
 
 func folder(t *testing.T) string {
 	t.Helper()
+	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
+		t.Skipf("this host has no FUSE: %v", err)
+	} else {
+		f.Close()
+	}
 	dir, err := os.MkdirTemp("", "ore-lazy-")
 	if err != nil {
 		t.Fatal(err)
