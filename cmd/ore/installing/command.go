@@ -94,7 +94,10 @@ pressed, as the machine that a job file describes.
 
 'serve' answers them. A machine that asks and is not known waits, and is listed by
 'ls'; 'assign' says what it is to be, before or after it was first seen. 'wait' waits
-until it is that. A machine that is what it should be boots from its own disk.`,
+until it is that. A machine that is what it should be boots from its own disk.
+
+No machine has been followed from its first request to its own disk yet: what serves
+it and what installs it were tested apart.`,
 		Example: `  ore install serve --interface eth1 --range 10.0.0.50-10.0.0.99
   ore install serve --interface eth0 --proxy-dhcp
   ore install ls
