@@ -101,9 +101,6 @@ func (c Recipe) checkWay() error {
 			return fmt.Errorf("archive %.120q: use proxy: or mirror: and an http address", a)
 		}
 	}
-	if c.Capture != "" && !web(c.Capture) {
-		return fmt.Errorf("capture %.120q: use an http address", c.Capture)
-	}
 	if c.Image == nil {
 		return nil
 	}

@@ -69,7 +69,6 @@ type Recipe struct {
 	Partial  bool                  // Image is not the environment's: what lacks is installed over it
 	Blobs    map[ore.Digest]Source // layers of Image, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
-	Capture  string                // where a new image is sent to (HTTP PUT), "" for nowhere
 }
 
 // Source is where a blob may be had.

@@ -35,7 +35,6 @@ func example() Recipe {
 		Strategy: Whole, Image: &image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: digest("tree"), Layers: []image.Layer{layer}},
 		Blobs:   map[ore.Digest]Source{layer.Digest: {Size: 4096, From: []string{"/layers/0", "http://10.0.0.1/x"}}},
 		Archive: []string{"proxy:http://10.0.0.1:3142", "mirror:http://mirror.example.org/debian"},
-		Capture: "http://10.0.0.1/images/",
 	}
 }
 
@@ -77,7 +76,6 @@ func TestCheck(t *testing.T) {
 		"set Partial":             func(c *Recipe) { c.Environment.Manual = []string{"x"} },
 		"no archive":              func(c *Recipe) { c.Partial, c.Archive = true, nil },
 		"use proxy: or mirror:":   func(c *Recipe) { c.Archive[0] = "http://x" },
-		"capture \"file":          func(c *Recipe) { c.Capture = "file:///x" },
 		"manifest: version 7":     func(c *Recipe) { c.Image.Version = 7 },
 		"from 0 sources":          func(c *Recipe) { c.Blobs = nil },
 		"of 5 bytes: of 0":        func(c *Recipe) { c.Partial = true },
@@ -112,7 +110,6 @@ func TestDigest(t *testing.T) {
 		"strategy": func(c *Recipe) { c.Strategy, c.Image = Packages, nil },
 		"blobs":    func(c *Recipe) { c.Blobs = nil },
 		"archive":  func(c *Recipe) { c.Archive = nil },
-		"capture":  func(c *Recipe) { c.Capture = "" },
 		"wipe":     func(c *Recipe) { c.Storage.Disks[0].Wipe = true },
 		"mirror":   func(c *Recipe) { c.Environment.Packages[0].Path = "x" },
 	} {

@@ -87,7 +87,7 @@ func (i installer) install(ctx context.Context) error {
 	return errors.Join(err, end())
 }
 
-// recipe returns what is to be done, and where home is, "" for nowhere.
+// recipe returns the recipe, and the URL of home, "" for none.
 func (i installer) recipe() (r recipe.Recipe, home string, err error) {
 	if i.identity == "" {
 		r, err = recipe.Parse(i.in)
