@@ -1,0 +1,120 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ore/install/disk"
+	"ore/install/recipe"
+)
+
+// What cannot be is refused before anything is written.
+func TestRefused(t *testing.T) {
+	device, file := loop(t, 300*mib)
+	r := sample(t, device)
+	refused := func(want string) {
+		t.Helper()
+		before := sum(t, file)
+		_, k, err := install(t, r)
+		if err == nil || !strings.Contains(err.Error(), want) || k.last() != err.Error() || !strings.HasSuffix(k.stages(), "!hardware") {
+			t.Errorf("%v\nwant %s\ntold %s", err, want, k.stages())
+		}
+		if sum(t, file) != before {
+			t.Error("something was written")
+		}
+	}
+	r.Image.Bytes = 1 << 40
+	refused("its files take")
+	r.Image.Bytes = 1
+	r.Storage.Disks[0].Partitions[1].Size.Bytes = 1 << 30
+	refused("1024 MiB do not fit")
+	r = sample(t, device)
+	sh(t, "mkfs.ext4", "-q", "-F", "-L", "photos", device)
+	refused(`it holds ext4 "photos": set wipe: true`)
+}
+
+// A layer that is not what its digest says fails, and is never called installed.
+func TestFailureIsTold(t *testing.T) {
+	device, _ := loop(t, 300*mib)
+	r := sample(t, device)
+	for d, b := range r.Blobs {
+		content, err := os.ReadFile(b.From[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[len(content)/2] ^= 1
+		if err := os.WriteFile(b.From[0], content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(d)
+	}
+	_, k, err := install(t, r)
+	if err == nil || !strings.HasSuffix(k.stages(), "+base !base") || k.last() != err.Error() {
+		t.Errorf("%v %s", err, k.stages())
+	}
+	if s := look(t, r, device).State(); s == disk.Installed {
+		t.Error("it is called installed")
+	}
+	fresh := sample(t, device)
+	if _, _, err := install(t, fresh); err != nil { // another recipe's blob, the same machine
+		t.Error(err)
+	}
+	whole(t, fresh, device)
+}
+
+// Whatever stage is cut off, nothing is left mounted, and the next run starts over.
+func TestCancelled(t *testing.T) {
+	device, _ := loop(t, 300*mib)
+	r := sample(t, device)
+	for _, stage := range []string{recipe.Hardware, recipe.Partition, recipe.Format, recipe.Root, recipe.Configure} {
+		ctx, cancel := context.WithCancel(t.Context())
+		target := t.TempDir()
+		o := options(target)
+		o.Report = func(r recipe.Report) {
+			if r.Stage == stage {
+				cancel()
+			}
+		}
+		_, err := Install(ctx, r, o)
+		cancel()
+		unused(t, target)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", stage, err)
+		}
+		if s := look(t, r, device).State(); s == disk.Installed {
+			t.Errorf("%s: cut off, it is %v", stage, s)
+		}
+	}
+	if _, _, err := install(t, r); err != nil {
+		t.Fatal(err)
+	}
+	whole(t, r, device)
+}
+
+// A daemon that a script left in the tree does not keep it from being unmounted.
+func TestLeftProcess(t *testing.T) {
+	device, _ := loop(t, 300*mib)
+	r := sample(t, device)
+	var left *exec.Cmd
+	_, _, err := install(t, r, func(o *Options) {
+		fill := o.Pour
+		o.Pour = func(ctx context.Context, tree Tree) error {
+			err := fill(ctx, tree)
+			left = exec.Command("sleep", "1000")
+			left.Dir = filepath.Join(tree.Target, "var/lib/data")
+			return errors.Join(err, left.Start())
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := left.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("it ended with %v", err)
+	}
+	whole(t, r, device)
+}
