@@ -51,6 +51,7 @@ type Have struct {
 	Packs      map[ore.Digest]bool // packages that were decoded before
 	Weights    map[ore.Digest]Weight
 	Candidates []Candidate
+	Unasked    []string           // caches that were not asked, since nothing they may have could come soon enough
 	Links      map[string]LinkTry // what asking showed of links; counts for those that have no rates yet
 }
 

@@ -127,6 +127,9 @@ func (m *model) ways() []way {
 	for i, c := range m.have.Candidates {
 		all = append(all, m.candidate(i, c)...)
 	}
+	for _, name := range m.have.Unasked {
+		all = append(all, way{way: Fetched, candidate: -1, at: name, why: "not asked: at its link's rate nothing it may have would come sooner than it is made here"})
+	}
 	delta := way{way: Delta, candidate: -1, why: "no layer of the base set"}
 	if m.have.Base {
 		delta = way{way: Delta, candidate: -1, restore: m.have.Restore, steps: env.Steps}

@@ -272,3 +272,14 @@ func large(hosts int) (Ask, Have, Rates) {
 	}
 	return ask, have, rates
 }
+
+func TestCachesThatWereNotAskedAreNamed(t *testing.T) {
+	p := Choose(Ask{Environment: ore.Environment{Packages: []ore.Package{{Name: "bc", Size: 7}}}, Hosts: []Host{{Name: Here, Cores: 2}}, Machines: 1},
+		Have{Unasked: []string{"https://cache.example.org"}}, Rates{})
+	for _, o := range p.Options {
+		if o.At == "https://cache.example.org" && !o.Possible && strings.Contains(o.Why, "not asked") {
+			return
+		}
+	}
+	t.Errorf("no option names the cache: %+v", p.Options)
+}

@@ -58,7 +58,10 @@ func (m *images) all(ctx context.Context, env ore.Environment) (plan.Have, error
 // exact returns the image of env, nil if it is not here.
 func (m *images) exact(ctx context.Context, env ore.Environment) (*image.Manifest, error) {
 	found, err := m.site.Cache.Find(ctx, env.Key())
-	if errors.Is(err, image.ErrMissing) {
+	if image.Unusable(err) {
+		if !errors.Is(err, image.ErrMissing) {
+			m.watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("the image here is left out: %v", err), Final: true})
+		}
 		return nil, nil
 	}
 	return &found, err
@@ -108,7 +111,7 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, debs map[o
 			continue
 		}
 		img, err := m.site.Cache.Find(ctx, c.Entry.Key)
-		if errors.Is(err, image.ErrMissing) {
+		if image.Unusable(err) {
 			continue
 		}
 		if err != nil {
@@ -154,6 +157,7 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 	for i, c := range caches {
 		limit := m.saving(env, have, c.Name)
 		if limit <= 0 {
+			have.Unasked = append(have.Unasked, c.Name)
 			continue
 		}
 		asked.Go(func() {
@@ -176,15 +180,11 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 // saving returns how much sooner the image would be here if the cache called
 // name had it: what asking may cost.
 func (m *images) saving(env ore.Environment, have plan.Have, name string) time.Duration {
-	var debs int64
-	for _, p := range env.Packages {
-		debs += p.Size
-	}
 	share := m.site.Rates().Layer
 	if share <= 0 {
 		share = guessedShare
 	}
-	bytes := int64(share * float64(debs))
+	bytes := int64(share * float64(bound.Lacking(env, have)))
 	have.Candidates = append(slices.Clip(have.Candidates), plan.Candidate{
 		Key: env.Key(), At: name, Files: true, Steps: remote.Names(env.Steps), Layers: []plan.Layer{{Size: bytes, Fetch: bytes}},
 	})

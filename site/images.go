@@ -172,7 +172,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	r.Based = m.based(ctx, mk, time.Now(), watch) // what was fetched before is no part of its price
 	if c := mk.Plan.Chosen(); c.Way == plan.Partial {
 		from, release, err := m.site.Cache.Acquire(ctx, c.From)
-		if err != nil && !errors.Is(err, image.ErrMissing) {
+		if err != nil && !image.Unusable(err) {
 			return image.Manifest{}, err
 		}
 		if err == nil {

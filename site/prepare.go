@@ -75,7 +75,7 @@ func (s *Site) Fold(ctx context.Context) (int, error) {
 	n := 0
 	for _, e := range all {
 		img, release, err := s.Cache.Acquire(ctx, e.Key)
-		if errors.Is(err, image.ErrMissing) {
+		if image.Unusable(err) {
 			continue
 		}
 		if err != nil {

@@ -32,7 +32,7 @@ type Config struct {
 	Log     *slog.Logger  // nil means silent
 
 	Caches   []remote.Address // where images may be fetched, and given
-	Trusted  image.Keys       // who must have signed what is fetched; nil trusts all that these caches have
+	Trusted  image.Keys       // who must have signed what is fetched, and what is used; nil trusts all that these caches have
 	Superset bool             // an image with more packages than were asked for will do, but not for a lock
 	Quota    int64            // bytes of all images; 0 for no limit but the disk
 	Hedge    plan.HedgeRule   // when two ways are started at once
@@ -65,7 +65,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := cache.Config{Quota: c.Quota, Signer: signer, Trusted: c.Trusted}.Open(ctx, c.Dirs.Images)
+	images, err := cache.Config{Quota: c.Quota, Signer: signer, Trusted: c.Trusted, Strict: c.Trusted != nil}.Open(ctx, c.Dirs.Images)
 	if err != nil {
 		return nil, err
 	}

@@ -85,8 +85,8 @@ func (m *Maker) Prepare(ctx context.Context, budget time.Duration) (Report, erro
 			return r, nil
 		}
 		img, err := m.Cache.Serving(ctx, e.Wish)
-		if errors.Is(err, image.ErrMissing) {
-			r.Skipped = append(r.Skipped, fmt.Sprintf("a wish seen %d times: its image is gone", e.Seen))
+		if image.Unusable(err) {
+			r.Skipped = append(r.Skipped, fmt.Sprintf("a wish seen %d times: its image is gone, or not trusted", e.Seen))
 			continue
 		}
 		if err != nil {
@@ -168,7 +168,7 @@ func (m *Maker) Mark(ctx context.Context) (int, error) {
 	newer := map[ore.Digest]string{}
 	for _, e := range all {
 		img, err := m.Cache.Find(ctx, e.Key)
-		if errors.Is(err, image.ErrMissing) {
+		if image.Unusable(err) {
 			continue
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"ore"
 	"ore/plan"
 )
 
@@ -52,6 +53,31 @@ func Of(ask plan.Ask, have plan.Have, rates plan.Rates, o plan.Option) Bound {
 }
 
 func seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
+
+// Lacking returns how many bytes of .debs hold what a host with have lacks of env:
+// all but the base set where its layer is there, or what the nearest image there
+// lacks. A cache sends no more than layers of these.
+func Lacking(env ore.Environment, have plan.Have) int64 {
+	var least int64
+	for _, p := range env.Packages {
+		if !have.Base || !p.Base {
+			least += p.Size
+		}
+	}
+	for _, c := range have.Candidates {
+		if c.At == "" {
+			least = min(least, debs(c.Missing))
+		}
+	}
+	return least
+}
+
+func debs(all []ore.Package) (n int64) {
+	for _, p := range all {
+		n += p.Size
+	}
+	return n
+}
 
 // Progress is how far a fetch has come.
 type Progress struct {

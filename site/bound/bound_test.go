@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"ore"
+	"ore/plan"
 	"ore/site/bound"
 )
 
@@ -58,5 +60,25 @@ func TestWatch(t *testing.T) {
 	stop()
 	if cause := context.Cause(ctx); cause != context.Canceled {
 		t.Errorf("ended because of %v", cause)
+	}
+}
+
+func TestLacking(t *testing.T) {
+	env := ore.Environment{Packages: []ore.Package{{Name: "libc6", Size: 100, Base: true}, {Name: "bc", Size: 7}, {Name: "jq", Size: 5}}}
+	relative := plan.Candidate{Missing: env.Packages[2:]}
+	far := plan.Candidate{At: "https://cache.example.org"}
+	for _, c := range []struct {
+		summary string
+		have    plan.Have
+		want    int64
+	}{
+		{"nothing is here", plan.Have{}, 112},
+		{"the base is here", plan.Have{Base: true}, 12},
+		{"a relative is here", plan.Have{Base: true, Candidates: []plan.Candidate{relative}}, 5},
+		{"a cache elsewhere has it", plan.Have{Base: true, Candidates: []plan.Candidate{far}}, 12},
+	} {
+		if got := bound.Lacking(env, c.have); got != c.want {
+			t.Errorf("%s: %d bytes are lacking, want %d", c.summary, got, c.want)
+		}
 	}
 }

@@ -224,8 +224,8 @@ func (c *Checker) One(ctx context.Context, key ore.Key) (Outcome, error) {
 	}
 	slices.Sort(o.Packages)
 	old, release, err := c.Cache.Acquire(ctx, key)
-	if errors.Is(err, image.ErrMissing) {
-		o.Why = "it is gone"
+	if image.Unusable(err) {
+		o.Why = "it is gone, or nobody who is trusted has signed it"
 		return o, c.done(key)
 	}
 	if err != nil {

@@ -10,7 +10,7 @@
 //	    token_file: ~/.config/ore/token
 //	    push: true                              # what is built here goes there
 //	  - url: oci://registry.example.org/group/ore
-//	trusted_keys: /etc/ore/keys                 # only images that these signed are fetched
+//	trusted_keys: /etc/ore/keys                 # only images that these signed are fetched and used
 //	superset: true                              # an image with more than was asked will do
 //	hedge: false                                # never start two ways at once
 //	early_start: false                          # machines elsewhere wait until all of their image is there
