@@ -32,10 +32,8 @@ const adopting = 2
 // very image alone if it has that, else that of its base set, and images from
 // which it may be made by their packages, most at most.
 func (c *Cache) Candidates(ctx context.Context, env ore.Environment, have plan.Have, most int) ([]plan.Candidate, error) {
-	begun, before := time.Now(), c.received.Load()
+	c.asked.begin(time.Now())
 	offers, err := c.offers(ctx, env, most)
-	c.waited.Store(int64(time.Since(begun)))
-	c.answered.Store(c.received.Load() - before)
 	based := have.Base || slices.ContainsFunc(offers, func(o offer) bool { return o.base })
 	var all []plan.Candidate
 	for _, o := range offers {

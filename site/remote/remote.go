@@ -53,8 +53,7 @@ type Cache struct {
 
 	local    Local
 	received atomic.Int64     // bytes that came since it was opened
-	waited   atomic.Int64     // nanoseconds that the last answer took
-	answered atomic.Int64     // its bytes
+	asked    pace             // the last question
 	client   *client.Client   // of a served cache, or
 	registry *registry.Remote // of a registry
 }
@@ -73,7 +72,7 @@ func Open(a Address, l Local) (*Cache, error) {
 	}
 	c.Name = u.Scheme + "://" + u.Host
 	config := client.Config{URL: a.URL, Token: a.Token, Check: l.Check, Dir: filepath.Join(l.Dir, u.Host),
-		Received: func(n int64) { c.received.Add(n) }}
+		Received: c.came}
 	if a.CA != "" {
 		if config.CA, err = os.ReadFile(a.CA); err != nil {
 			return nil, fmt.Errorf("cache %s: %w", c.Name, err)
@@ -81,6 +80,11 @@ func Open(a Address, l Local) (*Cache, error) {
 	}
 	c.client, err = client.New(config)
 	return c, err
+}
+
+func (c *Cache) came(n int64) {
+	c.received.Add(n)
+	c.asked.came(time.Now(), n)
 }
 
 // Close ends what connections are idle.
@@ -114,15 +118,8 @@ func (c *Cache) Find(ctx context.Context, key ore.Key, near *image.Manifest) (Im
 	return i, err
 }
 
-// Try returns what asking has shown of the link; false if nothing was asked. An
-// answer is short, so that the link may be faster than it seems.
-func (c *Cache) Try() (plan.LinkTry, bool) {
-	took, bytes := time.Duration(c.waited.Load()).Seconds(), float64(c.answered.Load())
-	if took <= 0 || bytes == 0 {
-		return plan.LinkTry{}, false
-	}
-	return plan.LinkTry{Request: took, Rate: bytes / took}, true
-}
+// Try returns what asking has shown of the link; false if nothing was asked.
+func (c *Cache) Try() (plan.LinkTry, bool) { return c.asked.try() }
 
 // Received returns how many bytes of images and answers have come so far.
 func (c *Cache) Received() int64 { return c.received.Load() }
@@ -140,7 +137,7 @@ func (c *Cache) Fetch(ctx context.Context, m image.Manifest, near []image.Manife
 			lacking += l.Size
 		}
 	}
-	return lacking, c.registry.Pull(ctx, m, c.local.Store, func(n int64) { c.received.Add(n) })
+	return lacking, c.registry.Pull(ctx, m, c.local.Store, c.came)
 }
 
 // Give sends an image to the cache. took is what making it cost.
