@@ -215,6 +215,23 @@ func (p *Peer) Forget(d Digest) error {
 	return all
 }
 
+// Hand gives the file of a whole blob away: move may take it out of the peer's
+// folder, where nothing of the blob is left then. Who reads the blob, or is sent it,
+// goes on from the open file.
+func (p *Peer) Hand(d Digest, move func(path string) error) error {
+	path, whole := p.Path(d)
+	if b := p.blob(d); !whole || b != nil && b.added {
+		return fmt.Errorf("hand over blob %.12s: it did not come whole: send it again", d)
+	}
+	if err := move(path); err != nil {
+		return err
+	}
+	if err := os.Remove(path + listSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("hand over blob %.12s: %w", d, err)
+	}
+	return nil
+}
+
 func (p *Peer) blob(d Digest) *partial {
 	p.mu.Lock()
 	defer p.mu.Unlock()

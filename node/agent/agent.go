@@ -42,7 +42,10 @@ type Config struct {
 	Chain    net.Listener // of the transfer of blobs
 	Dir      string       // is made; agents of one user may share it
 	Quota    int64        // bytes of blobs that stay when no job needs them
-	Lease    bool         // Done closes when nobody has called for LeaseTime
+	Memory   int64        // bytes for machines; 0 for what the host has
+	Rack     string       // where the host stands, for the order of transfers
+	Switch   string
+	Lease    bool // Done closes when nobody has called for LeaseTime
 	// LeaseTime is after which time without a sign of its owner a job ends; zero
 	// means the constant of that name, by which clients go.
 	LeaseTime time.Duration

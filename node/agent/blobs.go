@@ -5,12 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"ore"
 	"ore/chain"
@@ -26,6 +27,8 @@ type blobs struct {
 	used   string // folder
 	chain  string // folder
 	quota  int64
+
+	keeping singleflight.Group
 
 	mu      sync.Mutex // guards offered
 	offered map[ore.Digest]chain.Blob
@@ -90,32 +93,24 @@ func (b *blobs) touch(d ore.Digest) {
 }
 
 // keep takes a blob from what the chain brought, after all of its bytes have
-// been compared with its digest.
+// been compared with its digest. Of several jobs that wait for it one does so.
 func (b *blobs) keep(ctx context.Context, d ore.Digest) error {
 	name, err := nameOf(d)
 	if err != nil {
 		return err
 	}
-	path, whole := b.peer.Path(name)
-	if !whole {
-		return fmt.Errorf("keep blob %s: it did not come whole: send it again", d.Short())
-	}
-	from, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("keep blob %s: %w", d.Short(), err)
-	}
-	defer from.Close()
-	got, _, err := b.store.Put(ctx, func(f *os.File) error {
-		_, err := io.Copy(f, from) // copy_file_range(2), which shares blocks where it can
-		return err
+	_, err, _ = b.keeping.Do(d.Hex(), func() (any, error) {
+		if _, err := b.store.Path(d); err == nil {
+			return nil, nil // another one was quicker
+		}
+		return nil, b.peer.Hand(name, func(path string) error {
+			return b.store.Take(context.WithoutCancel(ctx), d, path)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("keep blob %s: %w", d.Short(), err)
 	}
-	if got != d {
-		return fmt.Errorf("keep blob %s: received %s: %w", d.Short(), got.Short(), errors.Join(image.ErrRotten, b.peer.Forget(name)))
-	}
-	return nil
+	return ctx.Err()
 }
 
 // offer has the chain give a blob that is held.

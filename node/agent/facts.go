@@ -22,7 +22,7 @@ import (
 func (a *Agent) facts(ctx context.Context) (Facts, error) {
 	f := Facts{
 		Name: a.config.Name, Version: a.config.Version, Chain: a.blobs.peer.Addr().String(),
-		Cores: runtime.NumCPU(), Quota: a.config.Quota, Blobs: []ore.Digest{}, Jobs: []JobFacts{},
+		Rack: a.config.Rack, Switch: a.config.Switch, Cores: runtime.NumCPU(), Quota: a.config.Quota, Blobs: []ore.Digest{}, Jobs: []JobFacts{},
 	}
 	var err error
 	if f.Subnets, err = vnet.UsedSubnets(); err != nil {
@@ -52,18 +52,24 @@ func (a *Agent) facts(ctx context.Context) (Facts, error) {
 	for _, n := range sizes {
 		f.Held += n
 	}
-	f.Jobs = a.list(ctx)
+	var promised int64
+	f.Jobs, promised = a.list(ctx)
+	if lent := a.config.Memory; lent > 0 {
+		f.Memory = min(f.Memory, lent)
+		f.Free = min(f.Free, max(0, lent-promised))
+	}
 	return f, nil
 }
 
-// list says which jobs there are. A supervisor that is busy is not waited for.
-func (a *Agent) list(ctx context.Context) []JobFacts {
+// list says which jobs there are, and how much memory their machines have been
+// promised. A supervisor that is busy is not waited for.
+func (a *Agent) list(ctx context.Context) (facts []JobFacts, promised int64) {
 	ctx, cancel := context.WithTimeout(ctx, renewEvery)
 	defer cancel()
 	a.mu.Lock()
 	all := slices.Collect(maps.Values(a.jobs))
 	a.mu.Unlock()
-	facts := []JobFacts{}
+	facts = []JobFacts{}
 	for _, j := range all {
 		v := JobFacts{ID: j.id, Begun: j.begun, Machines: []string{}}
 		if j.making.TryLock() {
@@ -73,6 +79,9 @@ func (a *Agent) list(ctx context.Context) []JobFacts {
 				if there, err := client.Machines(ctx); err == nil {
 					for _, m := range there {
 						v.Machines = append(v.Machines, m.Name)
+						if m.Lost == "" {
+							promised += m.Memory
+						}
 					}
 				}
 				if links, err := client.Trunks(ctx, false); err == nil {
@@ -83,7 +92,7 @@ func (a *Agent) list(ctx context.Context) []JobFacts {
 		facts = append(facts, v)
 	}
 	slices.SortFunc(facts, func(a, b JobFacts) int { return strings.Compare(a.ID, b.ID) })
-	return facts
+	return facts, promised
 }
 
 // load returns the load of the last minute (proc_loadavg(5)).

@@ -41,9 +41,11 @@ type Facts struct {
 	Version string         // of ore
 	Chain   string         // address of the transfer of blobs
 	Subnets []netip.Prefix // IPv4 networks that the host is part of
+	Rack    string         `json:",omitempty"` // where the host stands, if that was said
+	Switch  string         `json:",omitempty"` // that the rack is connected with
 	Cores   int
-	Memory  int64   // bytes
-	Free    int64   // bytes that programs can have
+	Memory  int64   // bytes that are lent
+	Free    int64   // of these bytes those that programs can have
 	Load    float64 // of the last minute, as uptime(1) has it
 	KVM     bool    // /dev/kvm can be opened; that a kernel starts on it is not said
 	Disk    int64   // free bytes where blobs and machines' disks are
