@@ -99,6 +99,7 @@ type Distribution struct {
 	Network ore.Network
 	Image   image.Manifest
 	Inputs  []node.Input
+	Blobs   []ore.Digest // what machines that install themselves need, whole before they start
 }
 
 // Publisher is the ability of a node to make machines' ports reachable.
@@ -125,8 +126,8 @@ type Config struct {
 	Install Install                       // how machines install themselves; nil: they mount the image
 }
 
-// Install says how machines install themselves with an image's environment, right
-// before they are started; what it keeps ready for them is there until release.
+// Install says how machines install themselves with an image's environment, once
+// the hosts are there; what it keeps ready for them is there until release.
 type Install func(ctx context.Context, img image.Manifest, machines []node.Machine) (o *installing.Order, release func() error, err error)
 
 // releaseDeadline bounds the end of a job's machines, after which their
@@ -168,6 +169,9 @@ func (r *run) steps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.arrange(ctx, img); err != nil {
+		return err
+	}
 	if err := r.distribute(ctx, img); err != nil {
 		return err
 	}
@@ -187,7 +191,11 @@ func (r *run) distribute(ctx context.Context, img image.Manifest) error {
 		return nil
 	}
 	_, err := step(r, "distribute", func() (struct{}, error) {
-		stages, err := d.Distribute(ctx, Distribution{Job: r.ID, Network: r.job.Network, Image: img, Inputs: r.inputs}, r.Watch)
+		want := Distribution{Job: r.ID, Network: r.job.Network, Image: img, Inputs: r.inputs}
+		if r.order != nil {
+			want.Image.Layers, want.Blobs = nil, r.order.Needs()
+		}
+		stages, err := d.Distribute(ctx, want, r.Watch)
 		r.add(stages...)
 		return struct{}{}, err
 	})

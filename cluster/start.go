@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"ore"
 	"ore/image"
 	"ore/node"
+	"ore/node/installing"
 	"ore/plan"
 )
 
@@ -25,15 +25,16 @@ type run struct {
 	plan    plan.Plan
 	result  ore.Result
 
-	made     chan made       // has the image once it is made, or why it is not
-	over     bool            // all parts are done: a cancel comes too late
-	runBegun time.Time       // when the job's time began to count
-	image    image.Manifest  // what the machines were started with
-	hosts    map[string]Host // by machine, to start one again
-	names    []string        // of all machines, by rank
-	secret   []byte          // of the job, on all its hosts; never written
-	inputs   []node.Input    // what machines mount
-	holds    []func()        // of these and the image
+	made     chan made         // has the image once it is made, or why it is not
+	over     bool              // all parts are done: a cancel comes too late
+	runBegun time.Time         // when the job's time began to count
+	image    image.Manifest    // what the machines were started with
+	hosts    map[string]Host   // by machine, to start one again
+	names    []string          // of all machines, by rank
+	secret   []byte            // of the job, on all its hosts; never written
+	inputs   []node.Input      // what machines mount
+	holds    []func()          // of these and the image
+	order    *installing.Order // how the machines install themselves; nil if they do not
 
 	published []ore.Port
 
@@ -180,12 +181,16 @@ func (r *run) again(ctx context.Context, machine string) error {
 
 func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {
 	begun := time.Now()
-	s, release, err := r.ordered(ctx, r.startOf(h, machines))
-	if err != nil {
-		return fmt.Errorf("start machines: %w", err)
+	s := r.startOf(h, machines)
+	if r.order != nil {
+		var names []string
+		for _, m := range machines {
+			names = append(names, m.Name)
+		}
+		s.Install = r.order.Of(names)
 	}
 	started, err := h.Start(ctx, s, r.Watch)
-	if err = errors.Join(err, release()); err != nil {
+	if err != nil {
 		return fmt.Errorf("start machines: %w", err)
 	}
 	for _, s := range started {
@@ -202,14 +207,28 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 	return nil
 }
 
-// ordered completes a start with how machines install themselves, if they do.
-func (r *run) ordered(ctx context.Context, s node.Start) (node.Start, func() error, error) {
+// arrange has ready what machines install themselves from, if they do, until letGo.
+func (r *run) arrange(ctx context.Context, img image.Manifest) error {
 	if r.Install == nil {
-		return s, func() error { return nil }, nil
+		return nil
 	}
-	o, release, err := r.Install(ctx, s.Image, s.Machines)
-	s.Install = o
-	return s, release, err
+	_, err := step(r, "installer", func() (struct{}, error) {
+		var machines []node.Machine
+		for rank := range r.job.Machines.Count {
+			machines = append(machines, node.Machine{Name: MachineName(rank), Rank: rank})
+		}
+		o, release, err := r.Install(ctx, img, machines)
+		if err != nil {
+			return struct{}{}, err
+		}
+		r.order, r.holds = o, append(r.holds, func() {
+			if err := release(); err != nil {
+				r.Watch.Tell(ore.Event{Stage: "note", Text: err.Error()})
+			}
+		})
+		return struct{}{}, nil
+	})
+	return err
 }
 
 // startOf asks host h for machines.

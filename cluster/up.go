@@ -50,6 +50,9 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.arrange(ctx, img); err != nil {
+		return nil, err
+	}
 	if err := r.distribute(ctx, img); err != nil {
 		return nil, err
 	}

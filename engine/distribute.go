@@ -55,6 +55,7 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 	for _, in := range d.Inputs {
 		blobs = append(blobs, in.Digest)
 	}
+	blobs = append(blobs, d.Blobs...)
 	slices.Sort(blobs)
 	blobs = slices.Compact(blobs)
 	var hosts []*host

@@ -302,7 +302,7 @@ func (e *Engine) firsts() map[ore.Digest]early.Layer {
 
 // mayBeginEarly says whether machines may start before their layers are there.
 func (e *Engine) mayBeginEarly(d cluster.Distribution) bool {
-	if e.config.Whole {
+	if e.config.Whole || len(d.Blobs) > 0 {
 		return false
 	}
 	var known bool

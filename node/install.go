@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -21,14 +22,19 @@ const mostDevices = 8
 // runAll is run, with the depot open that machines install themselves from.
 func (b *batch) runAll(ctx context.Context) ([]*machine, error) {
 	o := b.start.Install
-	if o == nil || o.Depot == "" {
+	if o == nil || o.Depot == "" && o.Bundle == nil {
 		return b.run(ctx)
 	}
 	l, err := b.network.Listen(installing.DepotPort)
 	if err != nil {
 		return nil, fmt.Errorf("open the depot: %w", err)
 	}
-	depot := installing.OpenDepot(l, o.Depot)
+	var depot io.Closer
+	if o.Bundle != nil {
+		depot = installing.Give(l, b.node.config.Store, o)
+	} else {
+		depot = installing.OpenDepot(l, o.Depot)
+	}
 	machines, err := b.run(ctx)
 	return machines, errors.Join(err, depot.Close())
 }

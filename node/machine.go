@@ -157,8 +157,8 @@ func (n *Node) secret(s Start) ([]byte, error) {
 func (s Start) blobs() image.Manifest {
 	m := image.Manifest{Layers: slices.Clone(s.Image.Layers)}
 	if o := s.Install; o != nil {
-		m.Layers = append(slices.Clone(o.Image.Layers), image.Layer{Digest: o.Program})
-		for _, d := range o.Blobs {
+		m.Layers = nil
+		for _, d := range o.Needs() {
 			m.Layers = append(m.Layers, image.Layer{Digest: d})
 		}
 	}

@@ -46,6 +46,7 @@ type Order struct {
 	Command  []string           // the first word is where the program is to be
 	Blobs    []ore.Digest       // layers that the machines are given as devices, as far as there is room
 	Depot    string             // a Unix socket, reached at [DepotPort] of the gateway; "" for none
+	Bundle   *Bundle            // of a host that gives its machines all at that port itself, in place of Depot; else nil
 	Machines map[string]Machine // by name
 }
 
