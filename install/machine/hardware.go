@@ -3,9 +3,6 @@ package machine
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,13 +10,11 @@ import (
 
 	"ore"
 	"ore/install/disk"
+	"ore/install/drivers"
 	"ore/install/recipe"
 )
 
 const (
-	// busDepth is how often new devices may appear behind new ones: a controller,
-	// a hub, a bridge, a disk.
-	busDepth = 4
 	// probeTime is how long a disk may take to show itself once its driver is
 	// there: disks spin up, USB waits for those that are slow to settle.
 	probeTime = 20 * time.Second
@@ -139,19 +134,9 @@ func (u *run) describe() string {
 	return strings.Join(text, ", ")
 }
 
-// load loads the modules that the devices which the kernel shows ask for
-// (Documentation/ABI/testing/sysfs-devices: modalias), and those of the file
-// systems. What has no module, or is built in, needs none: so nothing here fails,
-// and what lacks shows as a disk that is not found.
+// load loads the modules of the devices and those of the file systems.
 func (u *run) load(ctx context.Context) {
-	tried := map[string]bool{}
-	for range busDepth {
-		fresh := u.aliases(tried)
-		if len(fresh) == 0 {
-			break
-		}
-		u.command(ctx, append([]string{"modprobe", "-a", "-b", "-q", "--"}, fresh...))
-	}
+	drivers.Load(ctx, u.Kernel.Root, u.Command)
 	names := []string{"ext4", "xfs", "btrfs", "vfat", "nls_ascii", "nls_cp437", "overlay", "squashfs", "loop"}
 	if len(u.recipe.Storage.Arrays) > 0 {
 		names = append(names, "raid0", "raid1", "raid10", "raid456")
@@ -159,31 +144,7 @@ func (u *run) load(ctx context.Context) {
 	if len(u.recipe.Storage.Volumes) > 0 {
 		names = append(names, "dm_mod")
 	}
-	u.command(ctx, append([]string{"modprobe", "-a", "-b", "-q", "--"}, names...))
-}
-
-// aliases returns what devices ask for and was not tried before.
-func (u *run) aliases(tried map[string]bool) []string {
-	var fresh []string
-	filepath.WalkDir(filepath.Join(u.Kernel.Root, "sys/devices"), func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() != "modalias" {
-			return nil
-		}
-		b, _ := os.ReadFile(p)
-		if a := strings.TrimSpace(string(b)); a != "" && !tried[a] {
-			tried[a] = true
-			fresh = append(fresh, a)
-		}
-		return nil
-	})
-	return fresh
-}
-
-func (u *run) command(ctx context.Context, argv []string) ([]byte, error) {
-	if u.Command != nil {
-		return u.Command(ctx, argv)
-	}
-	return exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+	drivers.Named(ctx, u.Command, names...)
 }
 
 // What a tree takes at least. A .deb's content is compressed to a third or less,

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore/install/configure"
+	"ore/install/drivers"
 	"ore/install/restart"
 	"ore/netboot"
 	"ore/netboot/client"
@@ -27,8 +28,6 @@ const (
 	// onlineTime is how long a machine may take to get onto its network: switches
 	// that look for loops let nothing pass for most of a minute.
 	onlineTime = 3 * time.Minute
-	// busDepth is how often new devices may appear behind new ones.
-	busDepth = 4
 )
 
 // Netbooted returns the command that a machine runs which came whole over the
@@ -72,7 +71,7 @@ func (n netbooted) install(ctx context.Context) error {
 		return fmt.Errorf("netbooted: %s: %w", n.identity, err)
 	}
 	n.say("%s: installs itself", who.Name)
-	drivers(ctx, "/")
+	drivers.Load(ctx, "/", nil)
 	online, cancel := context.WithTimeout(ctx, onlineTime)
 	defer cancel()
 	l, err := client.Up(online, who.MAC)
@@ -102,38 +101,6 @@ func (n netbooted) leave() error {
 	}
 	n.say("restarts from the disk")
 	return restart.Reboot()
-}
-
-// drivers loads the modules that the devices ask for which the kernel shows
-// (Documentation/ABI/testing/sysfs-devices: modalias), and those of devices that
-// appear behind them. A device without a module is no fault: what lacks is told
-// by who needs it.
-func drivers(ctx context.Context, root string) {
-	tried := map[string]bool{}
-	for range busDepth {
-		fresh := aliases(root, tried)
-		if len(fresh) == 0 {
-			return
-		}
-		_ = exec.CommandContext(ctx, "modprobe", append([]string{"-a", "-b", "-q", "--"}, fresh...)...).Run()
-	}
-}
-
-// aliases returns what devices ask for and was not tried before.
-func aliases(root string, tried map[string]bool) []string {
-	var fresh []string
-	_ = filepath.WalkDir(filepath.Join(root, "sys/devices"), func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() != "modalias" {
-			return nil // a device may go while it is looked at
-		}
-		b, _ := os.ReadFile(p)
-		if a := strings.TrimSpace(string(b)); a != "" && !tried[a] {
-			tried[a] = true
-			fresh = append(fresh, a)
-		}
-		return nil
-	})
-	return fresh
 }
 
 // Where an installed machine keeps what tells home that it is ready, and how it

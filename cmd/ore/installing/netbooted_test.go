@@ -39,24 +39,3 @@ func TestMachineSaysWhenItIsReady(t *testing.T) {
 		t.Errorf("the unit is wanted as %q, %v", to, err)
 	}
 }
-
-// TestAliases finds what devices ask for, each once.
-func TestAliases(t *testing.T) {
-	root := t.TempDir()
-	for name, alias := range map[string]string{"pci0/a": "pci:v1\n", "pci0/a/virtio0": "virtio:d1\n", "pci0/b": "pci:v1\n", "none": ""} {
-		dir := filepath.Join(root, "sys/devices", name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "modalias"), []byte(alias), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tried := map[string]bool{}
-	if got := strings.Join(aliases(root, tried), " "); got != "pci:v1 virtio:d1" {
-		t.Errorf("at first: %q", got)
-	}
-	if got := aliases(root, tried); len(got) != 0 {
-		t.Errorf("then: %q", got)
-	}
-}

@@ -7,14 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"ore/install/drivers"
 	"ore/netboot"
 	"ore/netboot/client"
 )
@@ -38,9 +37,9 @@ func run() error {
 	if err := json.Unmarshal(b, &me); err != nil {
 		return err
 	}
-	drivers()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
+	drivers.Load(ctx, "/", nil)
 	l, err := client.Up(ctx, me.MAC)
 	if err != nil {
 		return err
@@ -57,15 +56,4 @@ func run() error {
 	disks, _ := filepath.Glob("/sys/class/block/*/device")
 	fmt.Printf("packed test: machine %s has %s, recipe %s, disks %d end\n", me.Name, l.Address, me.Recipe, len(disks))
 	return nil
-}
-
-// drivers loads what the devices ask for.
-func drivers() {
-	filepath.WalkDir("/sys/devices", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Name() == "modalias" {
-			b, _ := os.ReadFile(p)
-			exec.Command("modprobe", strings.TrimSpace(string(b))).Run()
-		}
-		return nil
-	})
 }
