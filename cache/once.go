@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"ore"
@@ -28,10 +27,8 @@ func (c *Cache) Share(ctx context.Context, key ore.Key, watch ore.Watcher, build
 	ready := func(ctx context.Context) (bool, error) {
 		var err error
 		m, err = c.Find(ctx, key)
-		for _, build := range []error{image.ErrMissing, image.ErrUntrusted, image.ErrForged} {
-			if errors.Is(err, build) {
-				return false, nil
-			}
+		if image.Unusable(err) {
+			return false, nil
 		}
 		return err == nil, err
 	}

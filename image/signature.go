@@ -20,6 +20,13 @@ var ErrUntrusted = errors.New("not signed by a trusted key")
 // ErrForged is returned for a signature that is not of the manifest.
 var ErrForged = errors.New("the signature does not match")
 
+// Unusable says whether err means that there is no image which may be used: it
+// is not there, or nobody who is trusted has signed it. Either way it is made or
+// fetched, and then stands in the other one's place.
+func Unusable(err error) bool {
+	return errors.Is(err, ErrMissing) || errors.Is(err, ErrUntrusted) || errors.Is(err, ErrForged)
+}
+
 // Signature says who made an image: an Ed25519 signature (RFC 8032, Ed25519ctx)
 // over the canonical bytes of its manifest. It stands beside the manifest, so
 // that an image has one digest whoever made it.

@@ -74,7 +74,7 @@ func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, erro
 	if err != nil {
 		return have, err
 	}
-	installed, err := m.site.builder(nil, nil).Have(env)
+	installed, err := m.site.installed(ctx, env)
 	if err != nil {
 		return have, err
 	}

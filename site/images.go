@@ -78,6 +78,7 @@ func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 		release()
 		return img, nil, err
 	}
+	m.site.later(img, watch)
 	return img, release, nil
 }
 

@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -11,11 +10,10 @@ import (
 	"ore"
 	"ore/image"
 	"ore/install"
-	"ore/install/fold"
+	"ore/site/afterwards"
 	"ore/site/ahead"
 	"ore/site/learn"
 	"ore/site/recheck"
-	"ore/squashfs"
 )
 
 // Prepared is where it is noted what was prepared.
@@ -64,42 +62,24 @@ func (s *Site) Rechecker(watch ore.Watcher) *recheck.Checker {
 // scheduler's even share at least.
 func idle() bool { return learn.OthersLoad() < float64(runtime.NumCPU())/2 }
 
-// Fold merges the layers of images that have as many as an image may, so that
-// others can be built upon them; each is switched at once, and jobs that have the old layers go on
-// with them. It returns how many images were folded.
-func (s *Site) Fold(ctx context.Context) (int, error) {
-	all, err := s.Cache.List(ctx)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for _, e := range all {
-		img, release, err := s.Cache.Acquire(ctx, e.Key)
-		if image.Unusable(err) {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if len(img.Layers) >= image.MaxLayers {
-			if err := s.fold(ctx, img, e.BuildTime); err != nil {
-				release()
-				return n, err
-			}
-			n++
-		}
-		release()
-	}
-	return n, nil
+// Fold merges the layers of full images at once; see package afterwards.
+func (s *Site) Fold(ctx context.Context) (int, error) { return afterwards.Fold(ctx, s.Cache) }
+
+// Afterwards does what was put off, as soon as the host is idle.
+func (s *Site) Afterwards(ctx context.Context) (int, error) {
+	return afterwards.Work(ctx, s.Cache, idle)
 }
 
-func (s *Site) fold(ctx context.Context, img image.Manifest, took time.Duration) error {
-	folded, err := fold.Fold(ctx, s.Cache.Store, img, squashfs.Options{})
-	if err != nil {
-		return fmt.Errorf("fold image %s: %w", img.Key.Short(), err)
+// later has the layers of an image folded when the host is idle, if it is full.
+func (s *Site) later(img image.Manifest, watch ore.Watcher) {
+	if s.Later == nil || !afterwards.Full(img) {
+		return
 	}
-	_, err = s.Cache.Register(ctx, folded, took)
-	return err
+	text := fmt.Sprintf("the image's %d layers are folded when the host is idle", len(img.Layers))
+	if err := s.Later(); err != nil {
+		text = err.Error() // the next one who meets the image tries again
+	}
+	watch.Tell(ore.Event{Stage: "note", Text: text, Final: true})
 }
 
 // seconds returns f seconds.

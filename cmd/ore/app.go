@@ -16,6 +16,7 @@ import (
 	"ore/image"
 	"ore/plan"
 	"ore/site"
+	"ore/site/afterwards"
 	elsewhere "ore/site/remote"
 	"ore/site/settings"
 )
@@ -53,7 +54,7 @@ func (a *app) open(ctx context.Context, pinned *site.Lock) (*site.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := site.Config{Dirs: dirs, Mirror: a.mirror, Keyring: a.keyring, Pinned: pinned}
+	c := site.Config{Dirs: dirs, Mirror: a.mirror, Keyring: a.keyring, Pinned: pinned, Later: afterwards.Start}
 	if a.refresh {
 		c.MaxAge = -time.Second
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"ore/install"
 	"ore/rpm"
 	"ore/site"
+	"ore/site/afterwards"
 	"ore/site/supervisor"
 )
 
@@ -46,6 +48,26 @@ func newRPMWorker(a *app) *cobra.Command {
 		Use: site.RPMCommand, Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return rpm.Worker(c.Context(), a.io.in, a.io.out)
+		},
+	}
+}
+
+// newAfterwards is what folds layers when the host is idle; see package afterwards.
+func newAfterwards(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: afterwards.Command, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			afterwards.Yield()
+			s, err := a.open(c.Context(), nil)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			if err := os.Chdir("/"); err != nil { // what it was started in may be unmounted meanwhile
+				return err
+			}
+			_, err = s.Afterwards(c.Context())
+			return err
 		},
 	}
 }

@@ -153,7 +153,7 @@ hardware virtualisation.`,
 		foreign.Command(func(err error) error { return usageError{err} }))
 	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
 	add("host", newDoctor(a), newVersion(a))
-	root.AddCommand(newSupervise(a), newInstallWorker(a), newRPMWorker(a), newMan(a))
+	root.AddCommand(newSupervise(a), newInstallWorker(a), newRPMWorker(a), newAfterwards(a), newMan(a))
 	root.AddCommand(installing.Installer(io.in, io.out), installing.Netbooted(io.out, io.err))
 	blameUser(root)
 	return root

@@ -18,10 +18,14 @@
 //	engine: hosts                               # where machines run; default: local, this host
 //	hosts: [node1, node2:7447]                  # where 'ore node' runs
 //	host_keys: ~/.config/ore/host.keys          # default: this user's own
+//	rack: r1                                    # where this host stands; hosts say it with 'ore node --rack'
+//	switch: s1                                  # that the rack is connected with
 //	slurm:                                      # with engine: slurm; default: Slurm's own defaults
 //	  partition: main
 //	  account: lab                              # and qos, constraint
 //	  extra: [--exclude=h3]                     # further options of salloc
+//	  rest: unix:/run/slurmrestd                # Slurm's service is asked instead of its commands
+//	  token_file: ~/.config/ore/slurm.token     # of 'scontrol token'; default: SLURM_JWT, else the socket says who asks
 //
 // Paths may begin with ~/, the user's home. Relative ones are relative to the
 // file. Sizes are a number with K, M, G or T, powers of 1024.
@@ -60,6 +64,8 @@ type Settings struct {
 	Engine      string   `yaml:"engine"`
 	Hosts       []string `yaml:"hosts"`
 	HostKeys    string   `yaml:"host_keys"`
+	Rack        string   `yaml:"rack"`
+	Switch      string   `yaml:"switch"`
 
 	Slurm slurm.Settings `yaml:"slurm"`
 }
@@ -114,7 +120,7 @@ func Read(path, home string) (Settings, error) {
 		return Settings{}, fmt.Errorf("settings %s: %w", path, err)
 	}
 	from := filepath.Dir(path)
-	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys}
+	paths := []*string{&s.TrustedKeys, &s.Keyring, &s.HostKeys, &s.Slurm.TokenFile}
 	for i := range s.Caches {
 		paths = append(paths, &s.Caches[i].TokenFile, &s.Caches[i].CA)
 	}

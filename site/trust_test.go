@@ -1,0 +1,126 @@
+package site
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/image"
+	"ore/squashfs"
+)
+
+// What was fetched before the site was told whom to trust is not used if those
+// have not signed it: neither as it is, nor to make others from, nor its base. As
+// soon as its signer is trusted, it is.
+func TestTrustIsAskedAtUse(t *testing.T) {
+	home := t.TempDir()
+	d, err := FindDirs(func(name string) string { return map[string]string{HomeVariable: home}[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, friend := signer(t), signer(t)
+	at := func(trusted image.Keys) *Site {
+		s, err := Open(t.Context(), Config{Dirs: d, Trusted: trusted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	libc := ore.Package{Name: "libc6", Version: "2", Arch: "amd64", Base: true, Digest: ore.DigestOf([]byte("libc6"))}
+	jq := ore.Package{Name: "jq", Version: "1", Arch: "amd64", Digest: ore.DigestOf([]byte("jq"))}
+	env := ore.Environment{Version: ore.EnvironmentVersion, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Arch: "amd64", Packages: []ore.Package{libc}}
+	more := env
+	more.Packages, more.Manual = []ore.Package{jq, libc}, []string{"jq"}
+
+	s := at(nil)
+	layer := emptyLayer(t, s.Cache.Store)
+	for _, e := range []ore.Environment{env, more} {
+		m := image.Manifest{Version: image.ManifestVersion, Key: e.Key(), Environment: e, Tree: ore.DigestOf([]byte("tree")), Layers: []image.Layer{layer}}
+		if _, err := s.Cache.RegisterSigned(t.Context(), m, stranger.Sign(m), time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if e.Key() == env.Key() {
+			m.Tree = "" // its layer alone is believed
+			if err := s.builder(nil, nil).Adopt(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		summary string
+		trusted image.Keys
+		used    bool
+	}{
+		{"nobody in particular is trusted", nil, true},
+		{"its signer is trusted", keysOf(t, stranger), true},
+		{"others are trusted", keysOf(t, friend), false},
+	} {
+		s := at(c.trusted)
+		var told []string
+		m := &images{site: s, watch: func(e ore.Event) { told = append(told, e.Text) }}
+		found, err := m.exact(t.Context(), more)
+		if err != nil || (found != nil) != c.used || len(told) > 0 != !c.used {
+			t.Errorf("%s: the very image: %v, %v, told %q", c.summary, found != nil, err, told)
+		}
+		near, err := m.relatives(t.Context(), more)
+		if err != nil || (len(near) > 0) != c.used {
+			t.Errorf("%s: %d relatives, %v", c.summary, len(near), err)
+		}
+		if _, err := s.installed(t.Context(), more); err != nil {
+			t.Errorf("%s: %v", c.summary, err)
+		}
+		if _, err := s.Cache.Match(t.Context(), string(env.Key())); (err == nil) != c.used {
+			t.Errorf("%s: its base: %v", c.summary, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func signer(t *testing.T) *image.Signer {
+	t.Helper()
+	s, err := image.GenerateSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func keysOf(t *testing.T, s *image.Signer) image.Keys {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(name, []byte(s.Key()+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	k, err := image.ReadKeys(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// emptyLayer puts a layer that has nothing but the root.
+func emptyLayer(t *testing.T, store *image.Store) image.Layer {
+	t.Helper()
+	d, n, err := store.Put(t.Context(), func(f *os.File) error {
+		w, err := squashfs.NewWriter(f, squashfs.Options{})
+		if err != nil {
+			return err
+		}
+		if err := w.Add(squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}, nil); err != nil {
+			return err
+		}
+		return w.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image.Layer{Digest: d, Size: n, Compression: "zstd"}
+}
