@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
+
+	"ore/plan"
 )
 
 // small are packages as small as the link is slow, so that a layer of them comes
@@ -147,8 +148,12 @@ func (l *lab) slowArm(ctx context.Context, a arm) (slowRow, error) {
 	}
 	load := othersLoad()
 	_, d, err := l.build(ctx, slowHost, []string{l.slowFile()}, more...)
+	if err != nil {
+		return slowRow{}, err
+	}
+	run, err := l.lastRun(slowHost)
 	way := "installed"
-	if regexp.MustCompile(`(?m)^pull `).MatchString(d.said) {
+	if run.Actual[plan.Pull] > 0 {
 		way = "fetched"
 	}
 	return slowRow{Arm: a.name, At: time.Now(), Seconds: d.took, CPU: d.cpu, Load: load, Way: way}, err
