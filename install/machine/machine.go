@@ -157,7 +157,7 @@ func (u *run) fill(ctx context.Context) error {
 	}
 	if u.recipe.Finished() == nil {
 		u.tell.enter(recipe.Install, u.lacking())
-		t.Watch = u.watch(map[string]string{"files": recipe.Scripts, "steps": recipe.Scripts})
+		t.Watch = u.watch(map[string]string{"files": recipe.Scripts, "steps": recipe.Scripts, "capture": recipe.Capture})
 		if err := u.Onto(ctx, t); err != nil {
 			return errors.Join(err, u.keep(ctx))
 		}

@@ -67,7 +67,7 @@ func (t *teller) reach(stage string) {
 func order() []string {
 	return []string{
 		recipe.Begin, recipe.Hardware, recipe.Partition, recipe.Format, recipe.Root, recipe.Install,
-		recipe.Scripts, recipe.Configure, recipe.Restart,
+		recipe.Scripts, recipe.Capture, recipe.Configure, recipe.Restart,
 	}
 }
 

@@ -20,11 +20,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"ore"
 	"ore/deb/fetch"
 	"ore/image"
 	"ore/install"
+	"ore/install/capture"
 	"ore/install/pour/blob"
 	"ore/install/recipe"
 	"ore/install/sandbox"
@@ -42,7 +44,8 @@ type Options struct {
 
 	// Save, if not nil, is given the image of what was installed, whose new layers
 	// are in the store, once the tree is in its place. The store goes when Save
-	// returns; its error is Install's.
+	// returns. That nothing can be saved, or that there is no room for layers, is
+	// told as an event of the stage [capture.Stage], and costs the machine nothing.
 	Save func(ctx context.Context, m image.Manifest, s *image.Store) error
 
 	Client blob.Client   // for blobs
@@ -54,10 +57,20 @@ type Options struct {
 // returns its manifest, without layers unless they were saved.
 func Install(ctx context.Context, o Options) (image.Manifest, error) {
 	m, err := o.install(ctx)
+	if err != nil && o.Save != nil && ctx.Err() == nil && strings.Contains(err.Error(), image.ErrFull.Error()) {
+		o.unsaved(err)
+		o.Save = nil
+		m, err = o.install(ctx)
+	}
 	if err != nil {
 		return m, fmt.Errorf("install packages: %w", err)
 	}
 	return m, nil
+}
+
+// unsaved tells why there will be no image.
+func (o *Options) unsaved(err error) {
+	o.Watch.Tell(ore.Event{Stage: capture.Stage, Text: fmt.Sprintf("no image is kept: %v", err), Final: true})
 }
 
 func (o *Options) install(ctx context.Context) (m image.Manifest, err error) {
@@ -91,7 +104,10 @@ func (o *Options) install(ctx context.Context) (m image.Manifest, err error) {
 		return m, err
 	}
 	if o.Save != nil {
-		err = o.Save(ctx, m, store)
+		if err := o.Save(ctx, m, store); err != nil && ctx.Err() == nil {
+			o.unsaved(err)
+		}
+		err = ctx.Err()
 	}
 	return m, errors.Join(err, sandbox.Remove(context.WithoutCancel(ctx), o.path("")))
 }

@@ -69,6 +69,7 @@ type Recipe struct {
 	Partial  bool                  // Image is not the environment's: what lacks is installed over it
 	Blobs    map[ore.Digest]Source // layers of Image, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
+	Capture  string                `json:",omitempty"` // the address that gets the image of what is installed (package capture); "" for none
 }
 
 // Source is where a blob may be had.

@@ -36,13 +36,14 @@ const (
 	Install   = "packages"
 	Configure = "configure"
 	Scripts   = "scripts"
+	Capture   = "capture" // of the one machine whose image is kept
 	Restart   = "restart"
 	Ready     = "ready"
 )
 
 // Stages returns all of them, in the order of a timeline.
 func Stages() []string {
-	return []string{Begin, Hardware, Partition, Format, Root, Install, Configure, Scripts, Restart, Ready}
+	return []string{Begin, Hardware, Partition, Format, Root, Install, Configure, Scripts, Capture, Restart, Ready}
 }
 
 // MaxText is what a report may say: the end of a failed step's output fits.

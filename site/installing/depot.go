@@ -24,27 +24,38 @@ type depot struct {
 	served chan error
 	files  map[ore.Digest]string
 	proxy  *proxy.Proxy // nil where no packages are needed
+	image  *capturing   // nil where none is kept
 }
 
-// openDepot serves files by their digests and packages at the Unix socket at path.
-func openDepot(path string, files map[ore.Digest]string, packages *proxy.Proxy) (*depot, error) {
+// openDepot serves the files and packages of a stock at the Unix socket at path,
+// and takes an image there, unless captured is nil.
+func openDepot(path string, s *stock, captured *capturing) (*depot, error) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("open the depot: %w: set ORE_HOME to a folder with a shorter path", err)
 	}
-	d := &depot{served: make(chan error, 1), files: files, proxy: packages}
+	d := &depot{served: make(chan error, 1), files: s.files, proxy: s.proxy, image: captured}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /blobs/sha256/{hex}", d.blob)
-	if packages != nil {
-		mux.Handle("/packages/", http.StripPrefix("/packages", packages))
+	if d.proxy != nil {
+		mux.Handle("/packages/", http.StripPrefix("/packages", d.proxy))
+	}
+	if captured != nil {
+		at := captureAt + captured.token
+		mux.Handle(at, http.StripPrefix(at, captured.receiver))
+		mux.Handle(at+"/", http.StripPrefix(at, captured.receiver))
 	}
 	d.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { d.served <- d.server.Serve(l) }()
 	return d, nil
 }
 
-// Close ends the service, and with it all that are served.
+// Close ends the service, and with it all that are served. An image that has come
+// whole is waited for.
 func (d *depot) Close() error {
+	if d.image != nil {
+		d.image.close()
+	}
 	err := d.server.Close()
 	if e := <-d.served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)

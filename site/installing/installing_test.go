@@ -123,7 +123,7 @@ func TestDepot(t *testing.T) {
 	}
 	d := ore.DigestOf([]byte("0123456789"))
 	socket := filepath.Join(dir, "s")
-	depot, err := openDepot(socket, map[ore.Digest]string{d: file}, nil)
+	depot, err := openDepot(socket, &stock{files: map[ore.Digest]string{d: file}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

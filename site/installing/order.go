@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"ore"
 	"ore/cluster"
+	"ore/deb"
 	"ore/deb/fetch"
 	"ore/deb/proxy"
 	"ore/image"
@@ -28,11 +31,21 @@ const (
 
 // Maker has the machines of one job install themselves.
 type Maker struct {
-	Site  *site.Site
-	ID    string // of the job
-	Job   ore.Job
-	From  recipe.Strategy // "" for the default
-	Watch ore.Watcher
+	Site *site.Site
+	ID   string // of the job
+	Job  ore.Job
+	From recipe.Strategy // "" for the default
+	// Discard has what machines installed not be kept as an image.
+	Discard bool
+	Watch   ore.Watcher
+
+	// Elsewhere says that machines are on hosts that have no part of this one: all
+	// that machines need is blobs, which reach each host once.
+	Elsewhere bool
+	// Depot is the address of a depot that somebody else serves (see [Maker.Serve]),
+	// from which each machine then takes all, for itself: http://HOST:PORT, or
+	// unix:PATH on this host. "" for none.
+	Depot string
 }
 
 // Use sets c up for machines that install themselves, if those of j do.
@@ -76,13 +89,25 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.Image != nil {
+	if r.Image != nil && m.Depot == "" {
 		for _, l := range r.Image.Layers {
 			o.Blobs = append(o.Blobs, l.Digest)
 		}
 	}
-	for _, each := range machines {
-		r.Name, r.Seed = each.Name, m.ID+"/"+each.Name
+	var captured *capturing
+	if !m.Elsewhere && m.Depot == "" { // only this host's own depot takes an image
+		captured = m.capture(ctx, r)
+	}
+	defer func() {
+		if err != nil && captured != nil {
+			captured.receiver.Close()
+		}
+	}()
+	for i, each := range machines {
+		r.Name, r.Seed, r.Capture = each.Name, m.ID+"/"+each.Name, ""
+		if i == 0 && captured != nil { // one is enough
+			r.Capture = captured.address()
+		}
 		if err := r.Check(); err != nil {
 			return nil, nil, err
 		}
@@ -92,12 +117,32 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 		}
 		o.Machines[each.Name] = installing.Machine{Recipe: r.Encode(), Root: root}
 	}
-	o.Depot = filepath.Join(m.Site.Folder(m.ID), "depot")
-	d, err := openDepot(o.Depot, s.files, s.proxy)
+	closed, err := m.open(ctx, s, o, captured)
 	if err != nil {
 		return nil, nil, err
 	}
-	return o, func() error { return errors.Join(d.Close(), os.RemoveAll(o.Depot), s.release()) }, nil
+	return o, func() error { return errors.Join(closed(), s.release()) }, nil
+}
+
+// open has machines reach what they install from: by this host's depot, by that of
+// their own host, or by another one.
+func (m Maker) open(ctx context.Context, s *stock, o *installing.Order, captured *capturing) (closed func() error, err error) {
+	closed = func() error { return nil }
+	socket, local := strings.CutPrefix(m.Depot, "unix:")
+	switch {
+	case local:
+		o.Depot = socket
+	case m.Depot != "":
+	case m.Elsewhere:
+		o.Bundle, err = m.bundle(ctx, s, o.Blobs)
+	default:
+		o.Depot = filepath.Join(m.Site.Folder(m.ID), "depot")
+		var d *depot
+		if d, err = openDepot(o.Depot, s, captured); err == nil {
+			closed = func() error { return errors.Join(d.Close(), os.RemoveAll(o.Depot)) }
+		}
+	}
+	return closed, err
 }
 
 // stock is what is kept ready for machines.
@@ -163,13 +208,13 @@ func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe
 		}
 		for _, l := range r.Image.Layers {
 			s.files[l.Digest] = layers[l.Digest]
-			r.Blobs[l.Digest] = source(l.Digest, l.Size)
+			r.Blobs[l.Digest] = m.source(l.Digest, l.Size)
 		}
 	}
 	if r.Finished() != nil {
 		return r, nil
 	}
-	r.Archive = []string{"proxy:" + gateway + "/packages"}
+	r.Archive = []string{"proxy:" + m.at() + "/packages"}
 	return r, m.packages(ctx, s, &r)
 }
 
@@ -182,9 +227,21 @@ func (m Maker) base(ctx context.Context) (image.Manifest, func(), error) {
 	return m.Site.Cache.Acquire(ctx, img.Key)
 }
 
+// at is the depot's address, as machines see it.
+func (m Maker) at() string {
+	if m.Depot != "" && !strings.HasPrefix(m.Depot, "unix:") {
+		return m.Depot
+	}
+	return gateway
+}
+
 // source says where machines find a blob.
-func source(d ore.Digest, size int64) recipe.Source {
-	return recipe.Source{Size: size, From: []string{installing.BlobsPath + "/" + d.Hex(), gateway + "/blobs/sha256/" + d.Hex()}}
+func (m Maker) source(d ore.Digest, size int64) recipe.Source {
+	s := recipe.Source{Size: size, From: []string{m.at() + "/blobs/sha256/" + d.Hex()}}
+	if m.Depot == "" {
+		s.From = slices.Insert(s.From, 0, installing.BlobsPath+"/"+d.Hex())
+	}
+	return s
 }
 
 // packages stocks what an environment is installed from: packages, the contents
@@ -194,18 +251,7 @@ func (m Maker) packages(ctx context.Context, s *stock, r *recipe.Recipe) error {
 	if err != nil {
 		return err
 	}
-	if s.proxy, err = proxy.New(proxy.Config{Dir: filepath.Join(m.Site.Dirs.Cache, "deb", "proxy"), Watch: m.Watch}); err != nil {
-		return err
-	}
-	var files []fetch.File
-	for _, p := range r.Environment.Packages {
-		f, err := a.File(p)
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-	}
-	if err := s.proxy.Know(files...); err != nil {
+	if err := m.archive(ctx, s, a, r.Environment.Packages); err != nil {
 		return err
 	}
 	contents, err := m.Site.Contents(ctx, m.Job.Wants.Files)
@@ -215,7 +261,7 @@ func (m Maker) packages(ctx context.Context, s *stock, r *recipe.Recipe) error {
 	for _, f := range r.Environment.Files {
 		if f.Digest != "" {
 			s.files[f.Digest] = contents[f.Digest]
-			r.Blobs[f.Digest] = source(f.Digest, f.Size)
+			r.Blobs[f.Digest] = m.source(f.Digest, f.Size)
 		}
 	}
 	for _, rep := range m.Job.Wants.Repositories {
@@ -226,7 +272,34 @@ func (m Maker) packages(ctx context.Context, s *stock, r *recipe.Recipe) error {
 		if s.files[d], err = m.Site.Cache.Path(d); err != nil {
 			return err
 		}
-		r.Blobs[d] = source(d, int64(len(rep.Key)))
+		r.Blobs[d] = m.source(d, int64(len(rep.Key)))
 	}
 	return nil
+}
+
+// archive has packages at hand: fetched when the first machine asks, or before, if
+// they are to be sent to other hosts.
+func (m Maker) archive(ctx context.Context, s *stock, a *deb.Archive, packages []ore.Package) (err error) {
+	if m.Elsewhere {
+		if err := a.FetchAll(ctx, packages, m.Watch); err != nil {
+			return err
+		}
+	} else if s.proxy, err = proxy.New(proxy.Config{Dir: filepath.Join(m.Site.Dirs.Cache, "deb", "proxy"), Watch: m.Watch}); err != nil {
+		return err
+	}
+	var files []fetch.File
+	for _, p := range packages {
+		f, err := a.File(p)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		if m.Elsewhere {
+			s.files[p.Digest] = f.Path
+		}
+	}
+	if m.Elsewhere {
+		return nil
+	}
+	return s.proxy.Know(files...)
 }

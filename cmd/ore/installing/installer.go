@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/install/capture"
 	"ore/install/machine"
 	"ore/install/onto"
 	"ore/install/pour"
@@ -147,6 +148,10 @@ func base(ctx context.Context, t machine.Tree) error {
 
 // packages installs what the image lacks.
 func packages(ctx context.Context, t machine.Tree) error {
-	_, err := onto.Install(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch})
+	o := onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch}
+	if t.Recipe.Capture != "" {
+		o.Save = capture.Sender{To: t.Recipe.Capture, Watch: t.Watch}.Send
+	}
+	_, err := onto.Install(ctx, o)
 	return err
 }

@@ -1,0 +1,35 @@
+// Package capture brings the image of what one machine installed to where images
+// are kept, so that the next machine need not install it.
+//
+// # The way
+//
+// The machine is told an address, which holds a secret and is good for one image.
+// It makes these requests (RFC 9110):
+//
+//	PUT ADDRESS               the manifest; the answer is a JSON list of the
+//	                          layers that are wanted, by digest
+//	PUT ADDRESS/sha256/HEX    one of those
+//	PUT ADDRESS               the manifest again; the answer is an empty list
+//
+// The last answer comes at once: the machine goes on, while what it sent is looked
+// at.
+//
+// # What is believed
+//
+// Nothing. The machine runs programs of packages and of a job, as root. So of the
+// manifest only the order of the layers and the capabilities of files are taken,
+// and these are proved:
+//
+//   - The environment is the one that the machine was to install, by its key.
+//   - Each layer has the digest and the size that the manifest names, and all
+//     together are no larger than what the receiver was told to take.
+//   - The digest of the merged tree is computed from the layers' contents, and is
+//     the one that the manifest names.
+//   - The database of dpkg in that tree lists the packages of the environment as
+//     installed, in their versions, and no others.
+//
+// That the tree is the one which a clean build of the same environment makes
+// cannot be seen by looking at it. Whoever keeps the image builds it again when
+// there is time, and compares (package site/recheck); until then it is not signed,
+// not given to others, and serves nothing but its own key.
+package capture
