@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ore/chain"
+	"ore/chain/set"
 
 	"go.uber.org/goleak"
 )
@@ -118,7 +119,7 @@ func (w wire) until(ok func(chain.Report) bool) chain.Report {
 func whole(r chain.Report) bool { return r.Whole }
 
 func takeAll(b chain.Blob, from place) chain.Order {
-	return chain.Order{Kind: chain.Take, Blob: b, Wants: []chain.Want{{Source: "source", Address: from.Addr().String(), Chunks: chain.FullSet(b.Chunks)}}}
+	return chain.Order{Kind: chain.Take, Blob: b, Wants: []chain.Want{{Source: "source", Address: from.Addr().String(), Chunks: set.Full(b.Chunks)}}}
 }
 
 func grantFor(b chain.Blob) chain.Grant {
@@ -322,10 +323,10 @@ func FuzzDecodeList(f *testing.F) {
 }
 
 func FuzzSet(f *testing.F) {
-	b, _ := chain.FullSet(70).MarshalText()
+	b, _ := set.Full(70).MarshalText()
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var s chain.Set
+		var s set.Set
 		if s.UnmarshalText(b) != nil {
 			return
 		}

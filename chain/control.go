@@ -8,6 +8,8 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"ore/chain/set"
 )
 
 // Kinds of orders.
@@ -63,8 +65,8 @@ type Report struct {
 	Bytes   int64
 	Flows   []Flow `json:",omitempty"`
 	Traffic Traffic
-	Have    *Set   `json:",omitempty"`
-	Broken  string `json:",omitempty"` // why this peer can never have the blob
+	Have    *set.Set `json:",omitempty"`
+	Broken  string   `json:",omitempty"` // why this peer can never have the blob
 }
 
 // Session is a conductor's connection to a peer. Order and Next may be called

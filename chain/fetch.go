@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ore/chain/set"
 )
 
 // Times of the receiving side.
@@ -64,11 +66,11 @@ type Want struct {
 	Stripe  int    // a number that reports repeat
 	Source  string // its name, for reports
 	Address string
-	Chunks  Set
+	Chunks  set.Set
 }
 
 func (w Want) same(o Want) bool {
-	return w.Stripe == o.Stripe && w.Source == o.Source && w.Address == o.Address && w.Chunks.n == o.Chunks.n && slices.Equal(w.Chunks.words, o.Chunks.words)
+	return w.Stripe == o.Stripe && w.Source == o.Source && w.Address == o.Address && w.Chunks.Equal(o.Chunks)
 }
 
 // flow fetches what one Want says, for as long as it takes.
@@ -199,7 +201,7 @@ func (f *flow) once(ctx context.Context) error {
 	return f.chunks(in, missing)
 }
 
-func (f *flow) missing() Set {
+func (f *flow) missing() set.Set {
 	f.blob.mu.Lock()
 	defer f.blob.mu.Unlock()
 	return f.want.Chunks.Without(f.blob.have)
@@ -241,7 +243,7 @@ func (f *flow) openFetched(ctx context.Context, in *incoming) error {
 	if f.blob.opened() {
 		return nil
 	}
-	if err := in.link.send(request{Blob: f.blob.blob.Digest, List: true, Want: NewSet(0)}); err != nil {
+	if err := in.link.send(request{Blob: f.blob.blob.Digest, List: true, Want: set.New(0)}); err != nil {
 		return err
 	}
 	h, err := in.next()
@@ -262,7 +264,7 @@ func (f *flow) openFetched(ctx context.Context, in *incoming) error {
 }
 
 // chunks takes what comes until all that was asked for is here.
-func (f *flow) chunks(in *incoming, missing Set) error {
+func (f *flow) chunks(in *incoming, missing set.Set) error {
 	var buf []byte
 	f.blob.mu.Lock()
 	list := f.blob.list

@@ -11,6 +11,8 @@ import (
 	"io"
 	"math"
 	"math/bits"
+
+	"ore/chain/set"
 )
 
 // Limits of lists.
@@ -19,7 +21,7 @@ const (
 	MaxChunk = 4 << 20
 	// MaxChunks bounds what a list and a set of chunks take in memory: 36 MiB
 	// and 128 KiB.
-	MaxChunks = 1 << 20
+	MaxChunks = set.Max
 	// MaxList is the longest that an encoded list can be.
 	MaxList = len(listMagic) + binary.MaxVarintLen64 + MaxChunks*(4+sha256.Size)
 	// minUniform and maxUniform bound the chunks of a blob without a list of
@@ -216,8 +218,8 @@ func (b Blob) Cover(offset, size int64) Span {
 }
 
 // firsts returns the chunks that are sent first.
-func (b Blob) firsts() Set {
-	s := NewSet(b.Chunks)
+func (b Blob) firsts() set.Set {
+	s := set.New(b.Chunks)
 	for _, span := range b.First {
 		for i := span.From; i < span.From+span.Count; i++ {
 			s.Add(i)
@@ -228,7 +230,7 @@ func (b Blob) firsts() Set {
 
 // Sequence returns the chunks in the order in which they are sent.
 func (b Blob) Sequence() []int {
-	seen := NewSet(b.Chunks)
+	seen := set.New(b.Chunks)
 	seq := make([]int, 0, b.Chunks)
 	for _, s := range append(append([]Span(nil), b.First...), Span{0, b.Chunks}) {
 		for i := s.From; i < s.From+s.Count; i++ {

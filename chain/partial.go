@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ore/chain/set"
 )
 
 // Suffixes of what stands in a peer's folder beside whole blobs, which are
@@ -45,16 +47,16 @@ type partial struct {
 
 	mu       sync.Mutex // guards all below
 	seq      []int      // the order in which chunks are sent; replaced, never changed
-	leading  Set        // those of them that others wait for most
+	leading  set.Set    // those of them that others wait for most
 	ahead    int        // how many of these are not here
-	hurried  Set        // chunks that were asked for out of order
+	hurried  set.Set    // chunks that were asked for out of order
 	hurries  int        // how many such requests are under way
 	readers  int        // who reads the file, and keeps it open
 	closed   bool
 	list     List
 	encoded  []byte
 	file     *os.File // nil until the list is known
-	have     Set
+	have     set.Set
 	count    int
 	size     int64 // bytes that are held
 	whole    bool
@@ -66,7 +68,7 @@ type partial struct {
 }
 
 func newPartial(b Blob, path string) *partial {
-	p := &partial{blob: b, path: path, opening: make(chan struct{}, 1), changed: make(chan struct{}), have: NewSet(b.Chunks), hurried: NewSet(b.Chunks)}
+	p := &partial{blob: b, path: path, opening: make(chan struct{}, 1), changed: make(chan struct{}), have: set.New(b.Chunks), hurried: set.New(b.Chunks)}
 	p.flows = &flows{running: map[*flow]bool{}}
 	p.arrange(b)
 	return p
@@ -149,8 +151,8 @@ func (p *partial) keptList() []byte {
 }
 
 // held returns which chunks stand in f. Holes hold none: they are not read.
-func held(ctx context.Context, f *os.File, l List) (Set, int64, error) {
-	have, buf, size := NewSet(len(l.Chunks)), []byte(nil), int64(0)
+func held(ctx context.Context, f *os.File, l List) (set.Set, int64, error) {
+	have, buf, size := set.New(len(l.Chunks)), []byte(nil), int64(0)
 	data := int64(0) // what is before has no data that was not looked at
 	for i, c := range l.Chunks {
 		if err := ctx.Err(); err != nil {
@@ -326,7 +328,7 @@ func local(b Blob, l List, path string) (*partial, error) {
 		return nil, fmt.Errorf("add blob %.12s: %s does not have its %d bytes", b.Digest, path, b.Size)
 	}
 	p := newPartial(b, path)
-	p.list, p.encoded, p.file, p.have = l, bytes.Clone(encoded), f, FullSet(b.Chunks)
+	p.list, p.encoded, p.file, p.have = l, bytes.Clone(encoded), f, set.Full(b.Chunks)
 	p.count, p.size, p.whole, p.added = b.Chunks, b.Size, true, true
 	return p, nil
 }

@@ -7,6 +7,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"ore/chain/set"
 )
 
 const (
@@ -162,10 +164,10 @@ func (p *partial) chunkAt(offset int64) int {
 }
 
 // missing returns the chunks of a range that are not here, with some behind them.
-func (p *partial) missing(from, to int64) Set {
+func (p *partial) missing(from, to int64) set.Set {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := NewSet(p.blob.Chunks)
+	s := set.New(p.blob.Chunks)
 	if p.file == nil {
 		return s
 	}
@@ -185,7 +187,7 @@ func (p *partial) missing(from, to int64) Set {
 }
 
 // hurry asks for chunks out of order those from whom they are to come.
-func (p *partial) hurry(want Set) {
+func (p *partial) hurry(want set.Set) {
 	p.flows.mu.Lock()
 	defer p.flows.mu.Unlock()
 	p.mu.Lock()
@@ -206,7 +208,7 @@ func (p *partial) hurry(want Set) {
 
 // rush fetches chunks that somebody waits for. If it cannot they come in their
 // turn, or with the next request.
-func (f *flow) rush(part Set) {
+func (f *flow) rush(part set.Set) {
 	defer func() {
 		f.blob.mu.Lock()
 		defer f.blob.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ore/chain/sendfile"
+	"ore/chain/set"
 )
 
 // Times of a stream.
@@ -28,7 +29,7 @@ const (
 type request struct {
 	Blob   Digest
 	List   bool `json:",omitempty"`
-	Want   Set
+	Want   set.Set
 	Urgent bool `json:",omitempty"`
 }
 
@@ -151,7 +152,7 @@ func (s *stream) await(ctx context.Context, ticks <-chan time.Time, ready func()
 
 // sendChunks sends what is wanted in the blob's order, as it comes; what is
 // missing is left out until it is there, and does not hold up the rest.
-func (s *stream) sendChunks(ctx context.Context, want Set) error {
+func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	b, from, left := s.blob, 0, want.Count()

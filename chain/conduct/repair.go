@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ore/chain"
+	"ore/chain/set"
 	"ore/chain/shape"
 )
 
@@ -338,8 +339,8 @@ func (r *run) head() *member {
 // sample is the few chunks near the end that a probe fetches: they are missing
 // everywhere, and needed. Each probe has its own, since those of earlier ones
 // have gone from host to host meanwhile.
-func (r *run) sample() chain.Set {
-	s := chain.NewSet(r.blob.Chunks)
+func (r *run) sample() set.Set {
+	s := set.New(r.blob.Chunks)
 	seq := r.blob.Sequence()
 	end := max(0, len(seq)-(r.probes-1)*probeChunks)
 	for _, i := range seq[max(0, end-probeChunks):end] {
@@ -395,8 +396,8 @@ func (r *run) reroot(now time.Time) {
 
 // cover finds few receivers that hold all chunks together, and what each is to
 // feed: always the one that holds most of the rest.
-func (r *run) cover() (roots []*member, stripes []chain.Set, ok bool) {
-	rest := chain.FullSet(r.blob.Chunks)
+func (r *run) cover() (roots []*member, stripes []set.Set, ok bool) {
+	rest := set.Full(r.blob.Chunks)
 	for rest.Count() > 0 {
 		var best *member
 		most := 0
@@ -418,7 +419,7 @@ func (r *run) cover() (roots []*member, stripes []chain.Set, ok bool) {
 }
 
 // follow draws chains from new roots.
-func (r *run) follow(roots []*member, stripes []chain.Set) {
+func (r *run) follow(roots []*member, stripes []set.Set) {
 	gone := make([]bool, len(r.placed))
 	order := make([]int, len(r.placed))
 	for i, m := range r.placed {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ore/chain"
+	"ore/chain/set"
 	"ore/chain/shape"
 )
 
@@ -51,7 +52,7 @@ type run struct {
 	placed    []*member // by their index in the shape
 	waiters   []*waiter
 	shape     shape.Shape
-	stripes   []chain.Set
+	stripes   []set.Set
 	roots     []*member // who feeds each stripe
 	begun     time.Time
 	started   time.Time // zero until the first orders
@@ -304,7 +305,7 @@ func (r *run) start() {
 func (r *run) deal(n int) {
 	r.stripes = nil
 	for range n {
-		r.stripes = append(r.stripes, chain.NewSet(r.blob.Chunks))
+		r.stripes = append(r.stripes, set.New(r.blob.Chunks))
 	}
 	for at, i := range r.blob.Sequence() {
 		r.stripes[at%n].Add(i)

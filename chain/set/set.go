@@ -1,11 +1,17 @@
-package chain
+// Package set is sets of the chunks of one blob: what a hop has, lacks or is to
+// fetch. A set has a bit for each chunk.
+package set
 
 import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 )
+
+// Max bounds the chunks of a blob, and with them a set: 128 KiB.
+const Max = 1 << 20
 
 // Set is a set of chunks of one blob, by number. The zero value is empty and of
 // a blob without chunks.
@@ -14,12 +20,12 @@ type Set struct {
 	words []uint64
 }
 
-// NewSet returns an empty set of a blob with n chunks.
-func NewSet(n int) Set { return Set{n: n, words: make([]uint64, (n+63)/64)} }
+// New returns an empty set of a blob with n chunks.
+func New(n int) Set { return Set{n: n, words: make([]uint64, (n+63)/64)} }
 
-// FullSet returns the set of all n chunks.
-func FullSet(n int) Set {
-	s := NewSet(n)
+// Full returns the set of all n chunks.
+func Full(n int) Set {
+	s := New(n)
 	for i := range s.words {
 		s.words[i] = ^uint64(0)
 	}
@@ -49,6 +55,9 @@ func (s Set) Count() int {
 	}
 	return n
 }
+
+// Equal says whether both are the same chunks of blobs with as many.
+func (s Set) Equal(o Set) bool { return s.n == o.n && slices.Equal(s.words, o.words) }
 
 // Clone returns a copy.
 func (s Set) Clone() Set { return Set{n: s.n, words: append([]uint64(nil), s.words...)} }
@@ -96,10 +105,10 @@ func (s *Set) UnmarshalText(text []byte) error {
 		return fmt.Errorf("set of chunks: %w", err)
 	}
 	n, k := binary.Uvarint(b)
-	if k <= 0 || n > MaxChunks || len(b)-k != int(n+63)/64*8 {
+	if k <= 0 || n > Max || len(b)-k != int(n+63)/64*8 {
 		return fmt.Errorf("set of chunks: %d bytes do not fit its length", len(b))
 	}
-	r := NewSet(int(n))
+	r := New(int(n))
 	for i := range r.words {
 		r.words[i] = binary.LittleEndian.Uint64(b[k+8*i:])
 	}
