@@ -180,6 +180,9 @@ func (m *images) elsewhere(ctx context.Context, env ore.Environment, have plan.H
 // saving returns how much sooner the image would be here if the cache called
 // name had it: what asking may cost.
 func (m *images) saving(env ore.Environment, have plan.Have, name string) time.Duration {
+	if m.every {
+		return patience
+	}
 	share := m.site.Rates().Layer
 	if share <= 0 {
 		share = guessedShare

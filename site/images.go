@@ -25,6 +25,7 @@ type images struct {
 	site  *Site
 	wants ore.Wants   // what Lock was asked, for the archive that it came from
 	watch ore.Watcher // is told of caches elsewhere that fail
+	every bool        // caches are asked whatever they may save, since it is the plan that is wanted
 }
 
 var _ cluster.Images = (*images)(nil)

@@ -72,7 +72,7 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Wat
 	if err := s.checkKernel(ctx, j); err != nil {
 		return ore.Environment{}, plan.Plan{}, err
 	}
-	m := &images{site: s}
+	m := &images{site: s, every: true}
 	env, err := m.Lock(ctx, j.Wants, nil)
 	if err != nil {
 		return env, plan.Plan{}, err

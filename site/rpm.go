@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"ore"
@@ -84,13 +85,7 @@ func (m *images) wholly(ctx context.Context, env ore.Environment) (plan.Have, er
 		return plan.Have{Exact: exact}, err
 	}
 	have, err := m.elsewhere(ctx, env, plan.Have{})
-	var same []plan.Candidate
-	for _, c := range have.Candidates {
-		if c.Key == env.Key() {
-			same = append(same, c)
-		}
-	}
-	have.Candidates = same
+	have.Candidates = slices.DeleteFunc(have.Candidates, func(c plan.Candidate) bool { return c.Key != env.Key() })
 	return have, err
 }
 
