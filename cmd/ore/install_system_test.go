@@ -5,6 +5,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"ore/testbed"
 )
 
 // volumes is a layout that a kernel alone does not find.
@@ -53,5 +55,30 @@ func TestRootOnDiskOfMany(t *testing.T) {
 	o := p.must(t, "run", "-q", "-n", "4", "--root", "disk", "--disk", "2G", "--hypervisor", "uml", "--results", p.results(t), "--", "hostname")
 	if got := sorted(o.out); strings.Join(got, " ") != "0: m0 1: m1 2: m2 3: m3" {
 		t.Errorf("%q", got)
+	}
+}
+
+// Machines on hosts elsewhere install themselves from what reached their host by the
+// chain: neither a tree nor a package leaves the source twice, however many machines
+// and hosts there are.
+func TestRootOnDiskOfHosts(t *testing.T) {
+	p := someone(t)
+	p.must(t, "build", "-q", "-p", "hello")
+	p.must(t, "install", "image", "-q")
+	p.must(t, "run", "-q", "--hypervisor", "uml", "--results", p.results(t), "--", "true") // the kernel is at hand now
+	for _, from := range []string{"image", "packages"} {
+		t.Run(from, func(t *testing.T) {
+			f := lend(t, p, 2)
+			before := f.sent(t, testbed.Head)
+			o := f.run(t, "-n", "3", "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", from, "-p", "hello", "--hypervisor", "uml",
+				"--results", p.results(t), "--", "sh", "-c", "hello; dpkg --audit; dpkg --verify")
+			if strings.Count(o.out, "Hello, world!\n") != 3 || strings.Count(o.out, "\n") != 3 {
+				t.Errorf("%q", o.out)
+			}
+			stored := f.stored(t, "h1")
+			if out := f.sent(t, testbed.Head) - before; out > stored*12/10 {
+				t.Errorf("%d bytes left the head, for %d that each of two hosts got", out, stored)
+			}
+		})
 	}
 }

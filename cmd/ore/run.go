@@ -70,7 +70,7 @@ tried again (--retries) needs it as a file, which can be read again.`,
 			return takesInput(j, stdinChoice{said: c.Flags().Changed("stdin"), yes: stdin}, &t.input)
 		},
 		do: func(ctx context.Context, s *site.Site, j ore.Job) error {
-			t.from = recipe.Strategy(asked.Root.From)
+			t.root = asked.Root
 			return a.run(ctx, s, j, t)
 		},
 	})
@@ -81,6 +81,8 @@ tried again (--retries) needs it as a file, which can be read again.`,
 	t.hosts.Version = version
 	t.hosts.Flags(c)
 	c.Flags().BoolVar(&stdin, "stdin", false, "pass standard input to the job even from a terminal; =false: never; default: when it is redirected")
+	c.Flags().StringVar(&t.depot, installing.DepotFlag, "", "address of a depot that machines take all from that they install, each for itself")
+	c.Flags().Lookup(installing.DepotFlag).Hidden = true // 'ore bench figures' compares by it
 	c.Flags().StringVar(&t.folder, "results", "ore-results", "`folder` in which the job's folder of results is made")
 	return c
 }
@@ -91,7 +93,8 @@ type toRun struct {
 	input  stdinUse
 	folder string // of results
 	hosts  fleet.Hosts
-	from   recipe.Strategy // what machines install themselves from
+	root   flags.Root // how machines install themselves
+	depot  string          // see installing.Maker
 }
 
 // run runs j and tells how it went.
@@ -102,11 +105,8 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	here, err := t.hosts.Local()
-	switch {
-	case err == nil && here:
+	if err == nil && here {
 		err = s.CheckHost(id, j)
-	case err == nil && j.Machines.Root == ore.OnDisk:
-		err = errors.New("root is disk: machines install themselves on this host only: leave --engine out, or use root: mount")
 	}
 	if err != nil {
 		return usageError{err}
@@ -134,7 +134,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	config.Results, config.Work, config.Stdin = out, t.work, in
-	installing.Maker{Site: s, ID: id, Job: j, From: t.from, Watch: v.Watch}.Use(&config)
+	installing.Maker{Site: s, ID: id, Job: j, From: recipe.Strategy(t.root.From), Discard: !t.root.Capture, Elsewhere: !here, Depot: t.depot, Watch: v.Watch}.Use(&config)
 	if !a.json {
 		config.Live = v.Output
 	}

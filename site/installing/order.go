@@ -280,6 +280,9 @@ func (m Maker) packages(ctx context.Context, s *stock, r *recipe.Recipe) error {
 // archive has packages at hand: fetched when the first machine asks, or before, if
 // they are to be sent to other hosts.
 func (m Maker) archive(ctx context.Context, s *stock, a *deb.Archive, packages []ore.Package) (err error) {
+	if m.Depot != "" {
+		return nil // another one has them
+	}
 	if m.Elsewhere {
 		if err := a.FetchAll(ctx, packages, m.Watch); err != nil {
 			return err
