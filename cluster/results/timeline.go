@@ -1,13 +1,12 @@
 package results
 
 import (
-	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"time"
 
 	"ore"
+	"ore/cluster/drawing"
 )
 
 // Trace returns the timeline in the trace event format that Chrome's tracing
@@ -69,14 +68,11 @@ const (
 
 // SVG draws a result's timeline: a row a stage, time from left to right.
 func SVG(r ore.Result) []byte {
-	var b bytes.Buffer
 	t := r.Timeline
 	span := max(t.Span(), time.Millisecond)
 	first := rowsOf(t).first
-	width, height := 2*margin+nameWidth+barsWidth, 2*margin+rowHeight*(len(t)+2)
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", width, height)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="#ffffff"/><text x="%d" y="%d" font-weight="bold">%s: %s, %s</text>`+"\n",
-		margin, margin+10, escape(r.Job), escape(string(r.Kind)), span.Round(time.Millisecond))
+	d := drawing.New(2*margin+nameWidth+barsWidth, 2*margin+rowHeight*(len(t)+2))
+	d.Text(drawing.Text{X: margin, Y: margin + 10, Bold: true, Text: fmt.Sprintf("%s: %s, %s", r.Job, r.Kind, span.Round(time.Millisecond))})
 	for i, s := range t {
 		y := margin + rowHeight*(i+1)
 		x := margin + nameWidth + int(float64(barsWidth)*float64(s.Start.Sub(first))/float64(span))
@@ -86,17 +82,15 @@ func SVG(r ore.Result) []byte {
 			name = s.Machine + " " + s.Name
 		}
 		took := s.End.Sub(s.Start).Round(time.Millisecond)
-		fmt.Fprintf(&b, `<text x="%d" y="%d">%s</text>`, margin, y+14, escape(name))
-		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%d" height="14" fill="%s"><title>%s: %s %s</title></rect>`,
-			x, y+3, w, colour(s), escape(name), took, escape(s.Note))
-		tx, anchor := x+w+4, "start"
-		if tx > margin+nameWidth+barsWidth-60 {
-			tx, anchor = x-4, "end"
+		d.Text(drawing.Text{X: margin, Y: y + 14, Text: name})
+		d.Box(drawing.Box{X: x, Y: y + 3, W: w, H: 14, Fill: colour(s), Title: fmt.Sprintf("%s: %s %s", name, took, s.Note)})
+		after := drawing.Text{X: x + w + 4, Y: y + 14, Anchor: "start", Fill: "#555555", Text: took.String()}
+		if after.X > margin+nameWidth+barsWidth-60 {
+			after.X, after.Anchor = x-4, "end"
 		}
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="%s" fill="#555555">%s</text>`+"\n", tx, y+14, anchor, took)
+		d.Text(after)
 	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
+	return d.Bytes()
 }
 
 func colour(s ore.Stage) string {
@@ -108,12 +102,4 @@ func colour(s ore.Stage) string {
 	default:
 		return "#3182ce"
 	}
-}
-
-func escape(s string) string {
-	var b bytes.Buffer
-	if err := xml.EscapeText(&b, []byte(s)); err != nil {
-		return ""
-	}
-	return b.String()
 }
