@@ -36,6 +36,8 @@ type Config struct {
 	// their agents: what a batch system has counted. Machines whose host is lost go
 	// to the others beyond that.
 	Most map[string]int
+	// Rack is where this host stands. Of the others their agents say it.
+	Rack Rack
 	// Prepare gets ready on this host what machines are started with.
 	Prepare func(ctx context.Context, r cluster.Reservation) (node.Boot, error)
 	// Kits makes them fit to be sent.

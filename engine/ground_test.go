@@ -112,7 +112,7 @@ func beAgent(dir string) error {
 		return machineCommand(c)
 	}}
 	a, err := agent.Start(context.Background(), agent.Config{
-		Name: filepath.Base(dir), Keys: keys, Listener: listeners[0], Chain: listeners[1], Dir: dir, Quota: agent.DefaultQuota,
+		Name: filepath.Base(dir), Rack: rackOf(filepath.Base(dir)), Keys: keys, Listener: listeners[0], Chain: listeners[1], Dir: dir, Quota: agent.DefaultQuota,
 		Supervise: func(_ context.Context, _, folder, images string) (agent.Supervisor, error) {
 			return superviseHere(fake, folder, images)
 		},
@@ -125,6 +125,18 @@ func beAgent(dir string) error {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return a.Close()
+}
+
+// racks is the variable that says in which racks agents stand: NAME=RACK, in words.
+const racks = "TEST_RACKS"
+
+func rackOf(name string) string {
+	for w := range strings.FieldsSeq(os.Getenv(racks)) {
+		if n, r, _ := strings.Cut(w, "="); n == name {
+			return r
+		}
+	}
+	return ""
 }
 
 func superviseHere(fake *vmtest.Fake, folder, images string) (agent.Supervisor, error) {

@@ -13,7 +13,6 @@ import (
 	"ore"
 	"ore/chain"
 	"ore/chain/conduct"
-	"ore/chain/shape"
 	"ore/node/agent"
 )
 
@@ -61,7 +60,7 @@ func (s *source) offer(ctx context.Context, d ore.Digest, path string, seen neti
 		}
 	}
 	at := conduct.Host{
-		Host: shape.Host{Name: sourceName}, Conduct: s.grant,
+		Host: s.config.Rack.of(sourceName), Conduct: s.grant,
 		Address: net.JoinHostPort(seen.String(), strconv.Itoa(int(s.port))),
 	}
 	if b, ok := s.blobs[d]; ok {

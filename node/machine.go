@@ -325,7 +325,7 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 		dir:     filepath.Join(b.node.config.Dir, machineFolder+p.Name),
 		console: newConsole(consoleTail),
 		detach:  func() { b.network.Detach(p.Name) },
-		started: Started{Machine: p.Machine, IP: p.address.IP.String(), Begun: time.Now()},
+		started: Started{Machine: p.Machine, IP: p.address.IP.String(), Memory: b.start.Resources.Memory, Begun: time.Now()},
 	}
 	stage, err := b.bring(ctx, p, hosts, m)
 	if err == nil {

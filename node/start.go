@@ -90,6 +90,7 @@ type Machine struct {
 type Started struct {
 	Machine
 	IP      string
+	Memory  int64 `json:",omitempty"` // bytes
 	Kernel  string
 	Boot    time.Duration // from the start of its process to its call home
 	Timings []Timing      // the stages of that, as its init measured them

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,10 +20,16 @@ import (
 )
 
 // where sets the address at which the agent is to listen: that by which others
-// know the host, of the words HOST=ADDRESS in $1, else its own first one.
+// know the host, of the words HOST=ADDRESS in $1, else its own first one. And it says
+// where the host stands, if Slurm knows (srun(1), SLURM_TOPOLOGY_ADDR): below which
+// leaf switch, and below which next one.
 const where = `a=; for w in $1; do case $w in "$SLURMD_NODENAME="*) a=${w#*=};; esac; done; shift
 if [ -z "$a" ]; then a=$(hostname -I); a=${a%% *}; fi
 case $a in *:*) a="[$a]";; esac
+case $SLURM_TOPOLOGY_ADDR_PATTERN in *switch.node)
+  t=${SLURM_TOPOLOGY_ADDR%.*}; set -- "$@" --rack "${t##*.}"
+  case $t in *.*) t=${t%.*}; set -- "$@" --switch "${t##*.}";; esac;;
+esac
 set -- "$@" --name "$SLURMD_NODENAME" --listen "$a:0"
 `
 
@@ -90,8 +97,8 @@ func (p Program) sum() (string, error) {
 
 // step is agents that were started together.
 type step struct {
-	srun  *process
-	input io.Closer
+	input io.Closer                 // theirs, with which they end
+	wait  func(ctx context.Context) // until they have
 }
 
 // agents is all that runs on an allocation's hosts.
@@ -165,25 +172,72 @@ func (a *agents) step(ctx context.Context, hosts, script []string) (ready []agen
 	if err != nil {
 		return nil, nil, err
 	}
-	a.steps = append(a.steps, step{srun: p, input: in})
-	lines := make(chan said, len(hosts))
-	go listen(out, lines)
+	a.steps = append(a.steps, step{input: in, wait: func(ctx context.Context) { p.wait(ctx) }})
+	c := chorus{size: len(hosts), lines: make(chan said, len(hosts)), said: p.said, fault: func() error {
+		<-p.done
+		return p.fault()
+	}}
+	go listen(out, c)
 	if _, err := in.Write(a.keys); err != nil {
 		return nil, nil, p.fault()
 	}
-	for len(ready)+len(absent) < len(hosts) {
+	return a.hear(ctx, c)
+}
+
+// visited takes on the agents that the script of an allocation starts, which has
+// come to this process's door, and returns those that are ready.
+func (a *agents) visited(ctx context.Context, v *visitor) ([]agent.Ready, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, fmt.Errorf("agents were not ready within %v", readyTime))
+	defer cancel()
+	ended := make(chan struct{})
+	a.steps = append(a.steps, step{input: ender{v}, wait: func(ctx context.Context) {
 		select {
-		case s, ok := <-lines:
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}})
+	size := len(a.allocation.hosts)
+	heard := &tail{}
+	c := chorus{size: size, lines: make(chan said, size), said: heard, fault: func() error {
+		return explain("srun", errors.New("it ended"), heard.String())
+	}}
+	go func() {
+		defer close(ended)
+		listen(v, c)
+	}()
+	ready, _, err := a.hear(ctx, c)
+	return ready, err
+}
+
+// ender ends what is written to a connection, and nothing else.
+type ender struct{ *visitor }
+
+// Close implements io.Closer.
+func (e ender) Close() error { return e.CloseWrite() }
+
+// chorus is what hosts say, each one line.
+type chorus struct {
+	size  int
+	lines chan said    // has room for all
+	said  *tail        // what else there is, from srun
+	fault func() error // why there is no more
+}
+
+// hear returns what all hosts say, or those that do it in time.
+func (a *agents) hear(ctx context.Context, c chorus) (ready []agent.Ready, absent []string, err error) {
+	for len(ready)+len(absent) < c.size {
+		select {
+		case s, ok := <-c.lines:
 			switch {
 			case !ok: // all of it has ended
 				if len(ready)+len(absent) > 0 {
 					return ready, absent, nil
 				}
-				<-p.done
+				fault := c.fault()
 				if over := a.allocation.over(); over != nil {
 					return nil, nil, over
 				}
-				return nil, nil, fmt.Errorf("start ore on the hosts: %w", p.fault())
+				return nil, nil, fmt.Errorf("start ore on the hosts: %w", fault)
 			case s.Absent != "":
 				absent = append(absent, s.Absent)
 			default:
@@ -195,25 +249,26 @@ func (a *agents) step(ctx context.Context, hosts, script []string) (ready []agen
 			if len(ready) > 0 && context.Cause(ctx) != context.Canceled {
 				return ready, absent, nil // the rest is slow or dead
 			}
-			return nil, nil, fmt.Errorf("start ore on the hosts: %w: %s", context.Cause(ctx), strings.TrimSpace(p.said.String()))
+			return nil, nil, fmt.Errorf("start ore on the hosts: %w: %s", context.Cause(ctx), strings.TrimSpace(c.said.String()))
 		}
 	}
 	return ready, absent, nil
 }
 
 // listen reads what comes from the hosts until there is no more. The channel has
-// room for all that step waits for, so that this never waits for step.
-func listen(out io.ReadCloser, lines chan<- said) {
-	defer close(lines)
+// room for all that hear waits for, so that this never waits for it.
+func listen(out io.ReadCloser, c chorus) {
+	defer close(c.lines)
 	defer out.Close()
 	r := bufio.NewScanner(out)
 	for r.Scan() {
 		s, ok := parseSaid(r.Text())
 		if !ok {
+			fmt.Fprintln(c.said, r.Text())
 			continue
 		}
 		select {
-		case lines <- s:
+		case c.lines <- s:
 		default: // a host that says more than one line
 		}
 	}
@@ -228,7 +283,7 @@ func (a *agents) end(ctx context.Context, patience time.Duration) {
 		s.input.Close()
 	}
 	for _, s := range a.steps {
-		s.srun.wait(ctx)
+		s.wait(ctx)
 	}
 	a.steps = nil
 }

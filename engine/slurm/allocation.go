@@ -17,12 +17,12 @@ import (
 	"ore"
 )
 
-// lease is the command of the allocation: it says what was given, and lives as
+// holder is the command of the allocation: it says what was given, and lives as
 // long as its standard input, or until salloc tells it that the allocation is over.
 // salloc 22.05 may go on for ever, busy with nothing, when it got SIGTERM because we
 // were killed: what the lease leaves for some seconds ends that, and makes sure of
 // the allocation's end.
-const lease = `printf '%s\n' "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "$SLURM_TASKS_PER_NODE"
+const holder = `printf '%s\n' "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "$SLURM_TASKS_PER_NODE"
 exec 3<&0 >/dev/null 2>&1
 after() {
   setsid sh -c 'sleep 5; [ "$(cat "/proc/$1/comm")" = salloc ] || exit; scancel --quiet "$2"; kill -9 "$1"' sh "$PPID" "$SLURM_JOB_ID" </dev/null 3<&- &
@@ -51,17 +51,60 @@ type allocation struct {
 	most  map[string]int        // machines that Slurm has counted for each
 	addrs map[string]netip.Addr // as this host knows them; not those that it knows by none or loopback
 	tasks string
-	lease *process
-	input io.Closer // the lease's life
+	means means
+	lease lease
 
 	once sync.Once // for why
 	why  error
 }
 
+// means are how Slurm is asked about an allocation: by its commands, or by its
+// service.
+type means struct {
+	state  func(ctx context.Context, id string) (state, error) // the error matches errNoJob where it has forgotten
+	note   func(ctx context.Context, id, comment string) error
+	cancel func(ctx context.Context, id string) error
+}
+
+// lease is what an allocation lives by.
+type lease struct {
+	done  <-chan struct{}                 // closed when it has ended, and the allocation with it
+	fault func() error                    // how, once it has
+	end   func(ctx context.Context) error // ends it, in order; an error says that it may still be there
+}
+
+// errNoJob matches the answer of a controller that has no such job any more.
+var errNoJob = errors.New("no such job")
+
+// commands asks by Slurm's commands.
+func commands() means {
+	return means{
+		state: func(ctx context.Context, id string) (state, error) {
+			out, err := ask(ctx, "scontrol", "-o", "show", "job", id)
+			var said *exec.ExitError
+			if errors.As(err, &said) && strings.Contains(err.Error(), "Invalid job id") {
+				return state{}, fmt.Errorf("%w: %w", errNoJob, err)
+			}
+			if err != nil {
+				return state{}, err
+			}
+			return parseState(out)
+		},
+		note: func(ctx context.Context, id, comment string) error {
+			_, err := ask(ctx, "scontrol", "update", "jobid="+id, "comment="+comment)
+			return err
+		},
+		cancel: func(ctx context.Context, id string) error {
+			_, err := ask(ctx, "scancel", "--quiet", id)
+			return err
+		},
+	}
+}
+
 // allocate asks Slurm for hosts and waits until it gives them. Ending ctx takes
 // the request back.
 func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*allocation, error) {
-	cmd := exec.Command("salloc", append(s.salloc(r), "/bin/sh", "-c", lease)...)
+	cmd := exec.Command("salloc", append(s.salloc(r), "/bin/sh", "-c", holder)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -72,7 +115,10 @@ func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*
 	if err != nil {
 		return nil, err
 	}
-	a := &allocation{lease: p, input: in}
+	a := &allocation{means: commands(), lease: lease{done: p.done, fault: p.fault, end: func(ctx context.Context) error {
+		in.Close()
+		return p.wait(ctx)
+	}}}
 	given := make(chan error, 1)
 	go func() {
 		defer out.Close()
@@ -105,27 +151,40 @@ func (a *allocation) know(ctx context.Context) (err error) {
 	if a.hosts, err = hostnames(ctx, a.short); err != nil {
 		return err
 	}
+	out, err := ask(ctx, "scontrol", "-o", "show", "node", a.short)
+	if err != nil {
+		return err
+	}
+	if err := a.count(); err != nil {
+		return err
+	}
+	a.locate(ctx, parseNodes(out))
+	return nil
+}
+
+// count says how many machines Slurm has counted for each host.
+func (a *allocation) count() error {
 	counts := parseTasks(a.tasks)
 	if len(counts) != len(a.hosts) {
-		return fmt.Errorf("salloc: %d hosts in %q and %d in %q", len(a.hosts), a.short, len(counts), a.tasks)
+		return fmt.Errorf("Slurm job %s: %d hosts in %q and %d in %q", a.id, len(a.hosts), a.short, len(counts), a.tasks)
 	}
 	a.most = map[string]int{}
 	for i, h := range a.hosts {
 		a.most[h] = counts[i]
 	}
-	out, err := ask(ctx, "scontrol", "-o", "show", "node", a.short)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// locate resolves the hosts' addresses, of which nodes has the names.
+func (a *allocation) locate(ctx context.Context, nodes map[string]string) {
 	a.addrs = map[string]netip.Addr{}
-	for name, addr := range parseNodes(out) {
+	for name, addr := range nodes {
 		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", addr)
 		if err != nil || len(ips) == 0 || ips[0].IsLoopback() {
 			continue // the host says itself where it is
 		}
 		a.addrs[name] = ips[0].Unmap()
 	}
-	return nil
 }
 
 // parseNodes reads what 'scontrol -o show node' prints: addresses by name.
@@ -172,7 +231,7 @@ func parseTasks(text string) []int {
 	return all
 }
 
-// read reads what the lease says.
+// read reads what the holder says.
 func (a *allocation) read(out io.Reader) error {
 	lines := bufio.NewScanner(out)
 	var said []string
@@ -240,11 +299,7 @@ func (a *allocation) ask() (state, error) {
 	tick := time.NewTicker(again)
 	defer tick.Stop()
 	for {
-		out, err := ask(ctx, "scontrol", "-o", "show", "job", a.id)
-		if err != nil {
-			return state{}, err
-		}
-		s, err := parseState(out)
+		s, err := a.means.state(ctx, a.id)
 		if err != nil || s.State != completing {
 			return s, err
 		}
@@ -277,29 +332,26 @@ func (a *allocation) ended() error {
 func (a *allocation) note(ctx context.Context, r request) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	_, err := ask(ctx, "scontrol", "update", "jobid="+a.id, "comment="+r.comment())
-	return err
+	return a.means.note(ctx, a.id, r.comment())
 }
 
 // giveBack ends the allocation. Doing it twice does no harm. salloc tells the
 // controller, once: where that is away at the moment, or too busy to answer, it is
 // told again until it knows.
 func (a *allocation) giveBack(ctx context.Context) error {
-	a.input.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
 	const again = 500 * time.Millisecond // the controller is not to be kept busy by who waits for it
 	tick := time.NewTicker(again)
 	defer tick.Stop()
-	ended := a.lease.wait(ctx)
+	ended := a.lease.end(ctx)
 	for ended == nil {
 		s, err := a.ask()
-		var gone *exec.ExitError
-		if err == nil && s.State != running || errors.As(err, &gone) && strings.Contains(err.Error(), "Invalid job id") {
+		if err == nil && s.State != running || errors.Is(err, errNoJob) {
 			return nil
 		}
 		if err == nil {
-			_, _ = ask(ctx, "scancel", "--quiet", a.id) // whether it helped is asked next
+			_ = a.means.cancel(ctx, a.id) // whether it helped is asked next
 		}
 		select {
 		case <-ctx.Done():

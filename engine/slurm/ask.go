@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/engine/slurm/rest"
 )
 
 // Settings is what a site or a user says about Slurm. Zero values leave it to
@@ -20,13 +21,19 @@ type Settings struct {
 	QOS        string   `yaml:"qos"`
 	Constraint string   `yaml:"constraint"`
 	Extra      []string `yaml:"extra"` // further options of salloc
+	// REST is where Slurm's service listens, which is asked then instead of its
+	// commands: unix:/PATH, http://HOST:PORT or https://HOST:PORT. TokenFile has
+	// what 'scontrol token' printed; without one it is SLURM_JWT that says who asks,
+	// or the socket itself.
+	REST      string `yaml:"rest"`
+	TokenFile string `yaml:"token_file"`
 }
 
 // Over returns the settings s, and those of below where s says nothing.
 func (s Settings) Over(below Settings) Settings {
 	for _, f := range []struct{ to, from *string }{
 		{&s.Partition, &below.Partition}, {&s.Account, &below.Account}, {&s.QOS, &below.QOS},
-		{&s.Constraint, &below.Constraint},
+		{&s.Constraint, &below.Constraint}, {&s.REST, &below.REST}, {&s.TokenFile, &below.TokenFile},
 	} {
 		*f.to = cmp.Or(*f.to, *f.from)
 	}
@@ -44,6 +51,16 @@ func (s Settings) Check() error {
 	for name, v := range map[string]string{"partition": s.Partition, "account": s.Account, "qos": s.QOS, "constraint": s.Constraint} {
 		if strings.ContainsAny(v, "\x00\n") || strings.HasPrefix(v, "-") {
 			return fmt.Errorf("slurm.%s %q: that is no name: see 'sinfo' and 'sacctmgr'", name, v)
+		}
+	}
+	if s.REST != "" {
+		c, err := rest.New(s.REST, "", "")
+		if err != nil {
+			return fmt.Errorf("slurm.rest: %w", err)
+		}
+		c.Close()
+		if len(s.Extra) > 0 {
+			return errors.New("slurm.extra: these are options of salloc, which slurm.rest does without: leave one of the two out")
 		}
 	}
 	for _, e := range s.Extra {
@@ -104,10 +121,18 @@ func (r request) name() string {
 // walltime is the allocation's limit as salloc takes it, "" for Slurm's default:
 // whole minutes.
 func (r request) walltime() string {
-	if r.timeout <= 0 {
-		return ""
+	if m := r.minutes(); m > 0 {
+		return strconv.FormatInt(m, 10)
 	}
-	return strconv.FormatInt(int64((r.timeout+walltimeExtra+time.Minute-1)/time.Minute), 10)
+	return ""
+}
+
+// minutes is the allocation's limit, 0 for Slurm's default.
+func (r request) minutes() int64 {
+	if r.timeout <= 0 {
+		return 0
+	}
+	return int64((r.timeout + walltimeExtra + time.Minute - 1) / time.Minute)
 }
 
 // salloc returns the arguments of salloc for r, without its command.
@@ -139,6 +164,7 @@ type state struct {
 	Reason string
 	Limit  string // of time, as scontrol shows it
 	Hosts  string // the list of hosts in Slurm's short form
+	Exit   int    // of the script of [errands], once that has ended
 }
 
 // parseState reads what 'scontrol -o show job' prints.
@@ -181,6 +207,10 @@ func (s state) over(id string) error {
 		return fmt.Errorf("%s: Slurm is ending it: see 'scontrol show job %s', and run the job again", what, id)
 	case "PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED":
 		return fmt.Errorf("%s: it was put back into the queue: run the job again", what)
+	case "FAILED":
+		if i := s.Exit - firstExit; i >= 0 && i < len(exits) {
+			return fmt.Errorf("%s: %s", what, exits[i])
+		}
 	case "OUT_OF_MEMORY":
 		return fmt.Errorf("%s: it took more memory than it had asked for: give the job's machines more memory", what)
 	}

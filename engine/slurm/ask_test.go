@@ -61,7 +61,7 @@ func TestSettings(t *testing.T) {
 func TestState(t *testing.T) {
 	text := "JobId=12 JobName=ore-x UserId=u(1) JobState=TIMEOUT Reason=TimeLimit Dependency=(null) TimeLimit=00:17:00 NodeList=h[1-4] Comment=a=b"
 	s, err := parseState(text)
-	if d := cmp.Diff(state{"TIMEOUT", "TimeLimit", "00:17:00", "h[1-4]"}, s); err != nil || d != "" {
+	if d := cmp.Diff(state{State: "TIMEOUT", Reason: "TimeLimit", Limit: "00:17:00", Hosts: "h[1-4]"}, s); err != nil || d != "" {
 		t.Errorf("%v, %s", err, d)
 	}
 	if _, err := parseState("slurm_load_jobs error"); err == nil {

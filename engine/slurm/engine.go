@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Engine struct {
 	config     Config
 	allocation *allocation
 	agents     agents
+	ours       agent.Keys // for the agents
 	clients    []*agent.Client
 	inner      *engine.Engine
 
@@ -60,7 +62,8 @@ func New(c Config) (*Engine, error) {
 // Reserve implements [cluster.Engine].
 func (e *Engine) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.Host, error) {
 	ask := request{job: r.Job, machines: r.Machines, timeout: e.config.Timeout}
-	if err := e.allocate(ctx, &ask); err != nil {
+	came, err := e.allocate(ctx, &ask)
+	if err != nil {
 		return nil, fmt.Errorf("engine slurm: %w", err)
 	}
 	// Who ends the allocation ends the waiting for what was to be done with it.
@@ -75,7 +78,7 @@ func (e *Engine) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.
 		case <-reserved:
 		}
 	}()
-	if err := e.meet(ctx); err != nil {
+	if err := e.meet(ctx, came); err != nil {
 		return nil, errors.Join(fmt.Errorf("engine slurm: %w", err), e.end(ctx))
 	}
 	c := e.config.Hosts
@@ -106,51 +109,69 @@ func (e *Engine) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.
 	return hosts, nil
 }
 
-// allocate asks for hosts that had the image if some are free, else for any.
-func (e *Engine) allocate(ctx context.Context, r *request) (err error) {
+// allocate asks for hosts that had the image if some are free, else for any. Where
+// Slurm is asked by its service, the job has come to this process's door.
+func (e *Engine) allocate(ctx context.Context, r *request) (came *visitor, err error) {
 	s, watch := e.config.Settings, e.config.Hosts.Watch
+	if e.agents.keys, err = e.issue(); err != nil {
+		return nil, err
+	}
+	if s.REST != "" {
+		errand, err := e.config.Program.errand(e.agents.keys)
+		if err != nil {
+			return nil, err
+		}
+		e.allocation, came, err = s.submit(ctx, *r, errand, watch)
+		return came, err
+	}
 	if e.config.Hint != "" {
 		r.named, r.feature = s.prefer(ctx, *r, recall(e.config.Dir).Hints[e.config.Hint])
 	}
 	if len(r.named) > 0 {
 		quiet := ore.Watcher(nil) // its refusal is no news
 		if e.allocation, err = s.allocate(ctx, *r, quiet); err == nil || ctx.Err() != nil {
-			return err
+			return nil, err
 		}
 		r.named = nil
 	}
 	e.allocation, err = s.allocate(ctx, *r, watch)
-	return err
+	return nil, err
 }
 
-// meet starts agents on the hosts and connects to them.
-func (e *Engine) meet(ctx context.Context) error {
-	tell := e.config.Hosts.Watch
-	tell.Tell(ore.Event{Stage: "reserve", Text: fmt.Sprintf("Slurm job %s: %d hosts", e.allocation.id, len(e.allocation.hosts))})
+// issue makes the keys of the job: ours, and one for all its agents, since one line
+// goes to all of them, and they are one user's on hosts that are his for the time.
+func (e *Engine) issue() (line []byte, err error) {
 	authority, err := agent.NewAuthority()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// One key for all agents of the job: one line goes to all of them, and they
-	// are one user's on hosts that are his for the time.
-	theirs, err := authority.Agent(append([]string{agentName}, e.allocation.hosts...)...)
+	theirs, err := authority.Agent(agentName)
+	if err != nil {
+		return nil, err
+	}
+	if e.ours, err = authority.Client("ore"); err != nil {
+		return nil, err
+	}
+	line, err = json.Marshal(theirs)
+	return append(line, '\n'), err
+}
+
+// meet starts agents on the hosts, if the job's script does not, and connects to
+// them.
+func (e *Engine) meet(ctx context.Context, came *visitor) (err error) {
+	tell := e.config.Hosts.Watch
+	tell.Tell(ore.Event{Stage: "reserve", Text: fmt.Sprintf("Slurm job %s: %d hosts", e.allocation.id, len(e.allocation.hosts))})
+	e.agents.allocation = e.allocation
+	var ready []agent.Ready
+	if came != nil {
+		ready, err = e.agents.visited(ctx, came)
+	} else {
+		ready, err = e.agents.start(ctx, e.config.Program)
+	}
 	if err != nil {
 		return err
 	}
-	ours, err := authority.Client("ore")
-	if err != nil {
-		return err
-	}
-	line, err := json.Marshal(theirs)
-	if err != nil {
-		return err
-	}
-	e.agents = agents{allocation: e.allocation, keys: append(line, '\n')}
-	ready, err := e.agents.start(ctx, e.config.Program)
-	if err != nil {
-		return err
-	}
-	return e.dial(ctx, ready, ours)
+	return e.dial(ctx, ready)
 }
 
 // agentName is what the certificate of each agent of a job is for.
@@ -158,16 +179,12 @@ const agentName = "ore-node"
 
 // dial connects to the agents. One that cannot be reached is left out, as long as
 // there are others.
-func (e *Engine) dial(ctx context.Context, ready []agent.Ready, ours agent.Keys) error {
+func (e *Engine) dial(ctx context.Context, ready []agent.Ready) error {
 	clients, errs := make([]*agent.Client, len(ready)), make([]error, len(ready))
 	var g errgroup.Group
 	for i, r := range ready {
 		g.Go(func() error {
-			name := agentName
-			if slices.Contains(e.allocation.hosts, r.Name) {
-				name = r.Name
-			}
-			clients[i], errs[i] = agent.Dial(ctx, agent.Target{Name: name, Addr: r.Addr}, ours)
+			clients[i], errs[i] = agent.Dial(ctx, agent.Target{Name: agentName, Addr: r.Addr, Said: r.Name}, e.ours)
 			return nil
 		})
 	}
@@ -181,10 +198,7 @@ func (e *Engine) dial(ctx context.Context, ready []agent.Ready, ours agent.Keys)
 		return fmt.Errorf("connect to the agents: %w: see that hosts of Slurm can be reached from here on any port", errors.Join(errs...))
 	}
 	slices.SortFunc(e.clients, func(a, b *agent.Client) int {
-		if a.Name() < b.Name() {
-			return -1
-		}
-		return 1
+		return strings.Compare(a.String(), b.String())
 	})
 	return nil
 }
@@ -214,7 +228,7 @@ func (e *Engine) end(ctx context.Context) error {
 		if errors.Is(context.Cause(c.Lost()), agent.ErrLost) {
 			patience = lostEndTime
 		} else {
-			names = append(names, c.Name())
+			names = append(names, c.String())
 		}
 	}
 	for _, c := range e.clients {

@@ -44,8 +44,8 @@ type Config struct {
 	Quota    int64        // bytes of blobs that stay when no job needs them
 	Memory   int64        // bytes for machines; 0 for what the host has
 	Rack     string       // where the host stands, for the order of transfers
-	Switch   string
-	Lease    bool // Done closes when nobody has called for LeaseTime
+	Switch   string       // that the rack is connected with
+	Lease    bool         // Done closes when nobody has called for LeaseTime
 	// LeaseTime is after which time without a sign of its owner a job ends; zero
 	// means the constant of that name, by which clients go.
 	LeaseTime time.Duration

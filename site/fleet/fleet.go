@@ -24,6 +24,9 @@ import (
 	"ore/site/supervisor"
 )
 
+// Rack says where a host stands.
+type Rack = engine.Rack
+
 // Hosts is the engine of agents that somebody started. It connects to them when
 // it is asked for hosts.
 type Hosts struct {
@@ -33,6 +36,7 @@ type Hosts struct {
 	Watch   ore.Watcher
 	Version string // of this program
 	Whole   bool   // machines wait until all of their image is there
+	Rack    Rack   // where this host stands
 
 	engine *engine.Engine // once hosts are reserved
 }
@@ -56,7 +60,7 @@ func (h *Hosts) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 	if err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
-	c.Agents, c.End, c.Version, c.Whole = agents, end, h.Version, h.Whole
+	c.Agents, c.End, c.Version, c.Whole, c.Rack = agents, end, h.Version, h.Whole, h.Rack
 	if h.engine, err = engine.New(c); err != nil {
 		return nil, errors.Join(err, end(ctx))
 	}
@@ -132,6 +136,9 @@ type Node struct {
 	Listen string // host:port
 	Dir    string // "" for one of this user's
 	Quota  int64
+	Memory int64 // bytes for machines; 0 for what the host has
+	Rack   string
+	Switch string
 	Keys   agent.Keys
 	// Lease, where set, is read to its end, and with it ends the agent; and it
 	// ends when nobody calls for agent.LeaseTime.
@@ -180,7 +187,7 @@ func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err erro
 	}
 	a, err := agent.Start(ctx, agent.Config{
 		Name: n.Name, Version: n.Version, Keys: n.Keys, Listener: listener, Chain: chain,
-		Dir: n.Dir, Quota: n.Quota, Lease: n.Lease != nil, Supervise: supervise,
+		Dir: n.Dir, Quota: n.Quota, Memory: n.Memory, Rack: n.Rack, Switch: n.Switch, Lease: n.Lease != nil, Supervise: supervise,
 	})
 	if err != nil {
 		return err

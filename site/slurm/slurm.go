@@ -25,6 +25,7 @@ type Options struct {
 	Timeout  time.Duration // of the job
 	Watch    ore.Watcher
 	Whole    bool // machines wait until all of their image is there
+	Rack     fleet.Rack
 }
 
 // Engine returns an engine for one job of the site.
@@ -37,7 +38,7 @@ func Engine(s *site.Site, o Options) (cluster.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts.Whole = o.Whole
+	hosts.Whole, hosts.Rack = o.Whole, o.Rack
 	return slurm.New(slurm.Config{
 		Settings: o.Settings, Timeout: o.Timeout, Dir: s.Dirs.State, Hint: hint(o.Wants), Hosts: hosts,
 		Program: slurm.Program{Path: program, Args: []string{"node", "--lease"}},

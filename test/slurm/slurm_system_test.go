@@ -37,6 +37,7 @@ type lab struct {
 	slurm   *slurmbed.Cluster
 	user    *user.User
 	program string
+	path    string // where the user's programs are
 }
 
 func newLab(t *testing.T) *lab {
@@ -49,7 +50,7 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{Bed: b}
+	l := &lab{Bed: b, path: "/usr/bin:/bin"}
 	t.Cleanup(func() { l.down(t) })
 	if l.slurm, err = slurmbed.Start(t.Context(), b, slurmbed.Config{}); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func (l *lab) start(t *testing.T, args ...string) *call {
 	c.cmd = exec.CommandContext(ctx, "setpriv", append([]string{"--reuid", l.user.Uid, "--regid", l.user.Gid, "--init-groups",
 		l.program, "run", "--results", c.results}, args...)...)
 	c.cmd.Dir = l.user.HomeDir
-	c.cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + l.user.HomeDir, "USER=" + l.user.Username,
+	c.cmd.Env = []string{"PATH=" + l.path, "HOME=" + l.user.HomeDir, "USER=" + l.user.Username,
 		"SLURM_CONF=" + filepath.Join(l.slurm.Folder(), "slurm.conf"), "ORE_MIRROR=" + os.Getenv("ORE_MIRROR")}
 	c.cmd.Stderr = &c.said
 	out, err := c.cmd.StdoutPipe()
@@ -204,7 +205,7 @@ func (l *lab) free(t *testing.T, hosts ...string) {
 		t.Error(err)
 	}
 	for _, h := range hosts {
-		out := must(t, l.Command(t.Context(), h, "sh", "-c", `ps -eo pid=,args= | grep -v "ps -eo" | grep -E "[n]ode --lease|[l]inux.uml|[s]upervise" || :; ls -d /tmp/ore-[0-9]*-???????? /tmp/ore-*/lives/* 2>/dev/null || :`))
+		out := must(t, l.Command(t.Context(), h, "sh", "-c", `ps -eo pid=,args= | grep -v "ps -eo" | grep -E "[n]ode --lease|[l]inux.uml|[d]ev/tcp|[s]upervise" || :; ls -d /tmp/ore-[0-9]*-???????? /tmp/ore-*/lives/* 2>/dev/null || :`))
 		if out != "" {
 			t.Errorf("left on %s: %s", h, out)
 		}

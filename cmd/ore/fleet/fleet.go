@@ -54,6 +54,7 @@ type Hosts struct {
 	Keys   string
 	Slurm  slurm.Settings
 	Whole  bool // machines wait until all of their image is there
+	rack   fleet.Rack
 	// Version is that of this program.
 	Version string
 }
@@ -75,6 +76,7 @@ func (h *Hosts) Flags(c *cobra.Command) {
 	f.StringVar(&h.Slurm.Account, "account", "", "with --engine slurm: the `account` that is charged")
 	f.StringVar(&h.Slurm.QOS, "qos", "", "with --engine slurm: the quality of service, by `name`")
 	f.StringVar(&h.Slurm.Constraint, "constraint", "", "with --engine slurm: `features` that hosts must have")
+	f.StringVar(&h.Slurm.REST, "slurm-rest", "", "with --engine slurm: ask Slurm's service (slurmrestd) at this `address` instead of its commands: unix:/PATH, http://HOST:PORT or https://HOST:PORT; SLURM_JWT, or token_file in the settings, says who asks")
 	f.StringArrayVar(&h.Slurm.Extra, "salloc-option", nil, "with --engine slurm: a further `option` of salloc, such as --salloc-option=--exclusive; repeat")
 }
 
@@ -99,6 +101,7 @@ func (h *Hosts) settle() error {
 		}
 		h.Keys = cmp.Or(h.Keys, s.HostKeys)
 		h.Slurm = h.Slurm.Over(s.Slurm)
+		h.rack = fleet.Rack{Name: s.Rack, Switch: s.Switch}
 		h.Whole = h.Whole || s.EarlyStart != nil && !*s.EarlyStart
 	}
 	if h.Engine == "" {
@@ -127,7 +130,7 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 		return err
 	}
 	if h.Engine == batch {
-		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch, Whole: h.Whole})
+		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch, Whole: h.Whole, Rack: h.rack})
 		if err == nil {
 			c.Engine = e
 		}
@@ -135,7 +138,7 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 	}
 	k, err := h.keys(s.Dirs)
 	if err == nil {
-		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version, Whole: h.Whole}
+		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version, Whole: h.Whole, Rack: h.rack}
 	}
 	return err
 }
@@ -150,8 +153,9 @@ func (h *Hosts) keys(d site.Dirs) (agent.Keys, error) {
 // Node returns the command node.
 func Node(s *Shell) *cobra.Command {
 	var n fleet.Node
-	var trust, quota string
+	var trust, quota, memory string
 	var lease bool
+	var cores int
 	c := &cobra.Command{
 		Use: "node", Short: "Lend this host to jobs of other hosts", Args: cobra.NoArgs,
 		Long: `Lend this host to jobs of other hosts: keep image layers for them, pass these on to
@@ -172,11 +176,25 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 	f.StringVar(&n.Dir, "dir", "", "`folder` for blobs, kept for the next job; default: one in this user's cache")
 	f.StringVar(&n.Name, "name", "", "what the host is called; default: its own name")
 	f.StringVar(&quota, "quota", "20G", "bytes of blobs that are kept when no job needs them, as `size`")
+	f.IntVar(&cores, "cores", 0, "`number` of CPUs for the agent and all machines; default: all that it may use")
+	f.StringVar(&memory, "memory", "", "memory for machines of all jobs together, as `size`; default: what the host has")
+	f.StringVar(&n.Rack, "rack", "", "`name` of the rack: layers go through a rack before they go to the next")
+	f.StringVar(&n.Switch, "switch", "", "`name` of the switch that the rack is connected with: racks on one are nearer to each other")
 	f.StringVar(&trust, "trust", "", "`file` with the keys; default: standard input")
 	f.BoolVar(&lease, "lease", false, "end when standard input ends or nobody calls any more")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if n.Quota, err = job.ParseSize(quota); err != nil {
 			return s.Usage(fmt.Errorf("--quota %s: %w", quota, err))
+		}
+		if memory != "" {
+			if n.Memory, err = job.ParseSize(memory); err != nil {
+				return s.Usage(fmt.Errorf("--memory %s: %w", memory, err))
+			}
+		}
+		if c.Flags().Changed("cores") {
+			if err := confine(cores); err != nil {
+				return s.Usage(err)
+			}
 		}
 		if trust != "" {
 			n.Keys, err = fleet.ReadKeys(trust)

@@ -1,6 +1,6 @@
 // Package rest speaks to slurmrestd (slurmrestd(8)), Slurm's service over HTTP, for
 // where Slurm's commands are not at hand: it submits a batch job, asks for its
-// state, and cancels it.
+// state, comments on it, and cancels it.
 //
 // The service is reached by a Unix socket, where it knows the caller by the socket
 // (rest_auth/local), or by TCP with a token (rest_auth/jwt), which scontrol token
@@ -72,6 +72,7 @@ type Job struct {
 	Account     string
 	QOS         string
 	Constraint  string
+	Prefer      string // a constraint that hosts had better meet
 	Tasks       int
 	CPUs        int   // for each task
 	Memory      int64 // MiB for each CPU
@@ -89,6 +90,7 @@ type properties struct {
 	Account     string            `json:"account,omitempty"`
 	QOS         string            `json:"qos,omitempty"`
 	Constraint  string            `json:"constraints,omitempty"`
+	Prefer      string            `json:"prefer,omitempty"`
 	Tasks       int               `json:"tasks,omitempty"`
 	CPUs        int               `json:"cpus_per_task,omitempty"`
 	Memory      int64             `json:"memory_per_cpu,omitempty"`
@@ -105,13 +107,17 @@ type properties struct {
 type answer struct {
 	ID   int `json:"job_id"`
 	Jobs []struct {
-		State  string `json:"job_state"`
-		Reason string `json:"state_reason"`
-		Nodes  string `json:"nodes"`
+		State   string `json:"job_state"`
+		Reason  string `json:"state_reason"`
+		Nodes   string `json:"nodes"`
+		Minutes int64  `json:"time_limit"`
+		Exit    int64  `json:"exit_code"` // as wait(2) has it
 	} `json:"jobs"`
 	Errors []struct {
 		Error       string `json:"error"`
 		Description string `json:"description"`
+		Number      int    `json:"errno"`
+		Newer       int    `json:"error_number"`
 	} `json:"errors"`
 }
 
@@ -120,7 +126,15 @@ type State struct {
 	State  string // as in squeue(1): RUNNING, CANCELLED ...
 	Reason string
 	Hosts  string // the list of hosts in Slurm's short form
+	Limit  time.Duration
+	Exit   int // of its script, once that has ended by itself
 }
+
+// ErrNoJob matches the answer about a job that Slurm does not know, or not any more.
+var ErrNoJob = errors.New("no such job")
+
+// noJob is what Slurm says of one (slurm_errno.h, ESLURM_INVALID_JOB_ID).
+const noJob = 2017
 
 // Submit submits a batch job and returns its number. Its output goes nowhere, and
 // it is not put back into the queue when it has lost a host.
@@ -132,7 +146,7 @@ func (c *Client) Submit(ctx context.Context, j Job) (string, error) {
 		Job    properties `json:"job"`
 		Script string     `json:"script"`
 	}{properties{
-		Name: j.Name, Comment: j.Comment, Partition: j.Partition, Account: j.Account, QOS: j.QOS, Constraint: j.Constraint,
+		Name: j.Name, Comment: j.Comment, Partition: j.Partition, Account: j.Account, QOS: j.QOS, Constraint: j.Constraint, Prefer: j.Prefer,
 		Tasks: j.Tasks, CPUs: j.CPUs, Memory: j.Memory, Minutes: j.Minutes, Dir: j.Dir, Environment: j.Environment,
 		Output: "/dev/null", Error: "/dev/null", NoKill: "set",
 	}, j.Script}
@@ -156,7 +170,19 @@ func (c *Client) State(ctx context.Context, id string) (State, error) {
 		return State{}, fmt.Errorf("slurmrestd: job %s: %w", id, err)
 	}
 	j := a.Jobs[0]
-	return State{State: j.State, Reason: j.Reason, Hosts: j.Nodes}, nil
+	return State{State: j.State, Reason: j.Reason, Hosts: j.Nodes, Limit: time.Duration(j.Minutes) * time.Minute, Exit: int(j.Exit >> 8 & 0xff)}, nil
+}
+
+// Comment sets what accounting keeps of a job in words.
+func (c *Client) Comment(ctx context.Context, id, text string) error {
+	body := struct {
+		Comment     string            `json:"comment"`
+		Environment map[string]string `json:"environment"` // an update is refused without
+	}{text, map[string]string{}}
+	if _, err := c.call(ctx, http.MethodPost, "/job/"+url.PathEscape(id), body); err != nil {
+		return fmt.Errorf("slurmrestd: comment on job %s: %w", id, err)
+	}
+	return nil
 }
 
 // Cancel cancels a job.
@@ -205,7 +231,11 @@ func parse(status int, b []byte) (answer, error) {
 	err := json.Unmarshal(b, &a)
 	if err == nil && len(a.Errors) > 0 {
 		e := a.Errors[0]
-		return a, errors.New(strings.TrimSpace(e.Description + " " + e.Error))
+		err := errors.New(strings.TrimSpace(e.Description + " " + e.Error))
+		if e.Number == noJob || e.Newer == noJob || strings.Contains(err.Error(), "Invalid job id") {
+			err = fmt.Errorf("%w: %w", ErrNoJob, err)
+		}
+		return a, err
 	}
 	switch {
 	case status == http.StatusUnauthorized:
