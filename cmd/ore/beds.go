@@ -41,7 +41,7 @@ further machines added with 'ore grow'.`,
 		Args:    cobra.NoArgs,
 	}
 	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
-		return a.up(ctx, s, j, recipe.Strategy(asked.Root.From))
+		return a.up(ctx, s, j, asked.Root)
 	}})
 	asked.Environment(c)
 	asked.Machines(c)
@@ -50,7 +50,7 @@ further machines added with 'ore grow'.`,
 	return c
 }
 
-func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, from recipe.Strategy) error {
+func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, root flags.Root) error {
 	id := j.Name
 	if id == job.DefaultName {
 		id = "bed"
@@ -73,7 +73,7 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, from recipe.Strat
 	v := a.view(j)
 	config := s.KeptConfig(id, v.Watch)
 	config.Own = own
-	installing.Maker{Site: s, ID: id, Job: j, From: from, Watch: v.Watch}.Use(&config)
+	installing.Maker{Site: s, ID: id, Job: j, From: recipe.Strategy(root.From), Discard: !root.Capture, Watch: v.Watch}.Use(&config)
 	bed, err := cluster.Up(ctx, config, j)
 	v.Close()
 	if errors.Is(err, supervisor.ErrTaken) {

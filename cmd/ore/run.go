@@ -94,7 +94,7 @@ type toRun struct {
 	folder string // of results
 	hosts  fleet.Hosts
 	root   flags.Root // how machines install themselves
-	depot  string          // see installing.Maker
+	depot  string     // see installing.Maker
 }
 
 // run runs j and tells how it went.

@@ -41,6 +41,8 @@ type Job struct {
 type Root struct {
 	where string
 	From  string // the strategy of machines that install themselves; "" lets the plan choose
+	// Capture has what they installed be kept as an image, where there is none.
+	Capture bool
 }
 
 // Environment adds the flags that say what an environment is.
@@ -71,6 +73,7 @@ func (j *Job) Machines(c *cobra.Command) {
 	f.StringVar(&j.disk, "disk", "20G", "disk of each machine, as `size`; sparse")
 	f.StringVar(&j.Root.where, "root", string(ore.Mounted), "mount (layers, with a disk over them), or disk: each machine installs itself onto its disk")
 	f.StringVar(&j.Root.From, "install-from", "", "what machines with --root disk install from: "+strings.Join(strategies(), ", ")+"; default: by the plan")
+	f.BoolVar(&j.Root.Capture, "capture", true, "keep what machines with --root disk installed as an image, if there is none; =false: do not")
 	f.StringVar(&j.hypervisor, "hypervisor", "auto", strings.Join(job.Hypervisors, ", "))
 	f.StringVar(&j.network, "network", "nat", "nat (outbound connections) or isolated")
 	f.StringArrayVar(&j.ports, "publish", nil, "make a machine's TCP port reachable here: `[address:]port:[rank:]port`; repeat")
