@@ -228,6 +228,9 @@ func (b Blob) firsts() set.Set {
 	return s
 }
 
+// Lead is how many bytes of a blob that [Cut] made are sent first.
+func (b Blob) Lead() int64 { return min(b.Size, int64(b.firsts().Count())*UniformSize(b.Size)) }
+
 // Sequence returns the chunks in the order in which they are sent.
 func (b Blob) Sequence() []int {
 	seen := set.New(b.Chunks)

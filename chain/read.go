@@ -193,6 +193,9 @@ func (p *partial) hurry(want set.Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	want = want.Without(p.have).Without(p.hurried)
+	if p.ahead > 0 {
+		want = want.Without(p.leading) // they are on their way, before all else
+	}
 	for f := range p.flows.running {
 		part := want.Without(want.Without(f.want.Chunks))
 		if part.Count() == 0 || p.hurries == maxHurries {

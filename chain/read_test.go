@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"ore/chain"
 )
@@ -162,6 +163,44 @@ func TestReaderHurries(t *testing.T) {
 		t.Errorf("after the transfer: %d bytes, %v", n, err)
 	}
 }
+
+// What goes first anyway is not asked for once more: who reads it waits for its turn.
+func TestReaderWaitsForWhatGoesFirst(t *testing.T) {
+	want := content(8<<20, 8)
+	b, l, name := cut(t, want)
+	b.First = []chain.Span{b.Cover(0, 4<<20)}
+	source, gate := held(t, 1, 1<<20)
+	p := start(t, func(c *chain.Config) { c.Silence = patience })
+	if err := source.Add(chain.NewBlob(b.Digest, l), l, name); err != nil {
+		t.Fatal(err)
+	}
+	g := grantFor(b)
+	source.wire(t, b, g)
+	w := p.wire(t, b, g)
+	w.order(takeAll(b, source))
+	w.until(func(r chain.Report) bool { return r.Chunks > 0 })
+	r := p.Reader(b.Digest)
+	defer r.Close()
+	soon, cancel := context.WithTimeout(t.Context(), hurried)
+	defer cancel()
+	if _, err := r.ReadAt(soon, make([]byte, 100), 3<<20); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("what the source holds back was read: %v", err)
+	}
+	if _, err := r.ReadAt(t.Context(), make([]byte, 100), 7<<20); err != nil {
+		t.Errorf("what goes later was not hurried: %v", err)
+	}
+	close(gate.open)
+	w.until(whole)
+	same(t, p, b, want)
+	gate.mu.Lock()
+	defer gate.mu.Unlock()
+	if gate.n != 3 { // the conductor's, the stream's, and the one hurry's
+		t.Errorf("the source had %d connections, want 3", gate.n)
+	}
+}
+
+// hurried is how long a request out of order takes on this host at most, mostly.
+const hurried = 200 * time.Millisecond
 
 // A reader waits when nothing comes, ends with its context, and knows no blob
 // that is not under way.

@@ -69,6 +69,7 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 		}
 	}
 	e.mu.Unlock()
+	e.layAhead(ctx, hosts)
 	bring := e.bring
 	if e.mayBeginEarly(d) {
 		bring = e.bringEarly
@@ -78,6 +79,7 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 		return nil, err
 	}
 	e.mu.Lock()
+	e.supplied = hosts
 	stages = append(e.stages, stages...) // the kit went before, beside the making of the image
 	e.stages = nil
 	e.mu.Unlock()
@@ -259,6 +261,7 @@ func (t *transfer) arrange(d ore.Digest, b chain.Blob, own bool) chain.Blob {
 // have there.
 func (t *transfer) receivers(order *conduct.Transfer, d ore.Digest, lacking []*host, giver *host) map[string]*host {
 	by := map[string]*host{}
+	lead := order.Blob.Lead()
 	for i, h := range lacking {
 		if h == giver {
 			t.keep(h, d) // it was given the blob just now
@@ -269,12 +272,12 @@ func (t *transfer) receivers(order *conduct.Transfer, d ore.Digest, lacking []*h
 		by[name] = h
 		order.Receivers = append(order.Receivers, conduct.Host{Host: h.rack().of(name), Address: addr, Conduct: grant})
 		t.mu.Lock()
-		t.arrivals[h][d].size = order.Blob.Size
+		t.arrivals[h][d].size, t.arrivals[h][d].lead = order.Blob.Size, lead
 		t.mu.Unlock()
 	}
 	note := func(o conduct.Outcome) { t.arrive(by[o.Host], d, o) }
 	if len(order.Blob.First) > 0 {
-		order.Ahead, order.Done = note, note
+		order.Coming, order.Done = note, note
 	}
 	t.watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("%s, %.1f MB, to %d hosts", d.Short(), float64(order.Blob.Size)/1e6, len(by))})
 	return by

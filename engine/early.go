@@ -21,8 +21,21 @@ type Outlook struct {
 	Came int64         // bytes of the layers that have come
 	In   time.Duration // from the first of them to the last
 	Left int64         // bytes that are still to come
+	Lead int64         // of these, what machines read first
 	Cost time.Duration // by how much reading them as they come was slower than plain files, when it was recorded
 }
+
+const (
+	// judgedFrom is how long bytes must have come until they say how fast the others
+	// will: a stream begins slowly, and a queue on the way takes its first bytes at
+	// once.
+	judgedFrom = 150 * time.Millisecond
+	// maxStall is how long what machines read first may still be under way when they
+	// start. A start takes a second or more, and reads in the order in which it
+	// comes, so that it is best begun at once; a machine that waited much longer would
+	// only have its memory, and its job's time run.
+	maxStall = 5 * time.Second
+)
 
 // Gain predicts how much earlier machines are there that start now: the rest
 // would have to be waited for, at the rate at which it came until now, and reading
@@ -30,11 +43,18 @@ type Outlook struct {
 // seen. A read that nobody expected cannot make it a loss: its bytes come no later
 // than with all others.
 func (o Outlook) Gain() (gain time.Duration, known bool) {
-	if o.Came <= 0 || o.In <= 0 {
+	if o.Came <= 0 || o.In <= 0 || o.Lead > 0 && o.In < judgedFrom {
 		return 0, false
 	}
-	wait := float64(o.Left) * o.In.Seconds() / float64(o.Came)
-	return time.Duration(wait*float64(time.Second)) - o.Cost, true
+	return o.takes(o.Left) - o.Cost, true
+}
+
+// Stall predicts how long it takes until all is there that machines read first.
+func (o Outlook) Stall() time.Duration { return o.takes(o.Lead) }
+
+// takes is how long so many bytes take, at the rate that was seen.
+func (o Outlook) takes(bytes int64) time.Duration {
+	return time.Duration(float64(bytes) * o.In.Seconds() / float64(o.Came) * float64(time.Second))
 }
 
 // arrival is how a blob stands on a host that lacked it.
@@ -42,6 +62,8 @@ type arrival struct {
 	size        int64
 	came, held  int64     // bytes that came, and with those that were there
 	first, last time.Time // when bytes came
+	lead        int64     // bytes that are sent first
+	begun       bool      // some of it is there
 	ahead       bool      // what is read first is there
 	kept        bool      // all is, and verified as a whole
 }
@@ -54,7 +76,7 @@ func (t *transfer) arrive(h *host, d ore.Digest, o conduct.Outcome) {
 	if a == nil || o.Err != nil {
 		return
 	}
-	a.ahead, a.came, a.held, a.first, a.last = true, o.Traffic.In, o.Held, o.Traffic.FirstIn, o.Traffic.LastIn
+	a.begun, a.ahead, a.came, a.held, a.first, a.last = true, a.ahead || o.Ahead, o.Traffic.In, o.Held, o.Traffic.FirstIn, o.Traffic.LastIn
 	t.news()
 }
 
@@ -96,8 +118,11 @@ func (t *transfer) outlook(h *host) (stands, Outlook) {
 			continue
 		}
 		l, known := t.first[d]
-		if !known || !a.ahead || !h.job.Lazy() {
+		if !known || !a.begun || !h.job.Lazy() {
 			return waits, o
+		}
+		if !a.ahead {
+			o.Lead += max(0, a.lead-a.held)
 		}
 		s = begins
 		o.Cost += l.Took
@@ -178,6 +203,7 @@ const (
 	open verdict = iota
 	unknown
 	loses
+	stalls
 	pays
 )
 
@@ -188,10 +214,12 @@ func (o Outlook) verdict(s stands) verdict {
 		return open
 	case !known:
 		return unknown
-	case gain > 0:
-		return pays
+	case gain <= 0:
+		return loses
+	case o.Stall() > maxStall:
+		return stalls
 	}
-	return loses
+	return pays
 }
 
 // tellOutlook says whether a host's machines start early, and why.
@@ -201,8 +229,12 @@ func (t *transfer) tellOutlook(h *host, o Outlook) {
 	switch {
 	case !known:
 		text += "and it is not known yet how long the rest takes"
+	case gain > 0 && o.Stall() > maxStall:
+		text += fmt.Sprintf("and what is read first takes %.1f s more", o.Stall().Seconds())
+	case gain > 0 && o.Lead > 0:
+		text += fmt.Sprintf("and what is read first comes in %.1f s: its machines need not wait %.1f s for the rest", o.Stall().Seconds(), o.takes(o.Left).Seconds())
 	case gain > 0:
-		text += fmt.Sprintf("what is read first among them: its machines need not wait %.1f s for the rest", (gain + o.Cost).Seconds())
+		text += fmt.Sprintf("what is read first among them: its machines need not wait %.1f s for the rest", o.takes(o.Left).Seconds())
 	default:
 		text += fmt.Sprintf("its machines wait %.2f s for the rest, since reading it as it comes costs %.2f s", (gain + o.Cost).Seconds(), o.Cost.Seconds())
 	}
@@ -262,13 +294,6 @@ func (e *Engine) stopRest() {
 		r.cancel()
 		<-r.done
 	}
-}
-
-// under says whether a host gets blobs while machines run.
-func (e *Engine) under(h *host) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.rest != nil && e.rest.transfer.arrivals[h] != nil
 }
 
 // still returns what is still to come to a host whose machines start now, and notes

@@ -31,10 +31,34 @@ func TestGain(t *testing.T) {
 		{"a fast link", Outlook{Came: 10e6, In: 10 * time.Millisecond, Left: 50e6, Cost: 100 * time.Millisecond}, -50 * time.Millisecond, true},
 		{"nothing left", Outlook{Came: 10e6, In: time.Second, Cost: time.Millisecond}, -time.Millisecond, true},
 		{"no rate", Outlook{Left: 10e6}, 0, false},
+		{"the first bytes", Outlook{Came: 2e6, In: 20 * time.Millisecond, Left: 100e6, Lead: 1e6}, 0, false},
+		{"nearly all that is read first", Outlook{Came: 2e6, In: 200 * time.Millisecond, Left: 100e6, Lead: 1e6, Cost: time.Second}, 9 * time.Second, true},
 	} {
 		got, known := c.o.Gain()
 		if d := got - c.want; known != c.known || d.Abs() > time.Microsecond {
 			t.Errorf("%s: %v, %v, want %v, %v", c.summary, got, known, c.want, c.known)
+		}
+	}
+}
+
+// Machines start when what they read first is under way, unless they would have to
+// wait long for it, or all is there as soon.
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		summary string
+		stands  stands
+		o       Outlook
+		want    verdict
+	}{
+		{"it is under way", begins, Outlook{Came: 10e6, In: time.Second, Left: 100e6, Lead: 40e6, Cost: time.Second}, pays},
+		{"it takes too long", begins, Outlook{Came: 1e6, In: time.Second, Left: 100e6, Lead: 40e6, Cost: time.Second}, stalls},
+		{"it is there", begins, Outlook{Came: 1e6, In: time.Second, Left: 100e6, Cost: time.Second}, pays},
+		{"the rest is there as soon", begins, Outlook{Came: 100e6, In: time.Second, Left: 50e6, Lead: 10e6, Cost: time.Second}, loses},
+		{"too little came", begins, Outlook{Came: 1e6, In: time.Millisecond, Left: 100e6, Lead: 40e6}, unknown},
+		{"a layer that nobody knows", waits, Outlook{Came: 10e6, In: time.Second, Left: 100e6}, open},
+	} {
+		if got := c.o.verdict(c.stands); got != c.want {
+			t.Errorf("%s: %v, want %v", c.summary, got, c.want)
 		}
 	}
 }

@@ -73,23 +73,30 @@ type Engine struct {
 	joining sync.Mutex // one joining at a time; guards joined
 	joined  bool
 
-	mu        sync.Mutex // guards what follows
-	hosts     []*host    // all that may be used
-	where     map[string]*host
-	wanted    cluster.Reservation
-	network   ore.Network
-	subnet    netip.Prefix
-	kit       kit.Kit
-	paths     map[ore.Digest]string // of the kit's blobs
-	image     image.Manifest
-	sent      []ore.Digest // what every host must have that starts machines
-	stages    []ore.Stage  // of sending the kit
-	record    early.Record // of the image
-	rest      *rest        // what comes while machines run
-	recording *recording
-	forwards  []*forward
-	released  int
-	placed    int // hosts that were given to the cluster
+	laying sync.WaitGroup // what layAhead began
+
+	growing sync.Mutex // one growth at a time
+
+	mu         sync.Mutex // guards what follows
+	shared     []byte     // the secret of the job's machines
+	hosts      []*host    // all that may be used
+	where      map[string]*host
+	wanted     cluster.Reservation
+	network    ore.Network
+	subnet     netip.Prefix
+	kit        kit.Kit
+	paths      map[ore.Digest]string // of the kit's blobs
+	image      image.Manifest
+	sent       []ore.Digest // what every host must have that starts machines
+	supplied   []*host      // those that have it, or get it
+	stages     []ore.Stage  // of sending the kit
+	record     early.Record // of the image
+	rest       *rest        // what comes while machines run
+	stopLaying func()       // nil before layAhead
+	recording  *recording
+	forwards   []*forward
+	released   int
+	placed     int // hosts that were given to the cluster
 }
 
 var (
@@ -236,6 +243,13 @@ func (e *Engine) place(ctx context.Context) ([]int, error) {
 func (e *Engine) end(ctx context.Context, hosts []*host) error {
 	e.stopRest()
 	e.endRecord()
+	e.mu.Lock()
+	stop := e.stopLaying
+	e.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	e.laying.Wait()
 	var g errgroup.Group
 	for _, h := range hosts {
 		g.Go(func() error { return h.end(ctx) })

@@ -87,29 +87,57 @@ func (e *Engine) startOn(ctx context.Context, h *host, s node.Start, w ore.Watch
 func (e *Engine) ready(ctx context.Context, h *host, w ore.Watcher) (node.Boot, error) {
 	h.laying.Lock()
 	defer h.laying.Unlock()
+	e.mu.Lock()
+	supplied, blobs := slices.Contains(e.supplied, h), slices.Concat(e.kit.Blobs(), e.sent)
+	e.mu.Unlock()
+	if !supplied {
+		slices.Sort(blobs)
+		if _, err := e.bring(ctx, []*host{h}, slices.Compact(blobs), w); err != nil {
+			return node.Boot{}, err
+		}
+		if err := h.fault(); err != nil {
+			return node.Boot{}, err
+		}
+	}
+	return h.lay(ctx)
+}
+
+// lay has a host that has the kit lay it out, once. It is called with laying held.
+func (h *host) lay(ctx context.Context) (node.Boot, error) {
 	if h.laid {
 		return h.boot, nil
 	}
-	e.mu.Lock()
-	blobs, sent := e.kit.Blobs(), e.sent
-	e.mu.Unlock()
-	if !e.under(h) { // else they come already
-		blobs = append(blobs, sent...)
-	}
-	slices.Sort(blobs)
-	blobs = slices.Compact(blobs)
-	if _, err := e.bring(ctx, []*host{h}, blobs, w); err != nil {
-		return node.Boot{}, err
-	}
-	if err := h.fault(); err != nil {
-		return node.Boot{}, err
-	}
+	h.engine.mu.Lock()
+	k := h.engine.kit
+	h.engine.mu.Unlock()
 	var err error
-	if h.boot, err = h.job.Boot(ctx, e.kit); err != nil {
+	if h.boot, err = h.job.Boot(ctx, k); err != nil {
 		return node.Boot{}, err
 	}
 	h.laid = true
 	return h.boot, nil
+}
+
+// layAhead has hosts lay the kit out while their layers come.
+func (e *Engine) layAhead(ctx context.Context, hosts []*host) {
+	// It lives on when the call that begins it returns.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := e.stopLaying
+	e.stopLaying = func() {
+		cancel()
+		if before != nil {
+			before()
+		}
+	}
+	for _, h := range hosts {
+		e.laying.Go(func() {
+			h.laying.Lock()
+			defer h.laying.Unlock()
+			_, _ = h.lay(ctx) // if it cannot, the start asks again and says why
+		})
+	}
 }
 
 // move finds other hosts for machines.

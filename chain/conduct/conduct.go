@@ -59,10 +59,9 @@ type Transfer struct {
 	// Done, where set, is called as each receiver has the blob, before Send
 	// returns: a machine can start there. It must not wait for anything.
 	Done func(Outcome)
-	// Ahead, where set, is called when a receiver has all chunks that Blob.First
-	// names, and with each of its reports from then on until it has all others too.
-	// It must not wait for anything.
-	Ahead func(Outcome)
+	// Coming, where set, is called with each report of a receiver that has some of
+	// the blob, until it has all. It must not wait for anything.
+	Coming func(Outcome)
 }
 
 // Outcome is what became of one receiver.
@@ -72,6 +71,7 @@ type Outcome struct {
 	After   time.Duration // from the start of the request
 	Traffic chain.Traffic
 	Held    int64 // bytes of the blob that are there, also from before
+	Ahead   bool  // all chunks are there that Blob.First names
 }
 
 // Result is what became of a transfer.

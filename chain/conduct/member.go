@@ -18,7 +18,6 @@ type member struct {
 	report  chain.Report
 	heard   time.Time // when the last report came
 	whole   time.Time
-	ahead   bool      // all chunks that go first are there
 	parents []*member // of whom it fetches each stripe, as it was told
 	turned  time.Time // when it got other sources
 	pace    []pace    // for each stripe

@@ -81,8 +81,7 @@ func (r *run) learn(m *member, report chain.Report) {
 		m.whole = now
 		r.announce(m)
 	}
-	if m != r.source && report.Ahead && len(r.blob.First) > 0 {
-		m.ahead = true
+	if m != r.source && report.Chunks > 0 {
 		r.foretell(m)
 	}
 	if report.Ready && !m.ready {

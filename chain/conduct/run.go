@@ -139,8 +139,6 @@ func (r *run) join(ctx context.Context, w *waiter) {
 	for _, m := range w.members {
 		if w.transfer.Done != nil && !m.whole.IsZero() {
 			w.transfer.Done(r.outcome(w, m))
-		} else if w.transfer.Ahead != nil && m.ahead {
-			w.transfer.Ahead(r.outcome(w, m))
 		}
 	}
 }
@@ -189,20 +187,19 @@ func (r *run) announce(m *member) {
 	}
 }
 
-// foretell tells those who want to know how a receiver stands that has what goes
-// first.
+// foretell tells those who want to know how a receiver stands.
 func (r *run) foretell(m *member) {
 	for _, w := range r.waiters {
-		if w.transfer.Ahead != nil && m.whole.IsZero() && slices.Contains(w.members, m) {
+		if w.transfer.Coming != nil && m.whole.IsZero() && slices.Contains(w.members, m) {
 			o := r.outcome(w, m)
 			o.Err = nil // it is still to come
-			w.transfer.Ahead(o)
+			w.transfer.Coming(o)
 		}
 	}
 }
 
 func (r *run) outcome(w *waiter, m *member) Outcome {
-	o := Outcome{Host: m.host.Name, Err: m.lost, Traffic: m.report.Traffic, Held: m.report.Bytes}
+	o := Outcome{Host: m.host.Name, Err: m.lost, Traffic: m.report.Traffic, Held: m.report.Bytes, Ahead: m.report.Ahead}
 	switch {
 	case !m.whole.IsZero():
 		o.Err, o.After = nil, max(0, m.whole.Sub(w.begun))
