@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"strconv"
 
@@ -83,6 +85,26 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
+// Forward passes a request for the node on, and its answer back.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request) {
+	to, err := url.Parse(c.base)
+	if err != nil {
+		reply(w, nil, err)
+		return
+	}
+	p := httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = to.Host
+		},
+		Transport: c.http.Transport, FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			reply(w, nil, fmt.Errorf("the host does not answer: %w", err))
+		},
+	}
+	p.ServeHTTP(w, r)
+}
+
 // Start starts machines, all or none. An error that is a machine's is a *StartError.
 func (c *Client) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
 	b, err := json.Marshal(s)
@@ -125,7 +147,7 @@ func (c *Client) Machines(ctx context.Context) ([]Started, error) {
 
 // Exec runs a command on a machine; see guest.Conn.Exec.
 func (c *Client) Exec(ctx context.Context, machine string, cmd guest.Command) (guest.Exit, error) {
-	conn, err := c.upgrade(ctx, "/v1/wire")
+	conn, err := c.upgrade(ctx, "/v1/wire?machine="+url.QueryEscape(machine)) // said for whoever leads to several nodes
 	if err != nil {
 		return guest.Exit{}, fmt.Errorf("exec on %s: %w", machine, err)
 	}

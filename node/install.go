@@ -46,25 +46,40 @@ func (b *batch) install(ctx context.Context, p place, hosts []guest.Host, m *mac
 		p.net.Close()
 		return "install", errors.New("there is no recipe for it")
 	}
-	w, err := b.installer(p, hosts)
-	if err != nil {
-		p.net.Close()
-		return "install", err
+	if !b.start.Again {
+		w, err := b.installer(p, hosts)
+		if err != nil {
+			p.net.Close()
+			return "install", err
+		}
+		begun := time.Now()
+		if stage, err := b.boot(ctx, p, w, m); err != nil {
+			return "install: " + stage, err
+		}
+		m.started.Stages = []ore.Stage{{Name: installing.Begin, Machine: p.Name, Start: begun, End: begun.Add(m.started.Boot), Note: "kernel " + m.started.Kernel}}
 	}
-	begun := time.Now()
-	if stage, err := b.boot(ctx, p, w, m); err != nil {
-		return "install: " + stage, err
+	for try := 0; ; try++ {
+		err := b.visit(ctx, p.Name, m)
+		if err == nil {
+			break
+		}
+		var said *installing.Error
+		if try >= b.start.Install.Tries || ctx.Err() != nil || !errors.As(err, &said) {
+			return "install", err
+		}
+		b.watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %v: it goes on there, try %d of %d", p.Name, err, try+2, b.start.Install.Tries+1)})
 	}
-	stages, err := b.start.Install.Install(ctx, installing.Visit{Name: p.Name, Run: m.conn.Exec, Console: m.console, Watch: b.watch})
-	m.started.Stages = append(m.started.Stages, ore.Stage{Name: installing.Begin, Machine: p.Name, Start: begun, End: begun.Add(m.started.Boot), Note: "kernel " + m.started.Kernel})
-	if len(stages) > 0 && stages[0].Name == installing.Begin { // it is told as one
+	return "install: end", m.powerOff(ctx)
+}
+
+// visit runs the installer on a machine, and notes its stages.
+func (b *batch) visit(ctx context.Context, name string, m *machine) error {
+	stages, err := b.start.Install.Install(ctx, installing.Visit{Name: name, Run: m.conn.Exec, Console: m.console, Watch: b.watch})
+	if n := len(m.started.Stages); n == 1 && len(stages) > 0 && stages[0].Name == installing.Begin { // it is told as one
 		m.started.Stages[0].End, stages = stages[0].End, stages[1:]
 	}
 	m.started.Stages = append(m.started.Stages, stages...)
-	if err != nil {
-		return "install", err
-	}
-	return "install: end", m.powerOff(ctx)
+	return err
 }
 
 // powerOff ends a machine in order, so that it can be started again.
@@ -76,6 +91,9 @@ func (m *machine) powerOff(ctx context.Context) error {
 		return err
 	}
 	err := errors.Join(m.vm.Wait(), m.conn.Close())
+	if m.before != nil {
+		<-m.before
+	}
 	m.vm, m.conn, m.started.Timings = nil, nil, nil
 	return err
 }

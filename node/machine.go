@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ type machine struct {
 	console *console
 	detach  func()
 	ended   chan struct{} // closed when it has ended; nil until it is the node's
+	before  chan struct{} // the same of a machine that goes on with its installation
 	cause   error         // how, once ended is closed
 }
 
@@ -58,6 +60,14 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 	defer context.AfterFunc(n.ctx, cancel)()
 	if s.Grow {
 		if s = n.missing(s); len(s.Machines) == 0 {
+			if n.enlarge(s) { // by machines on other hosts
+				n.introduce(ctx, nil)
+			}
+			return nil, nil
+		}
+	}
+	if s.Again {
+		if s = n.failed(s); len(s.Machines) == 0 {
 			return nil, nil
 		}
 	}
@@ -97,9 +107,12 @@ func (n *Node) introduce(ctx context.Context, came []Started) {
 	var hosts []guest.Host
 	var old []*machine
 	n.mu.Lock()
-	for _, name := range n.last.Hosts {
+	for rank, name := range n.last.Hosts {
 		m := n.machines[name]
 		if m == nil {
+			if at, err := vnet.AddressOf(n.last.Subnet, rank); err == nil { // on another host
+				hosts = append(hosts, guest.Host{Name: name, IP: at.String()})
+			}
 			continue
 		}
 		hosts = append(hosts, guest.Host{Name: name, IP: m.started.IP})
@@ -117,6 +130,17 @@ func (n *Node) introduce(ctx context.Context, came []Started) {
 		})
 	}
 	telling.Wait()
+}
+
+// enlarge notes that the job has more machines than before, none of them here.
+func (n *Node) enlarge(s Start) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last.Size == 0 || s.Size <= n.last.Size {
+		return false
+	}
+	n.last.Size, n.last.Hosts = s.Size, s.Hosts
+	return true
 }
 
 // missing returns of a start that is to grow what is there only that part which
@@ -219,8 +243,9 @@ type batch struct {
 	watch      ore.Watcher
 	booting    chan struct{} // has a place for each machine that boots
 
-	mu   sync.Mutex // guards done
+	mu   sync.Mutex // guards what follows
 	done []*machine
+	kept map[string]*machine // that are to go on with their installation
 }
 
 func (b *batch) run(ctx context.Context) ([]*machine, error) {
@@ -248,7 +273,7 @@ func (b *batch) run(ctx context.Context) ([]*machine, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		for _, m := range b.done {
+		for _, m := range append(b.done, slices.Collect(maps.Values(b.kept))...) {
 			err = errors.Join(err, m.end())
 		}
 		for _, p := range places {
@@ -264,6 +289,10 @@ func (b *batch) run(ctx context.Context) ([]*machine, error) {
 func (b *batch) attach() ([]place, error) {
 	var places []place
 	for _, m := range b.start.Machines {
+		if b.start.Again {
+			places = append(places, b.take(m))
+			continue
+		}
 		if old := b.node.drop(m.Name); old != nil {
 			if err := old.end(); err != nil {
 				return nil, err
@@ -327,8 +356,15 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 		detach:  func() { b.network.Detach(p.Name) },
 		started: Started{Machine: p.Machine, IP: p.address.IP.String(), Memory: b.start.Resources.Memory, Begun: time.Now()},
 	}
+	if b.start.Again {
+		b.resume(m)
+	}
 	stage, err := b.bring(ctx, p, hosts, m)
 	if err == nil {
+		return m, nil
+	}
+	if b.keeps(ctx, m, err) {
+		m.started.Failed = err.Error() + ConsoleEnd(m.console.String())
 		return m, nil
 	}
 	err = errors.Join(err, m.end())
@@ -340,9 +376,11 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 
 // bring does one's work, and says which stage it came to.
 func (b *batch) bring(ctx context.Context, p place, hosts []guest.Host, m *machine) (stage string, err error) {
-	if err := b.makeDisk(m); err != nil {
-		p.net.Close()
-		return "disk", err
+	if !b.start.Again {
+		if err := b.makeDisk(m); err != nil {
+			p.net.Close()
+			return "disk", err
+		}
 	}
 	if b.start.Install != nil {
 		if stage, err := b.install(ctx, p, hosts, m); err != nil {

@@ -66,6 +66,9 @@ type Start struct {
 	// node/lazy). Who shows them there has verified what can be read of them.
 	Lazy map[ore.Digest]string `json:",omitempty"`
 	Grow bool                  // of Machines, those that run stay as they are and are not started; lost ones are
+	// Again has those of Machines whose installation failed, and which were kept, go
+	// on where they failed; others stay as they are and are not in the answer.
+	Again bool `json:",omitempty"`
 
 	Install *installing.Order `json:",omitempty"` // how machines install themselves; nil: they mount the image
 }
@@ -97,6 +100,7 @@ type Started struct {
 	Begun   time.Time
 	Lost    string      `json:",omitempty"` // how it ended, if it does not run any more
 	Stages  []ore.Stage `json:",omitempty"` // how it installed itself, if it did
+	Failed  string      `json:",omitempty"` // why it is still in its installer; see installing.Order
 }
 
 // Timing is one stage of a machine's boot.
