@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/net/ipv6"
 
+	"ore/netboot/lab"
 	"ore/netboot/link"
 )
 
@@ -74,7 +75,7 @@ func TestOtherInterfacesHearNothing(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ip(t, `link set lo up
+	lab.IP(t, `link set lo up
 		link add br0 type veth peer name client0
 		link add s1 type veth peer name client1
 		address add 10.9.0.1/24 dev br0
@@ -135,7 +136,7 @@ func TestSolicitationsAreAnswered(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ip(t, `link set lo up
+	lab.IP(t, `link set lo up
 		link add br0 type veth peer name client0
 		address add 10.9.0.1/24 dev br0
 		link set br0 up

@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/netboot/dhcp"
+	"ore/netboot/lab"
 	"ore/netboot/roster"
 )
 
@@ -29,7 +30,7 @@ func firmwareBIOS() []string {
 
 // installs boots a machine that an operator has assigned, and follows it to its
 // restart.
-func installs(t *testing.T, c Config, w *watcher, arguments ...string) *machine {
+func installs(t *testing.T, c Config, w *watcher, arguments ...string) *lab.Machine {
 	t.Helper()
 	var system roster.System
 	system, c.Blob = payload(t)
@@ -37,8 +38,8 @@ func installs(t *testing.T, c Config, w *watcher, arguments ...string) *machine 
 	if _, err := s.Roster().Assign(roster.Order{MAC: mac(t), Name: "m1", System: system}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	m := run(t, arguments...)
-	m.expect(`netboot test: machine m1 recipe cake home (\S+) end`)
+	m := lab.Run(t, arguments...)
+	m.Expect(bootTime, `netboot test: machine m1 recipe cake home (\S+) end`)
 	if got := state(t, s); got.State != roster.Restarting || got.Tries != 1 {
 		t.Errorf("restarting: %+v", got)
 	}
@@ -48,12 +49,12 @@ func installs(t *testing.T, c Config, w *watcher, arguments ...string) *machine 
 
 // goesOn sees that the firmware of a machine that is to boot from its disk goes
 // on with its next boot entry.
-func goesOn(m *machine) {
-	m.t.Helper()
-	m.expect(">>Start PXE over IPv4")
-	m.t.Logf("the next entry: %q", m.expect(">>Start PXE over IPv6|>>Start HTTP Boot|UEFI Interactive Shell"))
-	if strings.Contains(m.all, "NBP") {
-		m.t.Errorf("it was given a file:\n%s", m.all)
+func goesOn(t *testing.T, m *lab.Machine) {
+	t.Helper()
+	m.Expect(bootTime, ">>Start PXE over IPv4")
+	t.Logf("the next entry: %q", m.Expect(bootTime, ">>Start PXE over IPv6|>>Start HTTP Boot|UEFI Interactive Shell"))
+	if strings.Contains(m.Said(), "NBP") {
+		t.Errorf("it was given a file:\n%s", m.Said())
 	}
 }
 
@@ -62,7 +63,7 @@ func TestUEFILocal(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range = addresses()
@@ -79,7 +80,7 @@ func TestUEFILocal(t *testing.T) {
 	if _, _, err := s.Roster().Hear(token, roster.Report{Number: 1, Stage: roster.StageRestart, Event: roster.Start}, now); err != nil {
 		t.Fatal(err)
 	}
-	goesOn(run(t, firmwareUEFI()...))
+	goesOn(t, lab.Run(t, firmwareUEFI()...))
 }
 
 // TestUEFI loads iPXE by TFTP into OVMF.
@@ -87,7 +88,7 @@ func TestUEFI(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range = addresses()
@@ -105,7 +106,7 @@ func TestChainBIOS(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range = addresses()
@@ -142,7 +143,7 @@ func dnsmasq(t *testing.T, n int) {
 		c.Process.Kill()
 		c.Wait()
 	})
-	ip(t, fmt.Sprintf(`link add port%d type veth peer name other%d
+	lab.IP(t, fmt.Sprintf(`link add port%d type veth peer name other%d
 		link set other%d netns %d
 		link set port%d master br0 up`, n, n, n, c.Process.Pid, n))
 	io.WriteString(start, "go\n")
@@ -170,7 +171,7 @@ func TestProxyBIOS(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	dnsmasq(t, 1)
 	w := &watcher{t: t}
 	installs(t, config(t, w), w, firmwareBIOS()...)
@@ -184,7 +185,7 @@ func TestProxyUEFI(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	dnsmasq(t, 1)
 	w := &watcher{t: t}
 	installs(t, config(t, w), w, firmwareUEFI()...)
@@ -195,7 +196,7 @@ func TestOtherServersAreFound(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	says := func(want string) {
 		t.Helper()
 		told := make(chan string, 100)

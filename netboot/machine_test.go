@@ -13,10 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 	"ore/deb/shelf"
 	"ore/deb/shelf/shelftest"
 	"ore/netboot/dhcp"
+	"ore/netboot/lab"
 	"ore/netboot/link"
 	"ore/netboot/roster"
 )
@@ -34,57 +33,18 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	// inside says that this process is in a network namespace of its own.
-	inside = "ORE_TEST_NETBOOT_INSIDE"
 	// bootTime is how long an emulated machine may take to say something, on a
 	// host that does much else.
 	bootTime = 5 * time.Minute
-	card     = "52:54:00:00:09:01"
-	// watching, if set, has a machine's console shown as it speaks.
-	watching = "ORE_TEST_CONSOLE"
+	card     = lab.Card
 	loaderOf = "/usr/lib/ipxe/"
+	// aloneTime bounds one test.
+	aloneTime = 15 * time.Minute
 )
 
-// alone runs the test again as the only process of a network namespace, so
-// that no packet of it leaves the host, and says whether this is that process.
 func alone(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Skip("only root may make a network namespace with taps in it")
-	}
-	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=15m")
-	c.Env = append(os.Environ(), inside+"=1")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	return false
-}
-
-// ip runs ip(8) once for each line.
-func ip(t *testing.T, lines string) {
-	t.Helper()
-	for line := range strings.Lines(lines) {
-		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", strings.TrimSpace(line), err, out)
-		}
-	}
-}
-
-// ethernet makes a switch with this host and a tap on it.
-func ethernet(t *testing.T) {
-	t.Helper()
-	ip(t, `link set lo up
-		link add br0 type bridge
-		address add 10.9.0.1/24 dev br0
-		link set br0 up
-		tuntap add dev tap0 mode tap
-		link set tap0 master br0 up`)
+	return lab.Alone(t, aloneTime)
 }
 
 // watcher keeps what was told.
@@ -170,86 +130,6 @@ func bootSector(t *testing.T) string {
 	return path
 }
 
-// machine is a running QEMU.
-type machine struct {
-	t    *testing.T
-	says chan string
-	all  string // what it has said
-	seen int    // how much of that was expected
-}
-
-// run starts a machine on the tap; it ends with the test.
-func run(t *testing.T, arguments ...string) *machine {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "512", "-nodefaults", "-display", "none",
-		"-serial", "stdio", "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"}, arguments...)...)
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var complaints bytes.Buffer
-	c.Stderr = &complaints
-	if err := c.Start(); err != nil {
-		t.Fatalf("%v: install qemu-system-x86", err)
-	}
-	m := &machine{t: t, says: make(chan string, 10_000)}
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		defer close(m.says)
-		b := make([]byte, 4096) // not lines: firmware waits in the midst of one
-		for {
-			n, err := out.Read(b)
-			if err != nil {
-				return
-			}
-			m.says <- string(b[:n])
-			if os.Getenv(watching) != "" {
-				os.Stderr.Write(b[:n])
-			}
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		go func() { // so that the reader is not stuck
-			for range m.says {
-			}
-		}()
-		reading.Wait()
-		c.Wait()
-		if complaints.Len() > 0 {
-			t.Logf("qemu: %s", &complaints)
-		}
-	})
-	return m
-}
-
-// expect waits until the serial line says what the expression matches, after
-// what was expected before.
-func (m *machine) expect(expression string) []string {
-	m.t.Helper()
-	re := regexp.MustCompile(expression)
-	end := time.NewTimer(bootTime)
-	defer end.Stop()
-	for {
-		if at := re.FindStringSubmatchIndex(m.all[m.seen:]); at != nil {
-			found := re.FindStringSubmatch(m.all[m.seen:])
-			m.seen += at[1]
-			return found
-		}
-		select {
-		case s, ok := <-m.says:
-			if !ok {
-				m.t.Fatalf("the machine ended without %q:\n%s", expression, m.all)
-			}
-			m.all += s
-		case <-end.C:
-			m.t.Fatalf("no %q came:\n%s", expression, m.all)
-		}
-	}
-}
-
 // config is a server's on the tests' switch.
 func config(t *testing.T, w *watcher) Config {
 	return Config{Interface: "br0", Dir: t.TempDir(), Probe: 300 * time.Millisecond, Watch: w.tell,
@@ -307,24 +187,24 @@ func TestBIOS(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range = addresses()
 	var system roster.System
 	system, c.Blob = payload(t)
 	s := boots(t, c)
-	m := run(t, "-machine", "pc,graphics=off", "-boot", "n", "-device", "virtio-net-pci,netdev=n0,mac="+card,
+	m := lab.Run(t, "-machine", "pc,graphics=off", "-boot", "n", "-device", "virtio-net-pci,netdev=n0,mac="+card,
 		"-drive", "if=none,id=d,format=raw,file="+bootSector(t), "-device", "virtio-blk-pci,drive=d")
-	m.expect("To install it: ore install assign " + card)
+	m.Expect(bootTime, "To install it: ore install assign "+card)
 	if got := state(t, s); got.State != roster.Waiting || got.Firmware != "BIOS" || !addresses().First.Less(got.Address.Next()) {
 		t.Errorf("waiting: %+v", got)
 	}
 	if _, err := s.Roster().Assign(roster.Order{MAC: mac(t), Name: "m1", System: system}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	home := m.expect(`netboot test: machine m1 recipe cake home (\S+) end`)[1]
-	m.expect("netboot test: the disk")
+	home := m.Expect(bootTime, `netboot test: machine m1 recipe cake home (\S+) end`)[1]
+	m.Expect(bootTime, "netboot test: the disk")
 	if got := state(t, s); got.State != roster.Restarting || len(got.Stages) != 2 || got.Tries != 1 {
 		t.Errorf("restarting: %+v", got)
 	}
@@ -362,7 +242,7 @@ func TestServersComeAndGo(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range, c.Probe = addresses(), -1

@@ -17,6 +17,7 @@ import (
 	"ore/boot"
 	"ore/deb/shelf"
 	"ore/deb/shelf/shelftest"
+	"ore/netboot/lab"
 	"ore/netboot/roster"
 	"ore/squashfs"
 )
@@ -114,7 +115,7 @@ func packed(t *testing.T, source shelf.Source) (roster.System, func(context.Cont
 // brought, and is heard at home.
 func TestPackedBIOS(t *testing.T) {
 	source := shelftest.Source(t)
-	if os.Getenv(inside) == "" { // inside there is no way to a mirror
+	if !lab.Inside() { // inside there is no way to a mirror
 		for _, name := range []string{"linux-image-amd64", "kmod"} {
 			list, err := source.Resolve(t.Context(), name)
 			if err != nil {
@@ -130,7 +131,7 @@ func TestPackedBIOS(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	ethernet(t)
+	lab.Ethernet(t)
 	w := &watcher{t: t}
 	c := config(t, w)
 	c.Range = addresses()
@@ -140,13 +141,13 @@ func TestPackedBIOS(t *testing.T) {
 	if _, err := s.Roster().Assign(roster.Order{MAC: mac(t), Name: "m1", System: system}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	m := run(t, "-machine", "pc,graphics=off", "-boot", "n", "-device", "virtio-net-pci,netdev=n0,mac="+card,
+	m := lab.Run(t, "-machine", "pc,graphics=off", "-boot", "n", "-device", "virtio-net-pci,netdev=n0,mac="+card,
 		"-drive", "if=none,id=d,format=raw,file="+bootSector(t), "-device", "virtio-blk-pci,drive=d")
 	begun := time.Now()
-	m.expect(`packed test: machine m1 has 10\.9\.0\.(5\d|60)/24, recipe cake, disks 1 end`)
+	m.Expect(bootTime, `packed test: machine m1 has 10\.9\.0\.(5\d|60)/24, recipe cake, disks 1 end`)
 	t.Logf("in memory and on the network after %v", time.Since(begun))
 	if got := state(t, s); got.State != roster.Installing || len(got.Stages) != 1 {
 		t.Errorf("installing: %+v", got)
 	}
-	m.expect("this machine could not install itself: program: /usr/local/sbin/ore ended")
+	m.Expect(bootTime, "this machine could not install itself: program: /usr/local/sbin/ore ended")
 }

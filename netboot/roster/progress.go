@@ -23,7 +23,7 @@ const (
 
 // Stages returns all of them.
 func Stages() []string {
-	return []string{StageStart, "hardware", "partition", "format", "base", "packages", "configure", "scripts", StageRestart, StageReady}
+	return []string{StageStart, "hardware", "partition", "format", "base", "packages", "configure", "scripts", "capture", StageRestart, StageReady}
 }
 
 // maxStages bounds what one try may report; a stage may be told again after a retry.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"ore/install/configure"
 	"ore/install/drivers"
@@ -42,7 +43,9 @@ func Netbooted(out, complain io.Writer) *cobra.Command {
 			if os.Getppid() != 1 {
 				return errors.New("netbooted: this machine was not booted for it: it is started by process 1 of a machine that came over the network")
 			}
-			n := netbooted{identity: identity, out: out, complain: complain}
+			more, release := otherConsoles("/")
+			defer release()
+			n := netbooted{identity: identity, out: io.MultiWriter(append(more, out)...), complain: io.MultiWriter(append(more, complain)...)}
 			if err := n.install(c.Context()); err != nil {
 				return err
 			}
@@ -89,6 +92,26 @@ func (n netbooted) install(ctx context.Context) error {
 	c := exec.CommandContext(ctx, self, installerWord, "--identity", n.identity)
 	c.Stdout, c.Stderr = n.out, n.complain
 	return c.Run()
+}
+
+// otherConsoles are those that /dev/console is not: it is the last of the active
+// ones (Documentation/ABI/testing/sysfs-tty), and somebody may look at another.
+func otherConsoles(root string) (all []io.Writer, release func()) {
+	b, _ := os.ReadFile(filepath.Join(root, "sys/class/tty/console/active"))
+	names := strings.Fields(string(b))
+	var files []*os.File
+	for _, name := range names[:max(len(names)-1, 0)] {
+		f, err := os.OpenFile(filepath.Join(root, "dev", filepath.Base(name)), os.O_WRONLY|unix.O_NOCTTY, 0)
+		if err != nil {
+			continue // one that cannot be opened shows nothing, which is no fault of the machine
+		}
+		files, all = append(files, f), append(all, f)
+	}
+	return all, func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
 }
 
 // leave goes into the installed system: straight, if the installer has loaded

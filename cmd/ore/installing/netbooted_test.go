@@ -1,10 +1,15 @@
 package installing
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"ore/install/recipe"
+	"ore/netboot/roster"
 )
 
 // TestMachineSaysWhenItIsReady leaves word in a tree, twice: the second home is
@@ -37,5 +42,48 @@ func TestMachineSaysWhenItIsReady(t *testing.T) {
 	}
 	if to, err := os.Readlink(filepath.Join(target, readyWanted)); err != nil || to != "/"+readyUnit {
 		t.Errorf("the unit is wanted as %q, %v", to, err)
+	}
+}
+
+// TestOtherConsoles opens all active consoles but the last, and passes over those
+// that are not there.
+func TestOtherConsoles(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"sys/class/tty/console", "dev"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"sys/class/tty/console/active": "ttyS1 ttyS0 tty0\n", "dev/ttyS0": "", "dev/tty0": ""} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, release := otherConsoles(root)
+	defer release()
+	for _, w := range all {
+		if _, err := io.WriteString(w, "hello"); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, want := range map[string]string{"dev/ttyS0": "hello", "dev/tty0": ""} {
+		if b, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(b) != want {
+			t.Errorf("%s has %q, %v", name, b, err)
+		}
+	}
+	if none, release := otherConsoles(t.TempDir()); len(none) != 0 {
+		t.Errorf("without a kernel: %d", len(none))
+	} else {
+		release()
+	}
+}
+
+// TestHomeKnowsTheStages compares what installers tell of with what servers hear.
+func TestHomeKnowsTheStages(t *testing.T) {
+	told, heard := recipe.Stages(), roster.Stages()
+	slices.Sort(told)
+	slices.Sort(heard)
+	if !slices.Equal(told, heard) {
+		t.Errorf("installers tell of %q, servers hear of %q", told, heard)
 	}
 }

@@ -1,0 +1,167 @@
+// Package lab gives tests a network of their own, with emulated machines on it that
+// boot from it: a network namespace, in which the test is the only process, so that
+// no packet of it leaves the host and nothing is left when it ends.
+package lab
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// Card is the address of the machines' network card.
+	Card = "52:54:00:00:09:01"
+	// Switch is the interface by which the host is on the network, at 10.9.0.1/24.
+	Switch = "br0"
+	// inside says that this process is in a network namespace of its own.
+	inside = "ORE_TEST_NETBOOT_INSIDE"
+	// watching, if set, has machines' consoles shown as they speak.
+	watching = "ORE_TEST_CONSOLE"
+)
+
+// Inside says whether this process has a network of its own. Outside of it there
+// is a way to mirrors.
+func Inside() bool { return os.Getenv(inside) != "" }
+
+// Alone runs the test again as the only process of a network namespace, for no
+// longer than limit, and says whether this is that process.
+func Alone(t *testing.T, limit time.Duration) bool {
+	t.Helper()
+	if Inside() {
+		return true
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root may make a network namespace with taps in it")
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
+	c.Env = append(os.Environ(), inside+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if os.Getenv(watching) != "" {
+		c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	}
+	if err := c.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	t.Logf("%s", &out)
+	return false
+}
+
+// IP runs ip(8) once for each line.
+func IP(t *testing.T, lines string) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
+		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", strings.TrimSpace(line), err, out)
+		}
+	}
+}
+
+// Ethernet makes a switch with this host and a tap on it.
+func Ethernet(t *testing.T) {
+	t.Helper()
+	IP(t, `link set lo up
+		link add br0 type bridge
+		address add 10.9.0.1/24 dev br0
+		link set br0 up
+		tuntap add dev tap0 mode tap
+		link set tap0 master br0 up`)
+}
+
+// Machine is a running QEMU.
+type Machine struct {
+	t    *testing.T
+	says chan string
+	all  string // what it has said
+	seen int    // how much of that was expected
+	end  func()
+}
+
+// Run starts a machine on the tap, emulated and with 512 MiB unless the arguments
+// say otherwise; it ends with the test, or before it by End.
+func Run(t *testing.T, arguments ...string) *Machine {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "512", "-nodefaults", "-display", "none",
+		"-serial", "stdio", "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"}, arguments...)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints bytes.Buffer
+	c.Stderr = &complaints
+	if err := c.Start(); err != nil {
+		t.Fatalf("%v: install qemu-system-x86", err)
+	}
+	m := &Machine{t: t, says: make(chan string, 10_000)}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(m.says)
+		b := make([]byte, 4096) // not lines: firmware waits in the midst of one
+		for {
+			n, err := out.Read(b)
+			if err != nil {
+				return
+			}
+			m.says <- string(b[:n])
+			if os.Getenv(watching) != "" {
+				os.Stderr.Write(b[:n])
+			}
+		}
+	})
+	m.end = sync.OnceFunc(func() {
+		cancel()
+		go func() { // so that the reader is not stuck; it ends with the channel
+			for range m.says {
+			}
+		}()
+		reading.Wait()
+		c.Wait()
+		if complaints.Len() > 0 {
+			t.Logf("qemu: %s", &complaints)
+		}
+	})
+	t.Cleanup(m.end)
+	return m
+}
+
+// End takes a machine's power away.
+func (m *Machine) End() { m.end() }
+
+// Said is all that was read of its serial line.
+func (m *Machine) Said() string { return m.all }
+
+// Expect waits until the serial line says what the expression matches, after what
+// was expected before, and returns what its parentheses found.
+func (m *Machine) Expect(limit time.Duration, expression string) []string {
+	m.t.Helper()
+	re := regexp.MustCompile(expression)
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	for {
+		if at := re.FindStringSubmatchIndex(m.all[m.seen:]); at != nil {
+			found := re.FindStringSubmatch(m.all[m.seen:])
+			m.seen += at[1]
+			return found
+		}
+		select {
+		case s, ok := <-m.says:
+			if !ok {
+				m.t.Fatalf("the machine ended without %q:\n%s", expression, m.all)
+			}
+			m.all += s
+		case <-end.C:
+			m.t.Fatalf("no %q came:\n%s", expression, m.all)
+		}
+	}
+}
