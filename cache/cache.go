@@ -11,9 +11,8 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
-
 	"ore"
+	"ore/cache/catalog"
 	"ore/cache/flight"
 	"ore/cache/index"
 	"ore/cache/room"
@@ -48,6 +47,7 @@ type Cache struct {
 	dir    string
 	server *os.File // the lock of OpenExclusive, nil without
 
+	boot  string     // of the host, see catalog.Boot
 	mu    sync.Mutex // guards known
 	known known
 
@@ -86,13 +86,13 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)",
 	}}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "images.db")+"?"+pragmas.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("open cache %s: %w", dir, err)
-	}
+	db := sql.OpenDB(room.Connector{Name: "file:" + database(dir) + "?" + pragmas.Encode(), File: database(dir), Spare: room.In(dir)})
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
-	c := &Cache{Store: store, config: config, db: db, dir: dir, writer: make(chan struct{}, 1), flights: flight.New(filepath.Join(dir, "locks"))}
+	c := &Cache{
+		Store: store, config: config, db: db, dir: dir, boot: catalog.Boot(), known: known{generation: -1},
+		writer: make(chan struct{}, 1), flights: flight.New(filepath.Join(dir, "locks")),
+	}
 	err = c.begin(ctx)
 	if room.In(dir).GiveUp(err) {
 		err = c.begin(ctx)
@@ -104,27 +104,26 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	return c, nil
 }
 
-// begin makes the database what it should be, and removes what others left.
+// begin makes the database what it should be, and removes what was left by
+// processes that died: unfinished files, and blobs that were about to be deleted.
+// If nothing is to be done the database is not opened: that takes longer than many
+// a question.
 func (c *Cache) begin(ctx context.Context) error {
-	if err := c.migrate(ctx); err != nil {
+	if _, err := c.Sweep(); err != nil || c.settled() {
 		return err
 	}
-	return c.collect(ctx)
-}
-
-func (c *Cache) explain(err error) error {
-	return room.Explain(err, filepath.Join(c.dir, "images.db"))
-}
-
-// collect removes what was left by processes that died: unfinished files, and
-// blobs that were about to be deleted.
-func (c *Cache) collect(ctx context.Context) error {
-	if _, err := c.Sweep(); err != nil {
+	if err := c.migrate(ctx); err != nil {
 		return err
 	}
 	_, err := c.bury(ctx)
 	return err
 }
+
+func (c *Cache) explain(err error) error { return room.Explain(err, c.database()) }
+
+func (c *Cache) database() string { return database(c.dir) }
+
+func database(dir string) string { return filepath.Join(dir, "images.db") }
 
 // Close ends the use of the cache.
 func (c *Cache) Close() error {

@@ -71,7 +71,7 @@ func naiveCandidates(r index.Rank, listed []ore.Environment, env ore.Environment
 			continue
 		}
 		s := scored{at: at, Candidate: Candidate{Exact: e.Key() == env.Key(), Missing: []ore.Package{}, Extra: []ore.Package{}}}
-		s.Entry.Key = e.Key()
+		s.Key = e.Key()
 		asks := true
 		for i, h := range kind.Steps(e.Steps) {
 			if !slices.Contains(kind.Steps(env.Steps), h) {
@@ -128,7 +128,7 @@ func sketch(all []Candidate) []Candidate {
 	out := []Candidate{}
 	for _, c := range all {
 		s := Candidate{Exact: c.Exact, Missing: c.Missing, Extra: slices.Clone(c.Extra), Ran: c.Ran}
-		s.Entry.Key = c.Entry.Key
+		s.Key = c.Key
 		slices.SortFunc(s.Extra, func(a, b ore.Package) int { return slices.Compare([]byte(a.Name+a.Version), []byte(b.Name+b.Version)) })
 		out = append(out, s)
 	}
@@ -158,7 +158,11 @@ func drawEnvironment(t *rapid.T, label string) ore.Environment {
 func TestCandidatesAreTheNaiveOnes(t *testing.T) {
 	c, ctx := open(t, t.TempDir()), context.Background()
 	rapid.Check(t, func(rt *rapid.T) {
-		if _, err := c.db.ExecContext(ctx, `DELETE FROM images`); err != nil {
+		err := c.write(ctx, func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `DELETE FROM images`)
+			return err
+		})
+		if err != nil {
 			rt.Fatal(err)
 		}
 		var listed []ore.Environment
@@ -216,7 +220,7 @@ func TestCandidatesSeesWhatAnotherProcessRegistered(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	if !got[0].Superset() || got[0].Entry.Key != more.Key() || got[1].Superset() || len(got[1].Missing) != 1 {
+	if !got[0].Superset() || got[0].Key != more.Key() || got[1].Superset() || len(got[1].Missing) != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

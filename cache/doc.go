@@ -9,9 +9,11 @@
 //
 // [Cache.Find] gives the image of a key, [Cache.Acquire] holds it too, and
 // [Cache.Candidates] gives those that have most in common with an environment, in
-// any order of packages or layers. A process that has just started maps a file
-// for that (package index), which is written again after some dozen registrations;
-// what came since is read from the database. [Cache.Serving] gives the image that
+// any order of packages or layers. For that there are files beside the database: an
+// index (package index), which is written again after some dozen registrations, and
+// what came since, which is published as long as it is true (package catalog). A
+// process that has just started asks them, and does not open the database.
+// [Cache.Serving] gives the image that
 // serves a wish, which [Cache.Replace] switches to a refreshed one at once.
 //
 // # Keeping

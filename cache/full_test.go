@@ -99,7 +99,12 @@ func TestFullDiskWithoutSpareRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	stuff(t, filepath.Join(dir, "filler"))
-	if _, err := Open(t.Context(), images); !errors.Is(err, image.ErrFull) {
+	full, err := Open(t.Context(), images) // nothing is written for that
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if _, err := full.List(t.Context()); !errors.Is(err, image.ErrFull) {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"strings"
 
+	"ore/cache/catalog"
 	"ore/cache/flight"
 	"ore/cache/index"
 )
@@ -25,17 +25,14 @@ const (
 )
 
 // known is what this process has read of the list of images. It is replaced,
-// never changed, but for the sets that grow under the cache's mutex.
+// never changed.
 type known struct {
 	generation int64
-	indexed    int64         // the generation of file
-	file       *index.Index  // nil if there is none
-	fresh      []index.Image // images that are not in file
-	packages   map[uint64]uint32
-	lastImage  int64  // the largest seq that was read
-	upto       uint32 // the largest package id in file
-	lastID     uint32 // the largest package id that was read
-	gone       map[int64]bool
+	indexed    int64        // the generation of large
+	large      *index.Index // nil if there is none
+	catalog    catalog.Catalog
+	fresh      int // images that are not in large
+	packages   int // packages that are not in large
 }
 
 // state is the row of the table of that name.
@@ -44,106 +41,195 @@ type state struct {
 	packages                  uint32
 }
 
-func (c *Cache) state(ctx context.Context) (state, error) {
+func readState(ctx context.Context, tx *sql.Tx) (state, error) {
 	var s state
-	err := c.db.QueryRowContext(ctx, `SELECT generation, indexed, upto, packages FROM state`).Scan(&s.generation, &s.indexed, &s.upto, &s.packages)
+	err := tx.QueryRowContext(ctx, `SELECT generation, indexed, upto, packages FROM state`).Scan(&s.generation, &s.indexed, &s.upto, &s.packages)
 	return s, err
 }
 
-// refresh returns what is known after reading what changed since the last time.
+// refresh returns what is listed now: from what is published, if that counts,
+// else from the database, and then it is published.
 func (c *Cache) refresh(ctx context.Context) (known, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, err := c.state(ctx)
-	if err != nil {
-		return known{}, err
-	}
-	if s.generation == c.known.generation && s.indexed == c.known.indexed {
+	if c.takePublished() {
 		return c.known, nil
 	}
-	next := c.known
-	if next.indexed != s.indexed {
-		if next, err = c.openIndex(s); err != nil {
-			return known{}, err
-		}
-	}
-	if err := c.readFresh(ctx, &next); err != nil {
-		return known{}, err
-	}
-	next.generation = s.generation
-	c.known = next
-	return next, nil
+	err := c.read(ctx, false)
+	return c.known, err
 }
 
 // withoutIndex is refresh for who met damage in the index file.
 func (c *Cache) withoutIndex(ctx context.Context) (known, error) {
 	c.mu.Lock()
-	c.known = known{generation: -1, indexed: c.known.indexed} // another file is opened again
-	c.mu.Unlock()
-	return c.refresh(ctx)
+	defer c.mu.Unlock()
+	err := c.read(ctx, true)
+	return c.known, err
 }
 
-// openIndex opens the file that s names. One that is gone or damaged costs
-// time and no answer: all images then count as fresh.
-func (c *Cache) openIndex(s state) (known, error) {
-	next := known{indexed: s.indexed, lastImage: s.upto, upto: s.packages, lastID: s.packages}
-	x, err := index.Open(c.indexPath(s.indexed))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrDamaged) {
-		next.lastImage, next.lastID = 0, 0
-		return next, nil
+// identity returns of which database something is published.
+func (c *Cache) identity() (catalog.Identity, error) {
+	return catalog.Identity{Schema: schemaVersion, Boot: c.boot}.At(c.database())
+}
+
+// takePublished makes known what is published, and says whether that counts. The
+// caller has the mutex.
+func (c *Cache) takePublished() bool {
+	of, err := c.identity()
+	if err != nil {
+		return false
 	}
-	next.file = x
-	return next, err
+	p, err := catalog.In(c.dir).Read(of, func(p catalog.Published) bool { return p.Generation == c.known.generation })
+	if err != nil {
+		return false
+	}
+	if p.Generation == c.known.generation {
+		return true
+	}
+	next := known{generation: p.Generation, indexed: p.Indexed}
+	if next.large, err = c.openIndex(p.Indexed); err != nil || next.large == nil && p.Indexed != 0 {
+		return false
+	}
+	if next.catalog, err = p.Catalog(next.large); err != nil {
+		return false
+	}
+	next.count()
+	c.known = next
+	return true
+}
+
+// count notes how much came since the large index.
+func (k *known) count() { k.fresh, k.packages = k.catalog.Files[len(k.catalog.Files)-1].Size() }
+
+// openIndex opens the large index, or gives the one that is open. One that is gone
+// or damaged is none, which costs time and no answer.
+func (c *Cache) openIndex(indexed int64) (*index.Index, error) {
+	if indexed == 0 || indexed == c.known.indexed && c.known.large != nil {
+		return c.known.large, nil
+	}
+	x, err := index.Open(c.indexPath(indexed))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrDamaged) {
+		return nil, nil
+	}
+	return x, err
 }
 
 func (c *Cache) indexPath(generation int64) string {
 	return filepath.Join(c.dir, "index", strconv.FormatInt(generation, 10))
 }
 
-// readFresh reads the images and packages that are newer than what k has, and
-// which are gone. It is one statement, since compiling one costs a process that has
-// just started more than running it.
-func (c *Cache) readFresh(ctx context.Context, k *known) error {
-	rows, err := c.db.QueryContext(ctx, `SELECT 'image', seq, kind, packs FROM images WHERE seq > ? AND plain = 1
-		UNION ALL SELECT 'package', id, hash, NULL FROM packages WHERE id > ?
-		UNION ALL SELECT 'gone', seq, 0, NULL FROM dropped`, k.lastImage, k.lastID)
+// read makes known what the database has, at one moment, and publishes it unless
+// it is told not to use the large index. The caller has the mutex.
+func (c *Cache) read(ctx context.Context, alone bool) error {
+	tx, err := c.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	k.fresh, k.gone = slices.Clip(k.fresh), map[int64]bool{} // others read the old ones
-	if k.packages = maps.Clone(k.packages); k.packages == nil {
-		k.packages = map[uint64]uint32{}
+	defer tx.Rollback()
+	s, err := readState(ctx, tx)
+	if err != nil {
+		return err
 	}
-	for rows.Next() {
-		var what, packs sql.RawBytes
-		var id, hash int64
-		if err := rows.Scan(&what, &id, &hash, &packs); err != nil {
+	if s.generation == c.known.generation && s.indexed == c.known.indexed && !alone {
+		return nil
+	}
+	next := known{generation: s.generation, indexed: s.indexed}
+	if !alone {
+		if next.large, err = c.openIndex(s.indexed); err != nil {
 			return err
 		}
-		switch string(what) {
-		case "image":
-			m := index.Image{ID: id, Kind: uint64(hash)}
-			m.Set, _ = index.ParseSet(packs) // a damaged set has nothing in common with any
-			k.fresh, k.lastImage = append(k.fresh, m), max(k.lastImage, id)
-		case "package":
-			k.packages[uint64(hash)], k.lastID = uint32(id), max(k.lastID, uint32(id))
-		default:
-			k.gone[id] = true
-		}
 	}
-	return rows.Err()
+	if next.large == nil {
+		s.upto, s.packages = 0, 0 // all counts as fresh
+	}
+	p, err := readSince(ctx, tx, s)
+	if err != nil {
+		return err
+	}
+	if next.catalog, err = p.Catalog(next.large); err != nil {
+		return err
+	}
+	next.count()
+	c.known = next
+	if err := tx.Rollback(); err != nil {
+		return err
+	}
+	if next.large != nil || s.indexed == 0 {
+		c.publish(ctx, p)
+	}
+	return nil
 }
 
-// id returns the id of a package, 0 if no image has it.
-func (k known) id(hash uint64) uint32 {
-	if id := k.packages[hash]; id != 0 {
-		return id
+// readSince reads what came and went since s.
+func readSince(ctx context.Context, tx *sql.Tx, s state) (catalog.Published, error) {
+	p := catalog.Published{Generation: s.generation, Indexed: s.indexed}
+	images, err := readRows(ctx, tx, s.upto)
+	if err != nil {
+		return p, err
 	}
-	if k.file == nil {
-		return 0
+	packages, err := readPackages(ctx, tx, s.packages)
+	if err != nil {
+		return p, err
 	}
-	return k.file.ID(hash)
+	p.Since = index.Build(packages, images)
+	rows, err := tx.QueryContext(ctx, `SELECT seq FROM dropped ORDER BY seq`)
+	if err != nil {
+		return p, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return p, err
+		}
+		p.Gone = append(p.Gone, seq)
+	}
+	return p, rows.Err()
+}
+
+// gate is the lock of what is published.
+func (c *Cache) gate() string { return filepath.Join(c.dir, "locks", catalog.Name) }
+
+// publish tells the other processes of p, if it is still so. Where it cannot, they
+// ask the database.
+func (c *Cache) publish(ctx context.Context, p catalog.Published) {
+	of, err := c.identity()
+	if err != nil {
+		return
+	}
+	lock, err := flight.Try(c.gate())
+	if err != nil {
+		return // somebody else is at it, or about to change the list
+	}
+	defer lock.Close()
+	var now int64
+	err = c.db.QueryRowContext(ctx, `SELECT generation, EXISTS (SELECT 1 FROM doomed) FROM state`).Scan(&now, &p.Doomed)
+	if err == nil && now == p.Generation {
+		_ = catalog.In(c.dir).Write(p, of)
+	}
+}
+
+// retract takes back what is published, and lets nobody publish until the lock is
+// closed: the list is about to be another.
+func (c *Cache) retract(ctx context.Context) (lock *os.File, err error) {
+	if lock, err = flight.Wait(ctx, c.gate(), nil); err != nil {
+		return nil, err
+	}
+	if err := catalog.In(c.dir).Remove(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// settled says whether the database needs nothing before it is used: it is what
+// is published, and there are no blobs to be deleted.
+func (c *Cache) settled() bool {
+	of, err := c.identity()
+	if err != nil {
+		return false
+	}
+	p, err := catalog.In(c.dir).Read(of, func(catalog.Published) bool { return true })
+	return err == nil && !p.Doomed
 }
 
 // reindex writes the index file again if too much came since it was written.
@@ -152,7 +238,7 @@ func (c *Cache) reindex(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(k.fresh) <= maxFresh && len(k.packages) <= maxFreshPackages && len(k.gone) <= maxFresh {
+	if k.fresh <= maxFresh && k.packages <= maxFreshPackages && len(k.catalog.Gone) <= maxFresh {
 		return nil
 	}
 	f, err := flight.Try(filepath.Join(c.dir, "locks", "index"))
@@ -230,7 +316,7 @@ func dropPackages(ctx context.Context, tx *sql.Tx, l listed) error {
 
 // dropAbsent notes which images of a new file are not listed any more.
 func dropAbsent(ctx context.Context, tx *sql.Tx, images []index.Image) error {
-	rows, err := tx.QueryContext(ctx, `SELECT seq FROM images WHERE plain = 1`)
+	rows, err := tx.QueryContext(ctx, `SELECT seq FROM images`)
 	if err != nil {
 		return err
 	}
@@ -265,7 +351,7 @@ func (c *Cache) removeIndexes(but int64) error {
 		return err
 	}
 	for _, e := range list {
-		if e.Name() == strconv.FormatInt(but, 10) {
+		if e.Name() == strconv.FormatInt(but, 10) || e.Name() == catalog.Name {
 			continue
 		}
 		if err := os.Remove(filepath.Join(c.dir, "index", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -278,7 +364,7 @@ func (c *Cache) removeIndexes(but int64) error {
 // listed is what an index is made of.
 type listed struct {
 	state
-	images   []index.Image // the plain ones
+	images   []index.Image
 	packages []index.Package
 	unused   map[uint32]bool // ids of packages that no image has
 }
@@ -294,14 +380,10 @@ func (c *Cache) readAll(ctx context.Context) (l listed, err error) {
 		(SELECT COALESCE(MAX(id), 0) FROM packages) FROM state`).Scan(&l.generation, &l.upto, &l.state.packages); err != nil {
 		return l, err
 	}
-	if l.images, err = readImages(ctx, tx, `SELECT seq, kind, packs FROM images WHERE plain = 1`); err != nil {
+	if l.images, err = readRows(ctx, tx, 0); err != nil {
 		return l, err
 	}
-	others, err := readImages(ctx, tx, `SELECT seq, kind, packs FROM images WHERE plain = 0`)
-	if err != nil {
-		return l, err
-	}
-	packages, err := allPackages(ctx, tx)
+	packages, err := readPackages(ctx, tx, 0)
 	if err != nil {
 		return l, err
 	}
@@ -309,7 +391,7 @@ func (c *Cache) readAll(ctx context.Context) (l listed, err error) {
 	for _, p := range packages {
 		l.unused[p.ID] = true
 	}
-	for _, m := range append(others, l.images...) {
+	for _, m := range l.images {
 		for _, id := range m.Set {
 			delete(l.unused, id)
 		}
@@ -343,8 +425,31 @@ func readImages(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]i
 	return all, rows.Err()
 }
 
-func allPackages(ctx context.Context, tx *sql.Tx) ([]index.Package, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, name, version, arch, digest, size FROM packages`)
+// readRows reads what the index has of the images after since.
+func readRows(ctx context.Context, tx *sql.Tx, since int64) ([]index.Image, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT seq, key, manifest, plain, kind, sources, steps, packs FROM images WHERE seq > ?`, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []index.Image
+	for rows.Next() {
+		var r catalog.Row
+		var steps string
+		var packs []byte
+		if err := rows.Scan(&r.Seq, &r.Key, &r.Manifest, &r.Plain, &r.Kind, &r.Sources, &steps, &packs); err != nil {
+			return nil, err
+		}
+		r.Steps = strings.Fields(steps)
+		r.Set, _ = index.ParseSet(packs) // a damaged set has nothing in common with any
+		all = append(all, r.Image())
+	}
+	return all, rows.Err()
+}
+
+// readPackages reads the packages after since.
+func readPackages(ctx context.Context, tx *sql.Tx, since uint32) ([]index.Package, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, name, version, arch, digest, size FROM packages WHERE id > ?`, since)
 	if err != nil {
 		return nil, err
 	}

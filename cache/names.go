@@ -114,7 +114,7 @@ func (c *Cache) outdated(ctx context.Context, newer func(ore.Package) string) (m
 	if err != nil {
 		return nil, err
 	}
-	packages, err := allPackages(ctx, tx)
+	packages, err := readPackages(ctx, tx, 0)
 	if err := errors.Join(err, tx.Rollback()); err != nil {
 		return nil, err
 	}

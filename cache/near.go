@@ -26,7 +26,7 @@ func (c *Cache) meet(ctx context.Context, env ore.Environment) error {
 	all := c.work(env.Packages)
 	return c.write(ctx, func(tx *sql.Tx) error {
 		for _, f := range found {
-			if f.Exact || f.Entry.Key == key || !f.SameFiles {
+			if f.Exact || f.Key == key || !f.SameFiles {
 				continue
 			}
 			extra, missing := c.work(f.Extra), c.work(f.Missing)
@@ -34,10 +34,10 @@ func (c *Cache) meet(ctx context.Context, env ore.Environment) error {
 			there := share(missing+remove*float64(len(f.Extra)), all)
 			back := share(extra+remove*float64(len(f.Missing)), all-missing+extra)
 			least = min(least, there)
-			if err := near(ctx, tx, key, f.Entry.Key, there); err != nil {
+			if err := near(ctx, tx, key, f.Key, there); err != nil {
 				return err
 			}
-			if err := near(ctx, tx, f.Entry.Key, key, back); err != nil {
+			if err := near(ctx, tx, f.Key, key, back); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"ore"
 	"ore/cache/index"
@@ -17,7 +18,9 @@ import (
 
 // schemaVersion is kept as SQLite's user_version. 1 was never written: the
 // first caches have 0 and a table images.
-const schemaVersion = 2
+// In 3 only what lies beside the database is another: who writes the list takes
+// back what is published of it, which an ore that knows 2 would not.
+const schemaVersion = 3
 
 // schema makes the tables of schemaVersion.
 //
@@ -33,9 +36,13 @@ func (c *Cache) migrate(ctx context.Context) error {
 	if version == schemaVersion {
 		return nil
 	}
-	return c.write(ctx, func(tx *sql.Tx) error {
+	return c.alone(ctx, func(tx *sql.Tx) error {
 		// Another process may have done it while this one waited.
 		if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil || version == schemaVersion {
+			return err
+		}
+		if version == 2 {
+			_, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion))
 			return err
 		}
 		if version != 0 {
@@ -107,9 +114,34 @@ func (c *Cache) putOld(ctx context.Context, tx *sql.Tx, e old) error {
 	return err
 }
 
-// write runs f in a transaction that is the only one that writes. On a full disk
-// f is run twice: again when the spare room was given up.
+// write runs f in a transaction that is the only one that writes. If the list of
+// images is another then, what is published of it is taken back before. On a full
+// disk f is run twice: again when the spare room was given up.
 func (c *Cache) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	var lock *os.File // until after the commit
+	defer func() {
+		if lock != nil {
+			lock.Close()
+		}
+	}()
+	return c.alone(ctx, func(tx *sql.Tx) error {
+		before, err := readState(ctx, tx)
+		if err == nil {
+			err = f(tx)
+		}
+		if err != nil {
+			return err
+		}
+		after, err := readState(ctx, tx)
+		if err == nil && after.generation != before.generation && lock == nil {
+			lock, err = c.retract(ctx)
+		}
+		return err
+	})
+}
+
+// alone is write for who makes the list.
+func (c *Cache) alone(ctx context.Context, f func(tx *sql.Tx) error) error {
 	select {
 	case c.writer <- struct{}{}:
 		defer func() { <-c.writer }()

@@ -110,7 +110,7 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, debs map[o
 		if c.Exact {
 			continue
 		}
-		img, err := m.site.Cache.Find(ctx, c.Entry.Key)
+		img, err := m.site.Cache.Find(ctx, c.Key)
 		if image.Unusable(err) {
 			continue
 		}
@@ -135,7 +135,7 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, debs map[o
 // candidate is c, whose manifest is img, as the plan sees it. What lies over the
 // base must be unpacked before anything is installed over it, beside restore.
 func candidate(c cache.Candidate, img image.Manifest, restore int64) plan.Candidate {
-	p := plan.Candidate{Restore: restore, Key: c.Entry.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
+	p := plan.Candidate{Restore: restore, Key: c.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
 	for i, l := range img.Layers {
 		p.Layers = append(p.Layers, plan.Layer{Digest: l.Digest, Size: l.Size})
 		if i > 0 {
@@ -312,7 +312,7 @@ func (m *images) relatives(ctx context.Context, env ore.Environment) ([]image.Ma
 	candidates, err := m.site.Cache.Candidates(ctx, env, maxCandidates)
 	var near []image.Manifest
 	for _, c := range candidates {
-		if found, err := m.site.Cache.Find(ctx, c.Entry.Key); err == nil {
+		if found, err := m.site.Cache.Find(ctx, c.Key); err == nil {
 			near = append(near, found)
 		}
 	}

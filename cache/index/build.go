@@ -20,10 +20,12 @@ type Image struct {
 	ID   int64    // what a hit gives back; larger is newer
 	Kind uint64   // images of other kinds are never compared
 	Set  []uint32 // ids of its packages, ascending
+	Name uint64   // by which Named finds it
+	Note []byte   // what is kept beside it for who asks
 }
 
 // magic begins a file; it changes with the format.
-const magic = "oreindx2"
+const magic = "oreindx3"
 
 // Sections of a file, in their order.
 const (
@@ -33,10 +35,12 @@ const (
 	secImages
 	secPackages
 	secColumns
+	secNamed
 	secLists
 	secMembers
 	secByID
 	secNames
+	secNotes
 	sections
 )
 
@@ -44,7 +48,8 @@ const (
 const (
 	headerSize = len(magic) + 8 + 8*(sections+1) // magic, sum, offsets and the end
 	kindSize   = 8 + 6*4
-	imageSize  = 12
+	imageSize  = 16
+	namedSize  = 12
 	listSize   = 16
 	byIDSize   = 8
 )
@@ -58,6 +63,7 @@ func Build(packages []Package, images []Image) []byte {
 		return cmp.Or(cmp.Compare(a.Kind, c.Kind), cmp.Compare(a.ID, c.ID))
 	})
 	b.addPackages(packages)
+	b.addNamed()
 	for first := 0; first < len(b.images); {
 		end := first
 		for end < len(b.images) && b.images[end].Kind == b.images[first].Kind {
@@ -71,6 +77,7 @@ func Build(packages []Package, images []Image) []byte {
 
 type builder struct {
 	images []Image
+	notes  []int // where the notes of images begin
 	out    [sections][]byte
 }
 
@@ -106,12 +113,34 @@ func (b *builder) addPackages(packages []Package) {
 	}
 }
 
+// addNamed writes by which name each image is found, and what is kept beside it.
+func (b *builder) addNamed() {
+	type named struct {
+		name  uint64
+		place int
+	}
+	all := make([]named, len(b.images))
+	b.notes = make([]int, len(b.images))
+	for i, m := range b.images {
+		all[i] = named{m.Name, i}
+		set := AppendSet(nil, m.Set)
+		body := append(binary.AppendUvarint(make([]byte, 0, len(set)+len(m.Note)+4), uint64(len(set))), set...)
+		b.notes[i] = len(b.out[secNotes])
+		b.out[secNotes] = appendSummed(b.out[secNotes], uint32(i), append(body, m.Note...))
+	}
+	slices.SortFunc(all, func(a, c named) int { return cmp.Or(cmp.Compare(a.name, c.name), cmp.Compare(a.place, c.place)) })
+	for _, n := range all {
+		b.u64(secNamed, n.name)
+		b.u32(secNamed, n.place)
+	}
+}
+
 // addKind writes the images from first to end, which are of one kind.
 func (b *builder) addKind(first, end int) {
 	members := map[uint32][]uint32{} // package: numbers of the images that have it
 	for i, m := range b.images[first:end] {
 		b.u64(secImages, uint64(m.ID))
-		b.u32(secImages, len(m.Set))
+		b.u32(secImages, len(m.Set), b.notes[first+i])
 		for _, id := range m.Set {
 			members[id] = append(members[id], uint32(i))
 		}
@@ -194,9 +223,9 @@ func listSum(column int, entry, list []byte) uint32 {
 	return crc32.Update(crc32.Update(numberSum(uint32(column)), castagnoli, entry), castagnoli, list)
 }
 
-// nameSum is the CRC of what names tells of the package with an id.
-func nameSum(id uint32, body []byte) uint32 {
-	return crc32.Update(numberSum(id), castagnoli, body)
+// bodySum is the CRC of what names or notes tell of a number.
+func bodySum(number uint32, body []byte) uint32 {
+	return crc32.Update(numberSum(number), castagnoli, body)
 }
 
 func numberSum(n uint32) uint32 {
@@ -208,6 +237,12 @@ func appendName(b []byte, p Package) []byte {
 	for _, s := range []string{p.Name, p.Version, p.Arch, string(p.Digest)} {
 		body = append(binary.AppendUvarint(body, uint64(len(s))), s...)
 	}
-	b = binary.LittleEndian.AppendUint32(b, nameSum(p.ID, body))
+	return appendSummed(b, p.ID, body)
+}
+
+// appendSummed appends the CRC of body, which is about the package or image with
+// this number, its length and itself.
+func appendSummed(b []byte, number uint32, body []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, bodySum(number, body))
 	return append(binary.AppendUvarint(b, uint64(len(body))), body...)
 }

@@ -24,17 +24,19 @@
 //	hashes    u64 each: Hash of every package, ascending
 //	ids       u32 each: the id of the package with that hash
 //	kinds     kind u64, then first and count (u32) of its images, packages, columns
-//	images    id u64, number of packages u32
+//	images    id u64, number of packages u32, offset u32 into notes
 //	packages  u32 each: ids of the kind's packages, ascending
 //	columns   u32 each: the column of that package, counted within the kind
+//	named     for each image its name u64 and place u32, ascending
 //	lists     for each column the offset u32 and length u32 of its list, 1 if it lists who lacks it, CRC-32C
 //	members   the lists: differences between image numbers as uvarint
 //	byid      id u32 and offset u32 into names, ascending by id
 //	names     for each package: CRC-32C, length of the rest, size, name, version, arch, digest
+//	notes     for each image: CRC-32C, length of the rest, length of its set, set, note
 //
 // A list's CRC is over its column's number, the entry before the CRC, and the
-// list; a name's over the id and the rest. So that most of the file, the lists
-// and the names, is read and checked only where a question leads: a process that
+// list; a name's or note's over the id or place and the rest. So that most of the
+// file, the lists, names and notes, is read and checked only where a question leads: a process that
 // asks once reads a tenth of it.
 //
 // A package is known by 64 bits of a SHA-256 over its name, version,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -116,27 +117,33 @@ func (x *Index) Package(id uint32) (ore.Package, error) {
 	if i == n || at(i) != id {
 		return ore.Package{}, fmt.Errorf("package %d: not in the index", id)
 	}
-	p, ok := parseName(id, x.sec[secNames], uint64(binary.LittleEndian.Uint32(table[byIDSize*i+4:])))
+	body, ok := summed(x.sec[secNames], id, binary.LittleEndian.Uint32(table[byIDSize*i+4:]))
+	var p ore.Package
+	if ok {
+		p, ok = parseName(body)
+	}
 	if !ok {
 		return p, fmt.Errorf("package %d: %w", id, ErrDamaged)
 	}
 	return p, nil
 }
 
-func parseName(id uint32, b []byte, at uint64) (ore.Package, bool) {
-	if at+4 > uint64(len(b)) {
-		return ore.Package{}, false
+// summed returns what appendSummed wrote of a number, false if it is damaged.
+func summed(b []byte, number, at uint32) ([]byte, bool) {
+	if uint64(at)+4 > uint64(len(b)) {
+		return nil, false
 	}
 	want := binary.LittleEndian.Uint32(b[at:])
 	b = b[at+4:]
 	length, n := binary.Uvarint(b)
 	if n <= 0 || length > uint64(len(b)-n) {
-		return ore.Package{}, false
+		return nil, false
 	}
 	b = b[n : n+int(length)]
-	if nameSum(id, b) != want {
-		return ore.Package{}, false
-	}
+	return b, bodySum(number, b) == want
+}
+
+func parseName(b []byte) (ore.Package, bool) {
 	size, n := binary.Uvarint(b)
 	if n <= 0 {
 		return ore.Package{}, false
@@ -150,4 +157,55 @@ func parseName(id uint32, b []byte, at uint64) (ore.Package, bool) {
 		text[i], rest = rest[n:n+int(length)], rest[n+int(length):]
 	}
 	return ore.Package{Name: text[0], Version: text[1], Arch: text[2], Digest: ore.Digest(text[3]), Size: int64(size)}, true
+}
+
+// Named returns the places of the images with this name.
+func (x *Index) Named(name uint64) []int {
+	defer runtime.KeepAlive(x)
+	table := x.sec[secNamed]
+	n := len(table) / namedSize
+	at := func(i int) uint64 { return binary.LittleEndian.Uint64(table[namedSize*i:]) }
+	var places []int
+	for i := sort.Search(n, func(i int) bool { return at(i) >= name }); i < n && at(i) == name; i++ {
+		places = append(places, int(binary.LittleEndian.Uint32(table[namedSize*i+8:])))
+	}
+	return places
+}
+
+// Of returns the places of the images of a kind: so many from the first on.
+func (x *Index) Of(kind uint64) (first, count int) {
+	defer runtime.KeepAlive(x)
+	part, ok := x.find(kind)
+	if !ok {
+		return 0, 0
+	}
+	return part.first, len(part.images) / imageSize
+}
+
+// Image returns the image at a place, but for its kind and name.
+func (x *Index) Image(place int) (Image, error) {
+	defer runtime.KeepAlive(x)
+	if place < 0 || place >= len(x.sec[secImages])/imageSize {
+		return Image{}, fmt.Errorf("image at %d: %w", place, ErrDamaged)
+	}
+	entry := x.sec[secImages][imageSize*place:]
+	m := Image{ID: int64(binary.LittleEndian.Uint64(entry))}
+	body, ok := summed(x.sec[secNotes], uint32(place), binary.LittleEndian.Uint32(entry[12:]))
+	if ok {
+		length, n := binary.Uvarint(body)
+		if ok = n > 0 && length <= uint64(len(body)-max(n, 0)); ok {
+			body = body[n:]
+			m.Set, ok = ParseSet(body[:length])
+			m.Note = slices.Clone(body[length:]) // the map ends with x
+		}
+	}
+	if !ok {
+		return m, fmt.Errorf("image at %d: %w", place, ErrDamaged)
+	}
+	return m, nil
+}
+
+// Size returns how many images and packages the file has.
+func (x *Index) Size() (images, packages int) {
+	return len(x.sec[secImages]) / imageSize, len(x.sec[secByID]) / byIDSize
 }

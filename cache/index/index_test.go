@@ -44,7 +44,7 @@ func naive(images []Image, kind uint64, packages []Wanted, r Rank, max int) []Hi
 		if common == 0 {
 			continue
 		}
-		all = append(all, Hit{m.ID, score})
+		all = append(all, Hit{Image: m.ID, Score: score})
 	}
 	slices.SortFunc(all, Hit.Before)
 	return all[:min(max, len(all))]
@@ -65,7 +65,7 @@ func TestSearchIsTheNaiveSearch(t *testing.T) {
 		}
 		var images []Image
 		for i := range rapid.IntRange(0, 30).Draw(t, "images") {
-			images = append(images, Image{ID: int64(i + 1), Kind: rapid.Uint64Range(1, 3).Draw(t, "kind"), Set: set(t, "set", n)})
+			images = append(images, Image{ID: int64(i + 1), Kind: rapid.Uint64Range(1, 3).Draw(t, "kind"), Set: set(t, "set", n), Name: uint64(i % 7), Note: []byte(fmt.Sprint("note", i))})
 		}
 		x, err := Parse(Build(packages, images))
 		if err != nil {
@@ -91,10 +91,25 @@ func TestSearchIsTheNaiveSearch(t *testing.T) {
 		}
 		left := slices.DeleteFunc(slices.Clone(images), func(m Image) bool { return gone[m.ID] })
 		want := naive(left, 2, wanted, r, most)
-		if !slices.Equal(best.Hits, want) {
+		placeless := slices.Clone(best.Hits)
+		for i := range placeless {
+			placeless[i].Place = 0
+		}
+		if !slices.Equal(placeless, want) {
 			t.Fatalf("got %v, want %v", best.Hits, want)
 		}
 		for _, h := range best.Hits {
+			m := images[h.Image-1]
+			got, err := x.Image(h.Place)
+			if err != nil || got.ID != m.ID || !slices.Equal(got.Set, m.Set) || string(got.Note) != string(m.Note) {
+				t.Fatalf("at %d is %v, not %v: %v", h.Place, got, m, err)
+			}
+			if !slices.Contains(x.Named(m.Name), h.Place) {
+				t.Fatalf("image %d is not among those of its name, %v", m.ID, x.Named(m.Name))
+			}
+			if first, count := x.Of(m.Kind); h.Place < first || h.Place >= first+count {
+				t.Fatalf("image %d is at %d, not among the %d from %d on of its kind", m.ID, h.Place, count, first)
+			}
 			if got, _ := q.Score(images[h.Image-1].Set); got != h.Score {
 				t.Fatalf("the score of image %d is %d by the index and %d by its set", h.Image, h.Score, got)
 			}
@@ -125,7 +140,7 @@ func TestPackagesAreFoundById(t *testing.T) {
 // TestDamageIsSeen changes each byte, and expects refusal or the right answers.
 func TestDamageIsSeen(t *testing.T) {
 	packages := []Package{pkg(1), pkg(2), pkg(3)}
-	good := Build(packages, []Image{{ID: 1, Kind: 1, Set: []uint32{1, 2}}, {ID: 2, Kind: 1, Set: []uint32{2, 3}}, {ID: 3, Kind: 1, Set: []uint32{2}}})
+	good := Build(packages, []Image{{ID: 1, Kind: 1, Set: []uint32{1, 2}}, {ID: 2, Kind: 1, Set: []uint32{2, 3}}, {ID: 3, Kind: 1, Set: []uint32{2}, Name: 5, Note: []byte("said")}})
 	q := DefaultRank().Query([]Wanted{{ID: 1}, {ID: 2}, {ID: 3}})
 	search := func(x *Index) ([]Hit, error) {
 		best := NewBest(3)
@@ -154,6 +169,12 @@ func TestDamageIsSeen(t *testing.T) {
 			t.Errorf("byte %d changed, and the answer is %v", i, got)
 		}
 		if err != nil {
+			late++
+		}
+		switch m, err := x.Image(2); {
+		case err == nil && (m.ID != 3 || string(m.Note) != "said" || !slices.Equal(m.Set, []uint32{2})):
+			t.Errorf("byte %d changed, and the third image is %v", i, m)
+		case err != nil:
 			late++
 		}
 		for _, p := range packages {
@@ -186,6 +207,11 @@ func FuzzParse(f *testing.F) {
 		}
 		x.ID(uint64(id) << 40)
 		_, _ = x.Package(id)
+		_, _ = x.Image(int(id))
+		for _, place := range x.Named(uint64(id)) {
+			_, _ = x.Image(place)
+		}
+		x.Of(uint64(id))
 		best := NewBest(3)
 		_ = x.Search(1, DefaultRank().Query([]Wanted{{ID: 1}, {ID: 2}, {ID: id}}), nil, best)
 	})

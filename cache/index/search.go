@@ -12,6 +12,7 @@ import (
 type Hit struct {
 	Image int64
 	Score int64
+	Place int // of the image in its file
 }
 
 // Before says whether h stands before o in an answer: more is saved, or the
@@ -41,6 +42,7 @@ func (b *Best) Add(h Hit) {
 
 // kind is one entry of the section kinds.
 type kind struct {
+	first                     int    // the place of its first image
 	images, packages, columns []byte // ids and counts; ids; columns
 	lists                     []byte
 }
@@ -56,7 +58,7 @@ func (x *Index) find(k uint64) (kind, bool) {
 	}
 	at := func(j int) uint64 { return uint64(binary.LittleEndian.Uint32(all[i*kindSize+8+4*j:])) }
 	var ok [4]bool
-	var out kind
+	out := kind{first: int(at(0))}
 	out.images, ok[0] = part(x.sec[secImages], at(0), at(1), imageSize)
 	out.packages, ok[1] = part(x.sec[secPackages], at(2), at(3), 4)
 	out.columns, ok[2] = part(x.sec[secColumns], at(2), at(3), 4)
@@ -89,7 +91,7 @@ func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) error
 	for i := range scores {
 		id := int64(binary.LittleEndian.Uint64(part.images[imageSize*i:]))
 		packages := int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))
-		h := Hit{Image: id, Score: scores[i] + all - packages*q.extra}
+		h := Hit{Image: id, Score: scores[i] + all - packages*q.extra, Place: part.first + i}
 		if scores[i]+all == 0 {
 			continue // nothing in common
 		}

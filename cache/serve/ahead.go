@@ -47,10 +47,10 @@ func (s *Server) prepare(f fresh) error {
 	open := func(d ore.Digest) (*os.File, chunk.Blob, error) { return s.openBlob(s.ctx, f.client, d) }
 	var errs []error
 	for _, c := range near {
-		if c.Entry.Key == f.manifest.Key {
+		if c.Key == f.manifest.Key {
 			continue
 		}
-		old, err := f.space.Manifest(c.Entry.Manifest)
+		old, err := f.space.Manifest(c.Manifest)
 		if err != nil {
 			errs = append(errs, err)
 			continue

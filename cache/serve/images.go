@@ -145,17 +145,17 @@ func (s *Server) candidates(r *request) error {
 			return err
 		}
 		for _, c := range found {
-			if seen[c.Entry.Key] {
+			if seen[c.Key] {
 				continue
 			}
-			m, err := p.Manifest(c.Entry.Manifest)
+			m, err := p.Manifest(c.Manifest)
 			if errors.Is(err, image.ErrMissing) {
 				continue // it was evicted meanwhile
 			}
 			if err != nil {
 				return err
 			}
-			seen[c.Entry.Key] = true
+			seen[c.Key] = true
 			one := wire.Candidate{Namespace: p.name, Candidate: c, Layers: m.Layers}
 			one.Shorten(want.Environment)
 			all = append(all, one)

@@ -152,7 +152,7 @@ func TestCandidatesAndListing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 1 || all[0].Entry.Key != environment(1, 2, 3).Key() || len(all[0].Missing) != 1 || len(all[0].Extra) != 1 {
+	if len(all) != 1 || all[0].Key != environment(1, 2, 3).Key() || len(all[0].Missing) != 1 || len(all[0].Extra) != 1 {
 		t.Fatalf("candidates: %+v", all)
 	}
 	list, err := c.Images(t.Context())

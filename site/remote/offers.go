@@ -133,7 +133,7 @@ func (c *Cache) near(ctx context.Context, env ore.Environment, most int) ([]offe
 		if made || full || !f.SameSources || len(f.Layers) < 2 || f.Layers[0].Key != base {
 			continue
 		}
-		all = append(all, offer{key: f.Entry.Key, missing: f.Missing, extra: f.Extra, files: f.SameFiles, layers: f.Layers})
+		all = append(all, offer{key: f.Key, missing: f.Missing, extra: f.Extra, files: f.SameFiles, layers: f.Layers})
 	}
 	return all, nil
 }
