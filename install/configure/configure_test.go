@@ -241,6 +241,36 @@ func TestLoader(t *testing.T) {
 	}
 }
 
+// An initramfs that its kernel's package made is left where it starts this machine,
+// and made anew where it may not.
+func TestInitramfsOfThePackage(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("names in /dev need root")
+	}
+	simple, err := disk.Arrange(disk.Wish{Machine: "m0", Firmware: disk.BIOS}, []disk.Seen{{Device: disk.Device{Name: "sda", Size: 10 * gib, Sector: 512}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		summary string
+		layout  disk.Layout
+		conf    []string
+		made    bool
+	}{
+		{"as Debian has it", simple, []string{"etc/initramfs-tools/initramfs.conf=#\nMODULES=most\nBUSYBOX=auto\n"}, false},
+		{"swap and more", layout(t, disk.BIOS), []string{"etc/initramfs-tools/initramfs.conf=MODULES=most\n"}, true},
+		{"of the modules of where it was made", simple, []string{"etc/initramfs-tools/initramfs.conf=MODULES=most\n", "etc/initramfs-tools/conf.d/small=MODULES='dep'\n"}, true},
+		{"nobody says of what", simple, []string{"etc/initramfs-tools/initramfs.conf=BUSYBOX=auto\n"}, true},
+	} {
+		files := append([]string{"usr/sbin/grub-install", "usr/lib/grub/i386-pc/x", "usr/sbin/update-initramfs", "usr/sbin/mdadm", "usr/sbin/lvm", "boot/vmlinuz-6.1.0-9",
+			"boot/initrd.img-6.1.0-9", "boot/grub/grub.cfg=linux /boot/vmlinuz root=UUID=" + root(c.layout).UUID + " ro\n"}, c.conf...)
+		p := apply(t, Options{Target: tree(t, files...), Layout: c.layout, Recipe: recipe.Recipe{Name: "m0", System: ore.System{Loader: ore.GRUB, Firmware: ore.BIOS}}})
+		if made := slices.Contains(p.calls, "update-initramfs -u -k 6.1.0-9"); made != c.made {
+			t.Errorf("%s: %q", c.summary, p.calls)
+		}
+	}
+}
+
 func TestSerial(t *testing.T) {
 	for console, want := range map[string]string{"ttyS0,115200": "0 115200", "ttyS1": "1 9600", "ttyS0,9600n8": "0 9600", "hvc0": " ", "": " "} {
 		if unit, speed := serial(console); unit+" "+speed != want {

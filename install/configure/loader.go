@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,8 +61,9 @@ func (s *setup) loader(ctx context.Context) error {
 	return nil
 }
 
-// initramfs has each kernel's made anew: with the modules of this machine's file
-// systems, and with what finds arrays and volumes.
+// initramfs has each kernel's made: with the modules of this machine's file
+// systems, and with what finds arrays and volumes. That is most of what configuring
+// takes, so one that its package made and that starts any machine is left as it is.
 func (s *setup) initramfs(ctx context.Context) error {
 	if err := s.put("etc/initramfs-tools/conf.d/resume", 0o644, resume(s.Layout)); err != nil {
 		return err
@@ -69,6 +71,9 @@ func (s *setup) initramfs(ctx context.Context) error {
 	for _, v := range s.kernels() {
 		do := "-c"
 		if s.has("boot/initrd.img-" + v) {
+			if s.plain() {
+				continue
+			}
 			do = "-u"
 		}
 		if err := s.call(ctx, "", "update-initramfs", do, "-k", v); err != nil {
@@ -76,6 +81,38 @@ func (s *setup) initramfs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// modulesLine is a setting of initramfs.conf(5).
+var modulesLine = regexp.MustCompile(`(?m)^[ \t]*(?:export )?MODULES=["']?(\w*)`)
+
+// plain says whether an initramfs that knows nothing of this machine starts it:
+// one with the drivers of all disks and the usual file systems (MODULES=most, which
+// is the default), where nothing is to be assembled and no system hibernates.
+func (s *setup) plain() bool {
+	if len(s.Layout.Arrays)+len(s.Layout.Groups) > 0 {
+		return false
+	}
+	for _, m := range s.Layout.FileSystems() {
+		if m.FS == "swap" {
+			return false // it may hold a system that hibernates (initramfs.conf(5), RESUME)
+		}
+	}
+	files, _ := fs.Glob(s.root.FS(), "etc/initramfs-tools/conf.d/*")
+	most := false
+	for _, f := range append(files, "etc/initramfs-tools/initramfs.conf") {
+		b, err := s.root.ReadFile(f)
+		if err != nil {
+			return false
+		}
+		for _, m := range modulesLine.FindAllStringSubmatch(string(b), -1) {
+			if m[1] != "most" {
+				return false
+			}
+			most = true
+		}
+	}
+	return most
 }
 
 // grubInstall returns the commands that put GRUB where the firmware finds it. A
