@@ -200,6 +200,7 @@ func (h *host) Console(ctx context.Context, machine string) (string, error) {
 
 // Start implements [cluster.Node].
 func (h *host) Start(ctx context.Context, s node.Start, w ore.Watcher) ([]node.Started, error) {
+	h.engine.share(s)
 	return h.engine.start(ctx, h, s, w)
 }
 

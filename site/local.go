@@ -43,6 +43,9 @@ func (l *local) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 // Attach returns a client of a job's node.
 func (s *Site) Attach(r ledger.Record) (*node.Client, error) {
 	if s.State(r) != ledger.Running {
+		if r.Result != nil && r.Result.Error != "" {
+			return nil, fmt.Errorf("job %s: it does not run any more: %s", r.ID, r.Result.Error)
+		}
 		return nil, fmt.Errorf("job %s: it does not run: see 'ore jobs ls'", r.ID)
 	}
 	return node.NewClient(supervisor.Socket(s.Folder(r.ID))), nil

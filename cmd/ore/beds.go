@@ -17,7 +17,9 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/cmd/ore/elsewhere"
 	"ore/cmd/ore/flags"
+	"ore/cmd/ore/keeping"
 	"ore/cmd/ore/view"
 	"ore/guest"
 	"ore/install/recipe"
@@ -31,30 +33,39 @@ import (
 
 func newUp(a *app) *cobra.Command {
 	var asked flags.Job
+	var kept elsewhere.Bed
 	c := &cobra.Command{
 		Use:   "up [flags]",
 		Short: "Start machines and keep them, as a test bed",
 		Long: `Start machines with an environment and keep them until 'ore down'. Commands are
 run on them with 'ore exec' and 'ore shell', files copied with 'ore cp', and
-further machines added with 'ore grow'.`,
+further machines added with 'ore grow'.
+
+With --engine hosts or slurm they run on other hosts. A process that stays on this
+host keeps them, and with Slurm their allocation: if it is killed, all of it ends.
+When Slurm ends the allocation, 'ore exec' and 'ore jobs show' say why.`,
 		Example: "  ore up --name bed -n 3 -p postgresql --publish 5432:5432\n  ore exec bed -- hostname\n  ore down bed",
 		Args:    cobra.NoArgs,
 	}
 	c.RunE = a.onJob(onJob{flags: &asked, check: noCommand, do: func(ctx context.Context, s *site.Site, j ore.Job) error {
+		if here, err := kept.Hosts.Local(); err != nil {
+			return usageError{err}
+		} else if !here {
+			kept.Piped = asked.Piped()
+			return a.upElsewhere(ctx, s, j, kept)
+		}
 		return a.up(ctx, s, j, asked.Root)
 	}})
 	asked.Environment(c)
 	asked.Machines(c)
 	asked.Locks(c)
+	kept.Flags(c, version)
 	c.Flags().StringArrayVarP(&asked.Inputs, "input", "i", nil, "`file` or folder put into /job of every machine; repeat")
 	return c
 }
 
 func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, root flags.Root) error {
-	id := j.Name
-	if id == job.DefaultName {
-		id = "bed"
-	}
+	id := bedName(j)
 	if err := s.CheckHost(id, j); err != nil {
 		return usageError{err}
 	}
@@ -74,15 +85,19 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, root flags.Root) 
 	config := s.KeptConfig(id, v.Watch)
 	config.Own = own
 	installing.Maker{Site: s, ID: id, Job: j, From: recipe.Strategy(root.From), Discard: !root.Capture, Watch: v.Watch}.Use(&config)
+	r := ledger.Record{ID: id, Name: id, Command: []string{"(kept machines)"}, Begun: time.Now(), Machines: j.Machines.Count, Kept: true}
+	keeper := keeping.Keeper{Book: s.Book, Record: &r}
+	if root.Keep {
+		config.Kept = keeper.Keep
+	}
 	bed, err := cluster.Up(ctx, config, j)
 	v.Close()
 	if errors.Is(err, supervisor.ErrTaken) {
 		return runAlready(id) // somebody else has begun meanwhile
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w%s", err, keeper.Advice())
 	}
-	r := ledger.Record{ID: id, Name: id, Command: []string{"(kept machines)"}, Begun: time.Now(), Machines: j.Machines.Count, Kept: true}
 	if r.Start, err = bed.Encode(); err == nil {
 		err = s.Keep(r)
 	}
@@ -92,11 +107,42 @@ func (a *app) up(ctx context.Context, s *site.Site, j ore.Job, root flags.Root) 
 	if err != nil {
 		return errors.Join(err, bed.Release(context.WithoutCancel(ctx)))
 	}
-	if a.json {
-		return a.print(bed.Machines)
+	return a.tellBed(id, bed.Machines, bed.Published)
+}
+
+// bedName is what kept machines are called.
+func bedName(j ore.Job) string {
+	if j.Name == job.DefaultName {
+		return "bed"
 	}
-	a.tellMachines(bed.Machines)
-	for _, p := range bed.Published {
+	return j.Name
+}
+
+// upElsewhere starts machines on other hosts.
+func (a *app) upElsewhere(ctx context.Context, s *site.Site, j ore.Job, b elsewhere.Bed) error {
+	id := bedName(j)
+	up, err := b.Up(ctx, s, j, id, elsewhere.Shell{Out: a.io.out, Own: a.own, View: func(j ore.Job) (ore.Watcher, func()) {
+		v := a.view(j)
+		return v.Watch, v.Close
+	}})
+	switch {
+	case errors.Is(err, elsewhere.ErrUsage):
+		return usageError{err}
+	case errors.Is(err, supervisor.ErrTaken):
+		return runAlready(id)
+	case err != nil || b.Keeper():
+		return err
+	}
+	return a.tellBed(id, up.Machines, up.Published)
+}
+
+// tellBed tells of machines that have been started and are kept.
+func (a *app) tellBed(id string, machines []node.Started, ports []ore.Port) error {
+	if a.json {
+		return a.print(machines)
+	}
+	a.tellMachines(machines)
+	for _, p := range ports {
 		a.say("port     %s -> %s:%d", p.Listen, cluster.MachineName(p.Rank), p.Port)
 	}
 	a.say("use      ore exec %s -- COMMAND, ore shell %s, ore down %s", id, id, id)
@@ -110,6 +156,22 @@ func runAlready(id string) error {
 func (a *app) tellMachines(all []node.Started) {
 	for _, m := range all {
 		a.say("machine  %-4s %-12s booted in %s", m.Name, m.IP, m.Boot.Round(time.Millisecond))
+	}
+}
+
+// keeping is what commands for machines whose installation failed need.
+func (a *app) keeping() keeping.Shell {
+	return keeping.Shell{
+		Out: a.io.out, Tell: func(all []node.Started) error { a.tellMachines(all); return nil },
+		On: func(f func(context.Context, *site.Site, keeping.Machines, []string) error) func(*cobra.Command, []string) error {
+			return a.onBed(func(ctx context.Context, s *site.Site, b bed, args []string) error {
+				return f(ctx, s, keeping.Machines{Client: b.Client, Record: b.record}, args)
+			})
+		},
+		View: func() (ore.Watcher, func()) {
+			v := a.view(ore.Job{})
+			return v.Watch, v.Close
+		},
 	}
 }
 
@@ -221,7 +283,7 @@ func (b bed) choose(ctx context.Context, ranks string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := parseRanks(ranks)
+	wanted, err := flags.Ranks(ranks)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -235,31 +297,6 @@ func (b bed) choose(ctx context.Context, ranks string) ([]string, error) {
 		return nil, fmt.Errorf("machines of %s: not all of rank %s are there: see 'ore jobs show %s'", b.record.ID, ranks, b.record.ID)
 	}
 	return names, nil
-}
-
-// parseRanks reads "0,2-4"; "" gives nil, which means all.
-func parseRanks(s string) ([]int, error) {
-	if s == "" {
-		return nil, nil
-	}
-	var all []int
-	for _, f := range strings.Split(s, ",") {
-		from, to, span := strings.Cut(strings.TrimPrefix(f, "m"), "-")
-		if !span {
-			to = from
-		}
-		a, err1 := strconv.Atoi(from)
-		b, err2 := strconv.Atoi(to)
-		if err1 != nil || err2 != nil || a < 0 || b < a || b > job.MaxMachines {
-			return nil, fmt.Errorf("ranks %q: use numbers and spans such as 0 or 0,2-4", s)
-		}
-		for r := a; r <= b; r++ {
-			if !slices.Contains(all, r) {
-				all = append(all, r)
-			}
-		}
-	}
-	return all, nil
 }
 
 func newGrow(a *app) *cobra.Command {

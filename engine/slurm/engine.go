@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -219,6 +220,15 @@ func (e *Engine) Distribute(ctx context.Context, d cluster.Distribution, w ore.W
 	stages, err := e.inner.Distribute(ctx, d, w)
 	return stages, e.explain(err)
 }
+
+// Front is that of the engine behind this one, once hosts are reserved.
+func (e *Engine) Front() http.Handler { return e.inner.Front() }
+
+// Over is closed when the allocation has ended, once hosts are reserved.
+func (e *Engine) Over() <-chan struct{} { return e.allocation.lease.done }
+
+// Why is why the allocation has ended, nil while it lasts.
+func (e *Engine) Why() error { return e.allocation.over() }
 
 // end gives back all that Reserve took, and remembers where the image now is.
 func (e *Engine) end(ctx context.Context) error {

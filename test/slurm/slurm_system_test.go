@@ -70,6 +70,12 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// environ is the user's environment.
+func (l *lab) environ() []string {
+	return []string{"PATH=" + l.path, "HOME=" + l.user.HomeDir, "USER=" + l.user.Username,
+		"SLURM_CONF=" + filepath.Join(l.slurm.Folder(), "slurm.conf"), "ORE_MIRROR=" + os.Getenv("ORE_MIRROR")}
+}
+
 func must(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
@@ -108,8 +114,7 @@ func (l *lab) start(t *testing.T, args ...string) *call {
 	c.cmd = exec.CommandContext(ctx, "setpriv", append([]string{"--reuid", l.user.Uid, "--regid", l.user.Gid, "--init-groups",
 		l.program, "run", "--results", c.results}, args...)...)
 	c.cmd.Dir = l.user.HomeDir
-	c.cmd.Env = []string{"PATH=" + l.path, "HOME=" + l.user.HomeDir, "USER=" + l.user.Username,
-		"SLURM_CONF=" + filepath.Join(l.slurm.Folder(), "slurm.conf"), "ORE_MIRROR=" + os.Getenv("ORE_MIRROR")}
+	c.cmd.Env = l.environ()
 	c.cmd.Stderr = &c.said
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {

@@ -43,6 +43,8 @@ type Root struct {
 	From  string // the strategy of machines that install themselves; "" lets the plan choose
 	// Capture has what they installed be kept as an image, where there is none.
 	Capture bool
+	// Keep has machines kept whose installation fails.
+	Keep bool
 }
 
 // Environment adds the flags that say what an environment is.
@@ -74,6 +76,7 @@ func (j *Job) Machines(c *cobra.Command) {
 	f.StringVar(&j.Root.where, "root", string(ore.Mounted), "mount (layers, with a disk over them), or disk: each machine installs itself onto its disk")
 	f.StringVar(&j.Root.From, "install-from", "", "what machines with --root disk install from: "+strings.Join(strategies(), ", ")+"; default: by the plan")
 	f.BoolVar(&j.Root.Capture, "capture", true, "keep what machines with --root disk installed as an image, if there is none; =false: do not")
+	f.BoolVar(&j.Root.Keep, "keep-failed", false, "keep machines with --root disk whose installation fails, for 'ore console', 'ore shell' and 'ore retry'")
 	f.StringVar(&j.hypervisor, "hypervisor", "auto", strings.Join(job.Hypervisors, ", "))
 	f.StringVar(&j.network, "network", "nat", "nat (outbound connections) or isolated")
 	f.StringArrayVar(&j.ports, "publish", nil, "make a machine's TCP port reachable here: `[address:]port:[rank:]port`; repeat")
@@ -98,6 +101,9 @@ func (j *Job) Running(c *cobra.Command) {
 	f.IntVar(&j.retries, "retries", 0, "further tries of what the system, not the job, lost")
 	c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"each", "first", "array"}, cobra.ShellCompDirectiveNoFileComp))
 }
+
+// Piped says whether the job file is read from standard input.
+func (j *Job) Piped() bool { return j.file == "-" }
 
 // Read puts file, flags and the command's words together. A file called - is
 // read from stdin. Its errors are the user's.
@@ -225,6 +231,8 @@ func (j *Job) applyRoot(m *ore.Machines) error {
 		m.Root = ore.Root(j.Root.where)
 	}
 	switch {
+	case j.Root.Keep && m.Root != ore.OnDisk:
+		return errors.New("--keep-failed: only machines with --root disk install anything: add it")
 	case j.Root.From == "":
 	case !slices.Contains(strategies(), j.Root.From):
 		return fmt.Errorf("--install-from %q: use one of %s", j.Root.From, strings.Join(strategies(), ", "))
