@@ -151,7 +151,7 @@ hardware virtualisation.`,
 	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
 	add("images", newBuild(a), newLock(a), newImages(a),
 		foreign.Command(func(err error) error { return usageError{err} }))
-	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a))
+	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a), newBench(a))
 	add("host", newDoctor(a), newVersion(a))
 	root.AddCommand(newSupervise(a), newInstallWorker(a), newRPMWorker(a), newAfterwards(a), newMan(a))
 	root.AddCommand(installing.Installer(io.in, io.out), installing.Netbooted(io.out, io.err))

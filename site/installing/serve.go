@@ -162,6 +162,17 @@ func (m Maker) Serve(ctx context.Context, l net.Listener, img image.Manifest, li
 		}
 	}
 	d := &depot{files: s.files, proxy: s.proxy}
+	server := &http.Server{Handler: d.behind(link), ReadHeaderTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, s.proxy.Close())
+}
+
+// behind returns the depot behind a link.
+func (d *depot) behind(link *Link) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /blobs/sha256/{hex}", func(w http.ResponseWriter, r *http.Request) {
 		if !link.Once {
@@ -170,17 +181,13 @@ func (m Maker) Serve(ctx context.Context, l net.Listener, img image.Manifest, li
 		}
 		d.relay(w, r, link)
 	})
-	packages := http.StripPrefix("/packages", s.proxy)
-	mux.HandleFunc("/packages/", func(w http.ResponseWriter, r *http.Request) {
-		packages.ServeHTTP(writer{w, r.Context(), link}, r)
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
-		err = nil
+	if d.proxy != nil {
+		packages := http.StripPrefix("/packages", d.proxy)
+		mux.HandleFunc("/packages/", func(w http.ResponseWriter, r *http.Request) {
+			packages.ServeHTTP(writer{w, r.Context(), link}, r)
+		})
 	}
-	return errors.Join(err, s.proxy.Close())
+	return mux
 }
 
 // relay gives a layer as it crosses the link for the first time.
