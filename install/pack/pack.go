@@ -25,7 +25,7 @@ import (
 
 // formatVersion is part of a pack's place: it changes when the meaning of the
 // files does.
-const formatVersion = 1
+const formatVersion = 2
 
 // copyBuffer is the unit in which content is moved: large enough that few calls
 // are made, small enough for a core's cache.

@@ -4,6 +4,8 @@ package shrink
 import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"ore/squashfs/shrink/quick"
 )
 
 // Compressor compresses blocks, one at a time. It returns src compressed, in
@@ -14,8 +16,12 @@ type Compressor func(dst, src []byte) []byte
 // None compresses nothing.
 func None(_, _ []byte) []byte { return nil }
 
-// Zstd returns a compressor with a level as zstd's command line has it.
+// Zstd returns a compressor with a level as zstd's command line has it, for blocks of
+// at most window bytes.
 func Zstd(level, window int) (Compressor, error) {
+	if level == 1 && window <= quick.MaxBlock {
+		return quickCompressor{quick.New()}.compress, nil
+	}
 	e, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false),
@@ -39,6 +45,12 @@ func smaller(packed []byte, n int) []byte {
 		return nil
 	}
 	return packed
+}
+
+type quickCompressor struct{ e *quick.Encoder }
+
+func (q quickCompressor) compress(dst, src []byte) []byte {
+	return smaller(q.e.Encode(dst[:0], src), len(src))
 }
 
 type zstdCompressor struct{ e *zstd.Encoder }
