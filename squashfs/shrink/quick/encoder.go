@@ -27,12 +27,13 @@ type Encoder struct {
 	table [1 << tableBits]uint32 // position of the last place with a hash, plus base
 	base  uint32                 // what is less belongs to blocks before
 
-	rep   [2]int     // the last two distances
-	seqs  []sequence // of a part, the first found of them
-	found int
-	lits  [partSize + wide]byte // the first kept of them
-	kept  int
-	bits  []byte // memory of bitstream
+	rep    [2]int     // the last two distances
+	anchor int        // the end of the last match
+	seqs   []sequence // of a part, the first found of them
+	found  int
+	lits   [partSize + wide]byte // the first kept of them
+	kept   int
+	bits   []byte // memory of bitstream
 
 	lengths, offsets, matches coder
 	huff                      huff0.Scratch

@@ -59,7 +59,8 @@ func extent(src []byte, i, j, end int) int {
 func (e *Encoder) find(src []byte, from, to int) {
 	e.found, e.kept = 0, 0
 	b, base := unsafe.SliceData(src), e.base
-	anchor, i, limit := from, from, to-lookahead-2
+	i, limit := from, to-lookahead-2
+	e.anchor = from
 	rep := e.rep[0]
 	if i == 0 {
 		i = 1 // nothing is before it
@@ -78,19 +79,18 @@ func (e *Encoder) find(src []byte, from, to int) {
 		case at1 > base && load32(b, int(at1-base)-1) == uint32(now>>8):
 			start, source, n = i+1, int(at1-base)-1, shortMatch
 		default:
-			i += 2 + (i-anchor)>>patience
+			i += 2 + (i-e.anchor)>>patience
 			continue
 		}
 		n += extent(src, start+n, source+n, to)
 		if start-source != rep {
-			for start > anchor && source > 0 && src[start-1] == src[source-1] {
+			for start > e.anchor && source > 0 && src[start-1] == src[source-1] {
 				start, source, n = start-1, source-1, n+1
 			}
 		}
-		e.add(src, anchor, start-anchor, start-source, n)
+		e.add(src, start, start-source, n)
 		rep = e.rep[0]
 		i = start + n
-		anchor = i
 		if i >= limit {
 			break
 		}
@@ -99,19 +99,20 @@ func (e *Encoder) find(src []byte, from, to int) {
 		for second := e.rep[1]; i < limit && second <= i && load32(b, i) == load32(b, i-second); second = e.rep[1] {
 			n := shortMatch + extent(src, i+shortMatch, i-second+shortMatch, to)
 			e.table[hash(load64(b, i))] = base + uint32(i) + 1
-			e.add(src, i, 0, second, n)
+			e.add(src, i, second, n)
 			i += n
-			anchor = i
 		}
 		rep = e.rep[0]
 	}
-	e.literal(src, anchor, to-anchor)
+	e.literal(src, e.anchor, to-e.anchor)
 }
 
-// add adds a match of n bytes at a distance, and the literals before it: those of src
-// from anchor on.
-func (e *Encoder) add(src []byte, anchor, literals, distance, n int) {
-	e.literal(src, anchor, literals)
+// add adds a match of n bytes at start with what is at a distance before it, and the
+// literals since the last one.
+func (e *Encoder) add(src []byte, start, distance, n int) {
+	literals := start - e.anchor
+	e.literal(src, e.anchor, literals)
+	e.anchor = start + n
 	value := distance + 3
 	switch {
 	case literals > 0 && distance == e.rep[0]:
