@@ -268,18 +268,22 @@ func (c *Cache) present(m image.Manifest) error {
 }
 
 // Register lists m, whose layers are in the store, as the image of its key, and
-// as what serves its wish. took is what making it cost. It is signed if the
-// cache has a signer.
-func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Duration) (ore.Digest, error) {
-	var s image.Signature
-	if c.config.Signer != nil {
-		s = c.config.Signer.Sign(m)
+// as what serves its wish. took is what making it cost. It is given the roots of
+// its layers, and signed if the cache has a signer; what is returned is the
+// manifest as it is listed.
+func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Duration) (image.Manifest, error) {
+	m, err := c.Rooted(ctx, m)
+	if err == nil {
+		var s image.Signature
+		if c.config.Signer != nil {
+			s = c.config.Signer.Sign(m)
+		}
+		_, err = c.register(ctx, m, s, took)
 	}
-	d, err := c.register(ctx, m, s, took)
 	if err != nil {
-		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
+		return m, fmt.Errorf("register image %s: %w", m.Key.Short(), err)
 	}
-	return d, nil
+	return m, nil
 }
 
 // RegisterSigned is Register for an image that somebody else has made and

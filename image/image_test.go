@@ -185,6 +185,10 @@ func manifest() Manifest {
 
 func TestManifestRoundTrip(t *testing.T) {
 	m := manifest()
+	if text := string(m.Encode()); strings.Contains(text, "Root") {
+		t.Errorf("a manifest without roots, as those from before, is %s", text)
+	}
+	m.Layers[0].Root = ore.DigestOf([]byte("root"))
 	got, err := DecodeManifest(m.Encode())
 	if err != nil {
 		t.Fatal(err)
@@ -202,6 +206,7 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		"another environment": func(m *Manifest) { m.Environment.Arch = "arm64" },
 		"no layers":           func(m *Manifest) { m.Layers = nil },
 		"too many layers":     func(m *Manifest) { m.Layers = make([]Layer, MaxLayers+1) },
+		"malformed root":      func(m *Manifest) { m.Layers[0].Root = "sha256:x" },
 		"malformed digest":    func(m *Manifest) { m.Layers[0].Digest = "sha256:../../x" },
 	} {
 		t.Run(name, func(t *testing.T) {

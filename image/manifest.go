@@ -36,6 +36,10 @@ type Layer struct {
 	Size        int64
 	Compression string  // as package squashfs names it
 	Key         ore.Key // of the environment that ends with this layer
+	// Root of its chunk list (package chunk), so that who signs the manifest answers
+	// for every range of the layer; "" in manifests from before there were roots, and
+	// for large layers.
+	Root ore.Digest `json:",omitempty"`
 }
 
 // Capability is the security.capability attribute of one file.
@@ -92,6 +96,9 @@ func (m Manifest) check() error {
 	for i, l := range m.Layers {
 		if l.Digest.Hex() == "" || l.Size <= 0 {
 			return fmt.Errorf("manifest: layer %d: digest %q of %d bytes is malformed", i, l.Digest, l.Size)
+		}
+		if l.Root != "" && l.Root.Hex() == "" {
+			return fmt.Errorf("manifest: layer %d: root %q is malformed", i, l.Root)
 		}
 	}
 	return nil

@@ -248,7 +248,7 @@ func (s *Store) Remove(d ore.Digest) error {
 	if d.Hex() == "" {
 		return fmt.Errorf("remove %q: malformed digest", d)
 	}
-	for _, p := range []string{s.blob(d), s.stamp(d)} {
+	for _, p := range []string{s.blob(d), s.stamp(d), s.stamp(d) + rootSuffix} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", d.Short(), err)
 		}

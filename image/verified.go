@@ -40,19 +40,8 @@ func (s *Store) stamp(d ore.Digest) string {
 	return filepath.Join(s.dir, "stamps", d.Hex())
 }
 
-// note keeps a stamp. Losing it costs one more reading of the blob, so errors
-// are of no consequence.
-func (s *Store) note(d ore.Digest, stamp string) {
-	tmp, err := os.CreateTemp(filepath.Join(s.dir, "partial"), "blob-stamp-*")
-	if err != nil {
-		return
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(stamp)
-	if cerr := tmp.Close(); err == nil && cerr == nil {
-		_ = os.Rename(tmp.Name(), s.stamp(d))
-	}
-}
+// note keeps a stamp.
+func (s *Store) note(d ore.Digest, stamp string) { s.keepNote(s.stamp(d), stamp) }
 
 func stampOf(path string) (string, error) {
 	info, err := os.Stat(path)

@@ -117,7 +117,7 @@ func (m *images) register(ctx context.Context, mk cluster.Make, watch ore.Watche
 			return img, err
 		}
 		took := time.Since(begun)
-		if _, err := m.site.Cache.Register(ctx, img, took); err != nil {
+		if img, err = m.site.Cache.Register(ctx, img, took); err != nil {
 			return img, err
 		}
 		m.push(ctx, img, took, false, tell)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"ore/cache/serve/client"
 	"ore/cache/serve/wire"
 	"ore/image"
+	"ore/image/chunk"
 )
 
 // endless never ends.
@@ -462,5 +464,63 @@ func TestALyingServer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A list of chunks that is well-formed, but not of the blob, is refused before a
+// byte of the blob is asked for, by the root in the manifest, which is signed with
+// it. Without a root the bytes have to come first.
+func TestALyingListOfChunks(t *testing.T) {
+	w := start(t, serve.Config{})
+	c := w.client("a", "lab", true)
+	builder := store(t)
+	without := made(t, builder, 200_000, 1, 2, 3)
+	rooted, err := builder.Rooted(t.Context(), without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rooted.Layers[0].Root == "" || without.Layers[0].Root != "" {
+		t.Fatalf("roots are %q and %q", rooted.Layers[0].Root, without.Layers[0].Root)
+	}
+	push(t, c, builder, rooted)
+	var asked atomic.Int64
+	lie := true
+	liar := lying(t, w, func(path string, b []byte) []byte {
+		if !strings.HasSuffix(path, "/chunks") {
+			asked.Add(1)
+			return b
+		}
+		l, err := chunk.Decode(b)
+		if err != nil {
+			t.Error(err)
+		}
+		if lie {
+			l.Chunks[0].Digest, l.Chunks[1].Digest = l.Chunks[1].Digest, l.Chunks[0].Digest
+		}
+		return l.Encode()
+	})
+	for _, k := range []struct {
+		summary string
+		m       image.Manifest
+		lie     bool
+		asked   bool
+	}{
+		{"a lie, and a root", rooted, true, false},
+		{"a lie, and no root", without, true, true},
+		{"the truth, and a root", rooted, false, true},
+	} {
+		asked.Store(0)
+		lie = k.lie
+		host := store(t)
+		_, err := liar.Fetch(t.Context(), k.m, host, nil)
+		if (err == nil) == k.lie || asked.Load() > 0 != k.asked {
+			t.Errorf("%s: %d requests for bytes, %v", k.summary, asked.Load(), err)
+		}
+		if k.lie && !k.asked && !errors.Is(err, chunk.ErrList) {
+			t.Errorf("%s: %v", k.summary, err)
+		}
+		if err := host.Verify(t.Context(), k.m.Layers[0].Digest); errors.Is(err, image.ErrMissing) != k.lie {
+			t.Errorf("%s: the layer: %v", k.summary, err)
+		}
 	}
 }

@@ -12,7 +12,9 @@ import (
 )
 
 // How blobs are cut. The numbers are a compromise between the length of the
-// list and what is fetched in vain; none of them is part of the format.
+// list and what is fetched in vain. They are part of the format, as are the rules
+// by which this file goes: with others a blob has another root than the one that
+// its builder signed.
 const (
 	// whole is the size from which a stored block is a chunk of its own. Of a
 	// Debian tree, two of three blocks of 256 KiB are larger when compressed.

@@ -8,7 +8,9 @@
 // chunks wherever they lie; what is between them, and blobs that are no
 // squashfs, is cut by content. A list depends on the blob alone. Its [List.Root]
 // is the root of a Merkle tree (RFC 6962, 2.1): with it and a few hashes
-// ([List.Prove]) any range can be verified without the rest of the list.
+// ([List.Prove]) any range can be verified without the rest of the list. The root
+// stands in the manifest of an image, and so under its builder's signature: how a
+// blob is cut is therefore part of the format, and changes with the list's version.
 // [Assemble] makes the blob from local files and ranges that it is given, and
 // goes on where an earlier call was interrupted.
 //

@@ -115,7 +115,7 @@ func (k *Keeper) make(ctx context.Context, l Listing, tell ore.Watcher) (image.M
 	m := manifest(l, tree, image.Layer{Digest: d, Size: size, Compression: string(o.Compression)})
 	if was, err := k.cache.Find(ctx, m.Key); err == nil && was.Layers[0].Digest == d {
 		m = was
-	} else if _, err := k.cache.Register(ctx, m, time.Since(begun)); err != nil {
+	} else if m, err = k.cache.Register(ctx, m, time.Since(begun)); err != nil {
 		return m, err
 	}
 	k.memo.Keep(kind, l, after, m.Key)

@@ -252,6 +252,9 @@ func (c *Checker) One(ctx context.Context, key ore.Key) (Outcome, error) {
 		return o, err
 	}
 	// One that is as it should be, but was not made here, is believed from now on.
+	if clean, err = c.Cache.Rooted(ctx, clean); err != nil {
+		return o, err
+	}
 	signed, err := c.Cache.Signature(ctx, key)
 	if err != nil || signed.Key == "" || clean.Digest() != old.Digest() {
 		if _, err := c.Cache.Register(ctx, clean, time.Since(begun)); err != nil {

@@ -219,8 +219,8 @@ func (f *fetcher) list(ctx context.Context, l image.Layer) (chunk.List, error) {
 		return chunk.List{}, err
 	}
 	list, err := chunk.Decode(b)
-	if err == nil && (list.Blob != l.Digest || list.Size != l.Size) {
-		err = fmt.Errorf("%w: of another blob", chunk.ErrList)
+	if err == nil {
+		err = l.CheckList(list)
 	}
 	return list, err
 }
