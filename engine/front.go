@@ -78,6 +78,9 @@ func (h *host) lostFor() error {
 	if cause := context.Cause(h.agent.Lost()); errors.Is(cause, agent.ErrLost) {
 		return cause
 	}
+	if bad := h.fault(); errors.Is(bad, agent.ErrLost) {
+		return bad
+	}
 	return h.tornBy()
 }
 
@@ -163,6 +166,7 @@ func (e *Engine) grow(ctx context.Context, s node.Start, w ore.Watcher) ([]node.
 	if room := e.room(); room > 0 && s.Size > room {
 		return nil, fmt.Errorf("%d machines: the batch system has given hosts for %d: end these and start more at once with 'ore up -n'", s.Size, room)
 	}
+	e.askAll(ctx)
 	var homeless []node.Machine
 	e.mu.Lock()
 	for _, m := range s.Machines {
@@ -203,6 +207,26 @@ func (e *Engine) grow(ctx context.Context, s node.Start, w ore.Watcher) ([]node.
 	err := g.Wait()
 	slices.SortFunc(all, func(a, b node.Started) int { return a.Rank - b.Rank })
 	return all, err
+}
+
+// askAll finds out which hosts of machines do not answer: these are not waited for.
+func (e *Engine) askAll(ctx context.Context) {
+	e.mu.Lock()
+	asked := map[*host]bool{}
+	for _, h := range e.where {
+		asked[h] = true
+	}
+	e.mu.Unlock()
+	var g errgroup.Group
+	for h := range asked {
+		g.Go(func() error {
+			if h.lostFor() == nil {
+				h.gone(ctx)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // what is wrong is the host's
 }
 
 // room is how many machines a batch system has given hosts for; 0 bounds nothing.

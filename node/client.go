@@ -99,7 +99,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request) {
 		},
 		Transport: c.http.Transport, FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			reply(w, nil, fmt.Errorf("the host does not answer: %w", err))
+			reply(w, nil, fmt.Errorf("the host does not answer: %w: if it stays so, 'ore grow' starts its machines on others", err))
 		},
 	}
 	p.ServeHTTP(w, r)

@@ -40,7 +40,9 @@ type lab struct {
 	path    string // where the user's programs are
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T) *lab { return newLabWith(t, slurmbed.Config{}) }
+
+func newLabWith(t *testing.T, c slurmbed.Config) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("hosts are made of namespaces, and users are made: this needs root")
@@ -52,7 +54,16 @@ func newLab(t *testing.T) *lab {
 	}
 	l := &lab{Bed: b, path: "/usr/bin:/bin"}
 	t.Cleanup(func() { l.down(t) })
-	if l.slurm, err = slurmbed.Start(t.Context(), b, slurmbed.Config{}); err != nil {
+	// Two racks below one switch (topology.conf(5)), for who asks for the plugin.
+	racks := "SwitchName=r1 Nodes=h[1-2]\nSwitchName=r2 Nodes=h[3-4]\nSwitchName=top Switches=r[1-2]\n"
+	folder := slurmbed.Of(b).Folder()
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "topology.conf"), []byte(racks), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if l.slurm, err = slurmbed.Start(t.Context(), b, c); err != nil {
 		t.Fatal(err)
 	}
 	must(t, exec.Command("useradd", "--create-home", "--shell", "/bin/sh", name))
