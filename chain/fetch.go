@@ -164,6 +164,9 @@ func (f *flow) run(ctx context.Context) {
 		f.cause, f.lost, f.wrong = err.Error(), f.lost+1, errors.Is(err, ErrWrongBytes)
 		f.mu.Unlock()
 		f.peer.poke()
+		if f.blob.failed() {
+			return // no source can help
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -211,6 +214,12 @@ func (p *partial) opened() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.file != nil
+}
+
+func (p *partial) failed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.broken != nil
 }
 
 // first runs do unless the blob is open already, one at a time. The opening itself goes on when the flow is replaced: what

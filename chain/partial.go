@@ -105,18 +105,18 @@ func (p *partial) open(ctx context.Context, encoded []byte, fill func(context.Co
 	}
 	f, err := p.openFile(encoded)
 	if err != nil {
-		return fmt.Errorf("open blob %.12s: %w", p.blob.Digest, err)
+		return p.unable(ctx, err)
 	}
 	if fill != nil {
 		if err := fill(ctx, p.blob, list, f); err != nil {
 			f.Close()
-			return fmt.Errorf("open blob %.12s: fill from what is here: %w", p.blob.Digest, err)
+			return p.unable(ctx, fmt.Errorf("fill from what is here: %w", err))
 		}
 	}
 	have, size, err := held(ctx, f, list)
 	if err != nil {
 		f.Close()
-		return fmt.Errorf("open blob %.12s: %w", p.blob.Digest, err)
+		return p.unable(ctx, err)
 	}
 	p.mu.Lock()
 	p.list, p.encoded, p.file, p.have, p.size = list, encoded, f, have, size
@@ -124,6 +124,16 @@ func (p *partial) open(ctx context.Context, encoded []byte, fill func(context.Co
 	p.tell()
 	p.mu.Unlock()
 	return p.finish()
+}
+
+// unable notes why this host cannot have the blob, whoever sends it: to try again
+// would not help, and whoever waits must be told.
+func (p *partial) unable(ctx context.Context, cause error) error {
+	err := fmt.Errorf("open blob %.12s: %w", p.blob.Digest, cause)
+	if ctx.Err() == nil {
+		p.fail(err)
+	}
+	return err
 }
 
 // openFile opens the blob's file, whole or not, and keeps the list beside it.

@@ -74,6 +74,8 @@ func (r *run) learn(m *member, report chain.Report) {
 	}
 	m.report, m.heard = report, now
 	if report.Broken != "" {
+		// It is told so at once: it may be sent the blob again, by another transfer.
+		_ = m.session.Order(chain.Order{Kind: chain.Release, Blob: r.blob})
 		r.lose(m, errors.New(report.Broken))
 		return
 	}
