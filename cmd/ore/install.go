@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"ore"
 	cli "ore/cmd/ore/installing"
 	"ore/deb"
+	"ore/install/recipe"
 	"ore/job"
 	"ore/netboot"
 	"ore/netboot/roster"
@@ -44,16 +49,19 @@ func (a *app) jobFile(path string) (ore.Job, error) {
 	return j, nil
 }
 
-// installs opens the site for machines that boot from the network.
-func (a *app) installs(ctx context.Context) (*cli.Site, error) {
+// installs opens the site for machines that boot from the network, and are on the
+// list in a folder.
+func (a *app) installs(ctx context.Context, list string) (*cli.Site, error) {
 	s, err := a.open(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	n := installing.Network{Site: s, Address: netboot.Blob}
+	n := &installing.Network{Site: s, Roster: list, Address: netboot.Blob, Packages: netboot.Here + "/packages"}
+	closing := []io.Closer{s, n}
 	return &cli.Site{
 		System: func(ctx context.Context, w cli.Want) (roster.System, error) {
-			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware})
+			n.From = recipe.Strategy(w.From)
+			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware, Slow: w.Slow})
 			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe}, err
 		},
 		Blob: n.Blob,
@@ -61,7 +69,28 @@ func (a *app) installs(ctx context.Context) (*cli.Site, error) {
 			l.BIOS, l.UEFI, err = n.Loaders(ctx)
 			return l, err
 		},
-		Close: s.Close,
+		Rest: func() (http.Handler, error) {
+			f, err := n.Further()
+			if err != nil {
+				return nil, err
+			}
+			closing = append(closing, f)
+			return http.StripPrefix("/packages", f), nil
+		},
+		Sweep: func(systems []roster.System) error {
+			var blobs []ore.Digest
+			var recipes [][]byte
+			for _, y := range systems {
+				blobs, recipes = append(append(blobs, y.Kernel), y.Initramfs...), append(recipes, y.Recipe)
+			}
+			return n.Sweep(blobs, recipes)
+		},
+		Close: func() (err error) {
+			for _, c := range slices.Backward(closing) {
+				err = errors.Join(err, c.Close())
+			}
+			return err
+		},
 	}, nil
 }
 

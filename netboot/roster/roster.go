@@ -191,6 +191,24 @@ func (r *Roster) System(d ore.Digest) (System, bool, error) {
 	return s, err == nil, err
 }
 
+// Systems returns all that machines are or are to become.
+func (r *Roster) Systems() ([]System, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	var all []System
+	for _, k := range r.book.Systems {
+		s, err := r.whole(k)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
 // Order is what an operator wants of a machine.
 type Order struct {
 	MAC    link.MAC

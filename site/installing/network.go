@@ -2,26 +2,28 @@ package installing
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"ore"
 	"ore/boot"
+	"ore/image"
 	"ore/install/recipe"
 	"ore/site"
 )
 
 // Network makes what machines that boot from the network boot and are told. They
-// get the same installer, packed into one initramfs, and install the image that
-// this host makes.
+// get the same installer, packed into one initramfs, and install what this host
+// makes or has. It is not safe for concurrent use.
 type Network struct {
-	Site    *site.Site
-	Address func(ore.Digest) string // where machines find a blob
-	Watch   ore.Watcher
+	Site     *site.Site
+	Roster   string                  // the folder with the list of machines: what they may ask for is kept apart from what those of other lists may
+	Address  func(ore.Digest) string // where machines find a blob
+	Packages string                  // where they find packages, as /sha256/HEX below it
+	From     recipe.Strategy         // "" for the image
+	Watch    ore.Watcher
+
+	telling *os.File // locked while what Tell named is in no list of machines yet
 }
 
 // Host is one machine that boots from the network.
@@ -29,6 +31,7 @@ type Host struct {
 	Name     string       // its host name
 	ID       string       // who it is, for the identifiers on its disks: the address of its card
 	Firmware ore.Firmware // what it boots with
+	Slow     bool         // it starts again through its firmware, also where it has kexec
 }
 
 // Told is what such a machine boots and is told.
@@ -47,44 +50,76 @@ const serial = "ttyS0,115200"
 // one that panics tries again after half a minute.
 const arguments = "quiet panic=30 console=" + serial + " console=tty0"
 
+// noKexec has a kernel refuse kexec, of which some devices do not come back (the
+// kernel's admin-guide/kernel-parameters, sysctl.*, and sysctl/kernel).
+const noKexec = " sysctl.kernel.kexec_load_disabled=1"
+
 // Tell makes what h boots and is told so that it becomes what j says. What that
 // names is found by Blob from then on, also in another process.
-func (n Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
+func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 	j.Machines.Root, j.Machines.System.Loader = ore.OnDisk, ore.GRUB // it starts on its own
 	if j.Machines.System.Firmware == "" {
 		j.Machines.System.Firmware = h.Firmware
 	}
 	Complete(&j)
-	img, err := n.Site.Build(ctx, j.Wants, n.Watch)
-	if err != nil {
-		return Told{}, err
-	}
 	packed, err := n.pack(ctx)
 	if err != nil {
 		return Told{}, fmt.Errorf("make the installer: %w", err)
 	}
 	t := Told{Kernel: packed.KernelDigest, Initramfs: packed.InitramfsDigest, Arguments: arguments, Parts: packed.Parts}
-	files, err := paths(ctx, n.Site.Cache.Store, img)
+	if h.Slow {
+		t.Arguments += noKexec
+	}
+	s := &stock{files: map[ore.Digest]string{t.Kernel: packed.Kernel, t.Initramfs: packed.Initramfs}}
+	defer s.release()
+	r, err := n.recipe(ctx, s, j, h)
 	if err != nil {
 		return t, err
 	}
-	r := recipe.Recipe{
-		Version: recipe.Version, Name: h.Name, Seed: h.ID, Storage: j.Machines.Storage, System: j.Machines.System, Console: serial,
-		Environment: img.Environment, Strategy: recipe.Whole, Image: &img, Blobs: map[ore.Digest]recipe.Source{},
-	}
-	for _, l := range img.Layers {
-		r.Blobs[l.Digest] = recipe.Source{Size: l.Size, From: []string{n.Address(l.Digest)}}
-	}
-	if err := r.Check(); err != nil {
+	t.Recipe = r.Encode()
+	if err := n.begin(); err != nil {
 		return t, err
 	}
-	t.Recipe = r.Encode()
-	files[t.Kernel], files[t.Initramfs] = packed.Kernel, packed.Initramfs
-	return t, n.keep(files)
+	if r.Finished() == nil {
+		if err := n.keepPackages(ctx, j.Wants, r.Environment); err != nil {
+			return t, err
+		}
+	}
+	return t, n.keep(s.files)
+}
+
+// recipe makes what h is told, and has what that names in the stock.
+func (n *Network) recipe(ctx context.Context, s *stock, j ore.Job, h Host) (r recipe.Recipe, err error) {
+	// Another one has what is installed: the server, for whom it is kept.
+	m := Maker{Site: n.Site, ID: h.ID, Job: j, From: n.From, Depot: n.Packages, Watch: n.Watch}
+	var img image.Manifest
+	if m.From == "" || m.From == recipe.Whole {
+		m.From = recipe.Whole
+		if img, err = n.Site.Build(ctx, j.Wants, n.Watch); err == nil {
+			img, err = s.hold(n.Site.Cache.Acquire(ctx, img.Key))
+		}
+	} else {
+		img.Environment, err = n.Site.ClusterConfig(h.ID, n.Watch).Images.Lock(ctx, j.Wants, n.Watch)
+	}
+	if err != nil {
+		return r, err
+	}
+	if r, err = m.recipe(ctx, s, img); err != nil {
+		return r, err
+	}
+	r.Name, r.Seed, r.Console, r.Storage = h.Name, h.ID, serial, j.Machines.Storage
+	for d, source := range r.Blobs {
+		source.From = []string{n.Address(d)}
+		r.Blobs[d] = source
+	}
+	if len(r.Archive) > 0 {
+		r.Archive = []string{"proxy:" + n.Packages}
+	}
+	return r, r.Check()
 }
 
 // pack makes the installer one initramfs, or finds it.
-func (n Network) pack(ctx context.Context) (boot.Packed, error) {
+func (n *Network) pack(ctx context.Context) (boot.Packed, error) {
 	s := &stock{}
 	defer s.release()
 	img, err := s.hold(Image(ctx, n.Site, n.Watch))
@@ -117,39 +152,8 @@ func (n Network) pack(ctx context.Context) (boot.Packed, error) {
 	return b.Pack(ctx, c)
 }
 
-// kept is the folder of what machines that boot from the network may ask for.
-func (n Network) kept() string { return filepath.Join(n.Site.Dirs.Images, "netboot") }
-
-// keep has files stay as long as machines may ask for them, whatever becomes of
-// the images that they are of: each has a further name, or where that cannot be,
-// a link.
-func (n Network) keep(files map[ore.Digest]string) error {
-	if err := os.MkdirAll(n.kept(), 0o755); err != nil {
-		return err
-	}
-	for d, path := range files {
-		name := filepath.Join(n.kept(), d.Hex())
-		err := os.Link(path, name)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			err = os.Symlink(path, name)
-		}
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// Blob opens what Tell named.
-func (n Network) Blob(_ context.Context, d ore.Digest) (io.ReadSeekCloser, error) {
-	if d.Hex() == "" {
-		return nil, fs.ErrNotExist
-	}
-	return os.Open(filepath.Join(n.kept(), d.Hex()))
-}
-
 // Loaders returns the files of iPXE that firmware loads, of Debian's package.
-func (n Network) Loaders(ctx context.Context) (bios, uefi string, err error) {
+func (n *Network) Loaders(ctx context.Context) (bios, uefi string, err error) {
 	config, err := n.Site.BootConfig(ctx, n.Watch)
 	if err != nil {
 		return "", "", err

@@ -19,6 +19,7 @@ import (
 type assigning struct {
 	place
 	file, name, firmware    string
+	from, restart           string
 	waiting, again, andWait bool
 	timeout                 time.Duration
 }
@@ -36,7 +37,8 @@ A machine that is already what it should be is left alone, unless --again is giv
 On disks with data of others nothing is written, unless the job file says wipe: true.`,
 		Example: `  ore install assign 52:54:00:12:34:56 --name node1 -f node.yaml
   ore install assign --waiting -f node.yaml --wait
-  ore install assign node1 --again -f node.yaml`,
+  ore install assign node1 --again -f node.yaml
+  ore install assign node2 --install-from packages --restart firmware -f node.yaml`,
 		Args: func(_ *cobra.Command, args []string) error { return s.check(args) },
 		RunE: func(c *cobra.Command, args []string) error { return a.assign(c.Context(), s, args) },
 	}
@@ -46,6 +48,8 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 	f.StringVarP(&s.file, "file", "f", "", "job `file` that says what the machines are to be, - for standard input")
 	f.StringVar(&s.name, "name", "", "the machine's host `name`; default: that which it has, else one made of its card's address")
 	f.StringVar(&s.firmware, "firmware", "", "bios or uefi, for a machine that was never seen; default: what it was seen to boot with")
+	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; base, with the other packages; or packages alone")
+	f.StringVar(&s.restart, "restart", "kexec", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware")
 	f.BoolVar(&s.waiting, "waiting", false, "all machines that wait, as well")
 	f.BoolVar(&s.again, "again", false, "install also what is installed already")
 	f.BoolVar(&s.andWait, "wait", false, "wait until they are installed")
@@ -64,6 +68,10 @@ func (s *assigning) check(args []string) error {
 		return errors.New("--name: is one machine's: give one machine")
 	case s.firmware != "" && s.firmware != string(ore.BIOS) && s.firmware != string(ore.UEFI):
 		return fmt.Errorf("--firmware %q: use bios or uefi", s.firmware)
+	case s.from != "image" && s.from != "base" && s.from != "packages":
+		return fmt.Errorf("--install-from %q: use image, base or packages", s.from)
+	case s.restart != "kexec" && s.restart != "firmware":
+		return fmt.Errorf("--restart %q: use kexec or firmware", s.restart)
 	case s.timeout != 0 && !s.andWait:
 		return errors.New("--timeout: is of --wait")
 	}
@@ -72,7 +80,7 @@ func (s *assigning) check(args []string) error {
 
 // assign gives each machine its order. What a machine is to be is made before
 // anything is written, so that a job file with a fault assigns nothing.
-func (a *Shell) assign(ctx context.Context, s assigning, args []string) (err error) {
+func (a *Shell) assign(ctx context.Context, s assigning, args []string) error {
 	j, err := a.Job(s.file)
 	if err != nil {
 		return err
@@ -85,14 +93,33 @@ func (a *Shell) assign(ctx context.Context, s assigning, args []string) (err err
 	if err != nil {
 		return err
 	}
-	on, err := a.Open(ctx)
+	if err := s.order(ctx, a, j, r, list); err != nil {
+		return err
+	}
+	if s.andWait {
+		return a.wait(ctx, r, waiting{dir: dir, timeout: s.timeout}, list)
+	}
+	if *a.JSON {
+		return a.print(rows(list))
+	}
+	return nil
+}
+
+// order makes what each machine of the list is to be, and then puts all onto the
+// roster; the list has them then as they are there.
+func (s *assigning) order(ctx context.Context, a *Shell, j ore.Job, r *roster.Roster, list []roster.Machine) (err error) {
+	dir, err := s.folder()
+	if err != nil {
+		return err
+	}
+	on, err := a.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, on.Close()) }()
 	var orders []roster.Order
 	for _, m := range list {
-		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware)}
+		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware), From: s.from, Slow: s.restart == "firmware"}
 		system, err := on.System(ctx, w)
 		if err != nil {
 			return fmt.Errorf("assign %s: %w", called(m), err)
@@ -107,13 +134,7 @@ func (a *Shell) assign(ctx context.Context, s assigning, args []string) (err err
 			a.say("%s (%s) %s", o.Name, o.MAC, become(list[i]))
 		}
 	}
-	if s.andWait {
-		return a.wait(ctx, r, waiting{dir: dir, timeout: s.timeout}, list)
-	}
-	if *a.JSON {
-		return a.print(rows(list))
-	}
-	return nil
+	return sweep(r, on)
 }
 
 // targets are the machines that are meant, each once.

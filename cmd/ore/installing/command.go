@@ -37,7 +37,8 @@ type Shell struct {
 	Quiet *bool                              // show no progress
 	Usage func(error) error                  // marks a fault in the words of the command line
 	Job   func(path string) (ore.Job, error) // reads a job file, - for standard input
-	Open  func(ctx context.Context) (*Site, error)
+	// Open opens the site for the machines of one list, which is in the folder.
+	Open func(ctx context.Context, list string) (*Site, error)
 }
 
 // Site is what a site does for machines that install themselves. What System
@@ -52,9 +53,11 @@ type Site struct {
 	Blob func(ctx context.Context, d ore.Digest) (io.ReadSeekCloser, error)
 	// Loaders are the files of iPXE.
 	Loaders func(ctx context.Context) (netboot.Loaders, error)
-	// Rest answers what else installers ask of the server, such as packages (a
-	// deb/proxy does); nil: nobody.
-	Rest http.Handler
+	// Rest gives what answers what else installers ask of the server, such as
+	// packages (a deb/proxy does), until Close.
+	Rest func() (http.Handler, error)
+	// Sweep lets go of what none of these systems names, which are all of the list.
+	Sweep func(systems []roster.System) error
 	// Close lets go of the site.
 	Close func() error
 }
@@ -65,6 +68,8 @@ type Want struct {
 	Name     string // the machine's host name
 	MAC      link.MAC
 	Firmware ore.Firmware // what it was seen to boot with; "" when it was never seen
+	From     string       // what it installs from: image, base or packages; "" for what is best
+	Slow     bool         // it starts again through its firmware, and not by kexec
 }
 
 // print writes v as indented JSON.
@@ -94,10 +99,7 @@ pressed, as the machine that a job file describes.
 
 'serve' answers them. A machine that asks and is not known waits, and is listed by
 'ls'; 'assign' says what it is to be, before or after it was first seen. 'wait' waits
-until it is that. A machine that is what it should be boots from its own disk.
-
-No machine has been followed from its first request to its own disk yet: what serves
-it and what installs it were tested apart.`,
+until it is that. A machine that is what it should be boots from its own disk.`,
 		Example: `  ore install serve --interface eth1 --range 10.0.0.50-10.0.0.99
   ore install serve --interface eth0 --proxy-dhcp
   ore install ls
@@ -136,6 +138,15 @@ func (p *place) roster(l roster.Limits) (*roster.Roster, string, error) {
 		err = fmt.Errorf("%w: be who runs the server, or give another folder with --dir", err)
 	}
 	return r, dir, err
+}
+
+// sweep lets go of what no machine of the list may ask for any more.
+func sweep(r *roster.Roster, on *Site) error {
+	all, err := r.Systems()
+	if err != nil || on.Sweep == nil {
+		return err
+	}
+	return on.Sweep(all)
 }
 
 // find returns the machine that a word means: a card's address, which need not

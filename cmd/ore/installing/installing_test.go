@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,6 +66,7 @@ type bench struct {
 	closed   int
 	wants    []Want
 	loader   string
+	swept    []int // of how many systems was known, each time that the site was swept
 }
 
 func newBench(t *testing.T) *bench {
@@ -76,7 +78,10 @@ func newBench(t *testing.T) *bench {
 }
 
 // site plays what a site does.
-func (b *bench) site(context.Context) (*Site, error) {
+func (b *bench) site(_ context.Context, list string) (*Site, error) {
+	if list != b.dir {
+		return nil, fmt.Errorf("the list is in %s", list)
+	}
 	return &Site{
 		System: func(_ context.Context, w Want) (roster.System, error) {
 			if w.Name == "broken" {
@@ -90,8 +95,12 @@ func (b *bench) site(context.Context) (*Site, error) {
 			return nil, os.ErrNotExist
 		},
 		Loaders: func(context.Context) (netboot.Loaders, error) { return netboot.Loaders{BIOS: b.loader}, nil },
-		Rest:    http.NotFoundHandler(),
-		Close:   func() error { b.closed++; return nil },
+		Rest:    func() (http.Handler, error) { return http.NotFoundHandler(), nil },
+		Sweep: func(all []roster.System) error {
+			b.swept = append(b.swept, len(all))
+			return nil
+		},
+		Close: func() error { b.closed++; return nil },
 	}, nil
 }
 
@@ -172,7 +181,14 @@ func TestListAssignForget(t *testing.T) {
 		t.Error("a secret's hash is listed")
 	}
 	b.json = false
+	b.must(t, "assign", two, "--install-from", "packages", "--restart", "firmware", "--again", "-f", "node.yaml")
+	if w := b.wants[len(b.wants)-1]; w.From != "packages" || !w.Slow || b.wants[0].From != "image" || b.wants[0].Slow {
+		t.Errorf("the site was asked for %+v, and for %+v at first", w, b.wants[0])
+	}
 	b.must(t, "forget", "node2", one)
+	if want := []int{2, 2, 2, 0}; !slices.Equal(b.swept, want) {
+		t.Errorf("the site was swept for %v systems, want %v", b.swept, want)
+	}
 	if s := b.must(t, "ls"); !strings.Contains(s, "no machine has asked") {
 		t.Errorf("forgotten:\n%s", s)
 	}
@@ -203,6 +219,8 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		{"assign " + one + " -f other.yaml", "not exist", false},
 		{"assign " + one + " --firmware coreboot -f node.yaml", "bios or uefi", false},
 		{"assign " + one + " --timeout 3s -f node.yaml", "--wait", false},
+		{"assign " + one + " --install-from tape -f node.yaml", "image, base or packages", false},
+		{"assign " + one + " --restart never -f node.yaml", "kexec or firmware", false},
 		{"wait " + one, "not on the list", false},
 		{"forget nobody", "card's address", false},
 		{"forget " + one, "not on the list", false},

@@ -1,6 +1,8 @@
 package installing
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -138,27 +140,38 @@ func newForget(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "forget {CARD|NAME}...", Short: "Take machines off the list; nothing happens to their disks",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			r, _, err := at.roster(roster.Limits{})
-			if err != nil {
-				return err
-			}
-			list, err := known(r, args)
-			if err != nil {
-				return err
-			}
-			for _, m := range list {
-				if _, err := r.Forget(m.MAC); err != nil {
-					return fmt.Errorf("forget %s: %w", called(m), err)
-				}
-			}
-			if *a.JSON {
-				return a.print(rows(list))
-			}
-			return nil
-		},
+		RunE: func(c *cobra.Command, args []string) error { return a.forget(c.Context(), at, args) },
 	}
 	c.ValidArgsFunction = at.completeMachines
 	at.flags(c)
 	return c
+}
+
+// forget takes machines off the list, and what was kept for them alone.
+func (a *Shell) forget(ctx context.Context, at place, args []string) (err error) {
+	r, dir, err := at.roster(roster.Limits{})
+	if err != nil {
+		return err
+	}
+	list, err := known(r, args)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if _, err := r.Forget(m.MAC); err != nil {
+			return fmt.Errorf("forget %s: %w", called(m), err)
+		}
+	}
+	on, err := a.Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, on.Close()) }()
+	if err := sweep(r, on); err != nil {
+		return err
+	}
+	if *a.JSON {
+		return a.print(rows(list))
+	}
+	return nil
 }

@@ -112,16 +112,19 @@ setcap cap_net_bind_service,cap_net_raw+ep.`,
 
 // serve answers until ctx ends, which is how it is to end.
 func (a *Shell) serve(ctx context.Context, c netboot.Config) (err error) {
-	s, err := a.Open(ctx)
+	s, err := a.Open(ctx, c.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if c.Rest, err = s.Rest(); err != nil {
+		return err
+	}
 	if c.Loaders, err = s.Loaders(ctx); err != nil {
 		return err
 	}
 	t := &teller{shell: a}
-	c.Blob, c.Rest, c.Watch = s.Blob, s.Rest, t.tell
+	c.Blob, c.Watch = s.Blob, t.tell
 	server, err := netboot.Start(ctx, c)
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: be root, or give the program the right with setcap cap_net_bind_service,cap_net_raw+ep", err)
@@ -130,6 +133,9 @@ func (a *Shell) serve(ctx context.Context, c netboot.Config) (err error) {
 		return err
 	}
 	t.begin(server.URL(), c)
+	if err := sweep(server.Roster(), s); err != nil {
+		t.tell(ore.Event{Stage: "netboot", Text: err.Error()}) // no machine waits for that
+	}
 	<-ctx.Done()
 	return server.Close()
 }

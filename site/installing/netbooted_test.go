@@ -1,0 +1,133 @@
+package installing
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"ore"
+	"ore/deb/fetch"
+	"ore/install/recipe"
+	"ore/site"
+)
+
+// network is one over a site of which it needs only the folders.
+func network(t *testing.T) *Network {
+	t.Helper()
+	dir := t.TempDir()
+	n := &Network{Site: &site.Site{}, Roster: filepath.Join(dir, "list")}
+	n.Site.Dirs = site.Dirs{Images: filepath.Join(dir, "images"), Cache: filepath.Join(dir, "cache")}
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+// blob is a file that n keeps, of which nothing else is left.
+func blob(t *testing.T, n *Network, content string) ore.Digest {
+	t.Helper()
+	d := ore.DigestOf([]byte(content))
+	path := filepath.Join(filepath.Dir(n.kept()), "of an image")
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.keep(map[ore.Digest]string{d: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestSweep sees that what some machine may ask for stays, and all else goes, but
+// not what another process is just telling.
+func TestSweep(t *testing.T) {
+	n, telling := network(t), network(t)
+	telling.Site, telling.Roster = n.Site, n.Roster
+	other := &Network{Site: n.Site, Roster: n.Roster + "2"}
+	if err := errors.Join(n.begin(), telling.begin(), other.begin(), n.write("packages-00.json", []byte("[]"))); err != nil {
+		t.Fatal(err)
+	}
+	kernel, layer, old, elsewhere := blob(t, n, "kernel"), blob(t, n, "layer"), blob(t, n, "old"), blob(t, other, "elsewhere")
+	r := recipe.Recipe{Version: recipe.Version, Name: "m", Seed: "m", Strategy: recipe.Packages, Archive: []string{"proxy:http://10.9.0.1/packages"},
+		Environment: ore.Environment{Version: ore.EnvironmentVersion, Packages: []ore.Package{{Name: "sample", Version: "1", Arch: "all", Size: 9, Digest: ore.DigestOf(nil), Path: "sample.deb"}}},
+		Blobs:       map[ore.Digest]recipe.Source{layer: {Size: 5, From: []string{"http://10.9.0.1/x"}}}}
+	if err := n.write(packagesOf(r.Environment), []byte("[]")); err != nil {
+		t.Fatal(err)
+	}
+	names := func() (all []string) {
+		list, err := os.ReadDir(n.kept())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			all = append(all, e.Name())
+		}
+		return all
+	}
+	before := names()
+	if err := n.Sweep([]ore.Digest{kernel}, [][]byte{r.Encode()}); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(); !slices.Equal(got, before) {
+		t.Errorf("while another tells: %q of %q are left", got, before)
+	}
+	if err := telling.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Sweep([]ore.Digest{kernel}, [][]byte{r.Encode()}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{kernel.Hex(), layer.Hex(), lockName, packagesOf(r.Environment)}
+	slices.Sort(want)
+	if got := names(); !slices.Equal(got, want) {
+		t.Errorf("left are %q, want %q", got, want)
+	}
+	if _, err := n.Blob(t.Context(), old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was swept: %v", err)
+	}
+	f, err := other.Blob(t.Context(), elsewhere)
+	if err != nil {
+		t.Fatalf("another list's: %v", err)
+	}
+	f.Close()
+}
+
+// TestFurther asks for a package before and after somebody has assigned a machine
+// that needs it.
+func TestFurther(t *testing.T) {
+	n := network(t)
+	f, err := n.Further()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	content := []byte("a package")
+	digest, path := ore.DigestOf(content), filepath.Join(t.TempDir(), "sample.deb")
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (int, string) {
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/sha256/"+digest.Hex(), nil))
+		return w.Code, w.Body.String()
+	}
+	if code, _ := ask(); code != http.StatusNotFound {
+		t.Errorf("nobody needs it: %d", code)
+	}
+	b, err := json.Marshal([]fetch.File{{Path: path, Size: int64(len(content)), Digest: digest, URLs: []string{"http://127.0.0.1:1/sample.deb"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(n.begin(), n.write("packages-01.json", b)); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := ask(); code != http.StatusOK || body != string(content) {
+		t.Errorf("a machine needs it: %d %q", code, body)
+	}
+}
