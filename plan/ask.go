@@ -15,6 +15,7 @@ type Ask struct {
 	Starts      []string // ways to start machines, such as "uml"; none means one without a name
 	Chain       bool     // hosts can pass an image on
 	Each        bool     // machines can install themselves
+	Disk        []string // strategies by which machines install themselves onto their disks; none: they mount the image
 	Restarts    []string // how such a machine comes up again, such as "kexec", "restart"
 }
 

@@ -200,6 +200,9 @@ func (m *model) options(w way) []Option {
 			spreads = append(spreads, Chain)
 		}
 	}
+	if len(m.ask.Disk) > 0 && m.ask.Machines > 0 {
+		return m.onDisks(w, spreads)
+	}
 	for _, d := range spreads {
 		all = append(all, m.once(w, d))
 	}
@@ -224,8 +227,11 @@ func (m *model) once(w way, d Distribution) Option {
 	if m.spread() {
 		o.Stages = append(o.Stages, m.distribute(w, d, t))
 	}
-	if m.ask.Machines > 0 {
-		start := m.start(m.ask.Starts, Start)
+	switch start := m.start(m.ask.Starts, Start); {
+	case m.ask.Machines == 0:
+	case len(m.ask.Disk) > 0:
+		o.Stages, o.Start, o.Strategy = append(o.Stages, m.installing(w.lacks(Host{}), nil)...), start.by, FromImage
+	default:
 		o.Stages, o.Start = append(o.Stages, start.stage), start.by
 	}
 	return m.finish(o, t)

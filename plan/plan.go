@@ -109,6 +109,7 @@ type Option struct {
 	From         ore.Key      `json:",omitempty"` // of the image that it begins with
 	At           string       `json:",omitempty"` // the cache that has it, "" when it is here
 	Each         bool         `json:",omitempty"` // machines install themselves; else the image is made once
+	Strategy     string       `json:",omitempty"` // of machines with disks of their own, see Ask.Disk
 	Distribution Distribution `json:",omitempty"`
 	Start        string       `json:",omitempty"` // the way to start machines
 	Possible     bool         // could be taken
@@ -157,6 +158,7 @@ func Choose(ask Ask, have Have, rates Rates) Plan {
 	}
 	price(options)
 	slices.SortStableFunc(options, func(a, b Option) int { return cmp.Compare(a.rank, b.rank) })
+	provenFirst(options)
 	for i := range options[1:] {
 		options[i+1].Why = behind(options[0], options[i+1])
 	}
@@ -190,6 +192,9 @@ func price(options []Option) {
 }
 
 func behind(best, o Option) string {
+	if o.daring() > best.daring() {
+		return "machines have never installed themselves by it here: --install-from " + o.Strategy + " tries it"
+	}
 	if maps.Equal(best.unknown, o.unknown) { // what is not known is the same in both
 		s := fmt.Sprintf("predicted %.1f s later", o.Total.Middle-best.Total.Middle)
 		if o.Total.Low < best.Total.High {

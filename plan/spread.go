@@ -127,10 +127,7 @@ func (m *model) lacking(packages []ore.Package) (n, bytes float64) {
 // host keeps is of no use to it.
 func (m *model) fetchEach(w way, t *traffic) Estimate {
 	e := Estimate{Stage: Fetch, Note: "by each machine", Unit: "bytes"}
-	var bytes float64
-	for _, p := range w.install {
-		bytes += float64(p.Size)
-	}
+	bytes := debs(w.install)
 	f := t.flow()
 	for i, h := range m.hosts {
 		n := float64(h.Machines)

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
+
+	"ore/plan/words"
 )
 
 // WhatIf is a change to what is asked, to what exists and to links, to see what
@@ -26,7 +27,6 @@ const (
 	mostMachines = 1 << 20
 	mostHosts    = 1 << 12
 	mostLoad     = 1 << 16
-	mostBits     = 1e15 // a petabit in a second
 )
 
 // WhatIfKeys lists the keys that ParseWhatIf knows.
@@ -38,43 +38,34 @@ func WhatIfKeys() []string {
 func (w *WhatIf) set(key, v string) error {
 	switch key {
 	case "link":
-		return rate(&w.Link, v)
+		return words.Rate(&w.Link, v)
 	case "mirror":
-		return rate(&w.Mirror, v)
+		return words.Rate(&w.Mirror, v)
 	case "peers":
-		return rate(&w.Peers, v)
+		return words.Rate(&w.Peers, v)
 	case "machines":
-		return count(&w.Machines, v, mostMachines)
+		return words.Count(&w.Machines, v, mostMachines)
 	case "hosts":
-		return count(&w.Hosts, v, mostHosts)
+		return words.Count(&w.Hosts, v, mostHosts)
 	case "cores":
-		return count(&w.Cores, v, mostHosts)
+		return words.Count(&w.Cores, v, mostHosts)
 	case "load":
-		return threads(&w.Load, v)
+		return words.Number(&w.Load, v, mostLoad)
 	case "cache":
-		return oneOf(&w.Cache, v, "none", "here", "all")
+		return words.OneOf(&w.Cache, v, "none", "here", "all")
 	case "debs":
-		return oneOf(&w.Debs, v, "none", "all")
+		return words.OneOf(&w.Debs, v, "none", "all")
 	case "superset":
-		return yesNo(&w.Superset, v)
+		return words.YesNo(&w.Superset, v)
 	case "chain":
-		return yesNo(&w.Chain, v)
+		return words.YesNo(&w.Chain, v)
 	case "each":
-		return yesNo(&w.Each, v)
+		return words.YesNo(&w.Each, v)
 	}
 	if v == "" || strings.ContainsAny(v, "@ ") {
 		return fmt.Errorf("not the name of a hypervisor")
 	}
 	w.Start = v
-	return nil
-}
-
-func threads(to **float64, v string) error {
-	f, err := strconv.ParseFloat(v, 64)
-	if err != nil || !(f >= 0 && f <= mostLoad) {
-		return fmt.Errorf("not a number from 0 to %d", mostLoad)
-	}
-	*to = &f
 	return nil
 }
 
@@ -111,61 +102,6 @@ func ParseWhatIf(text string) (WhatIf, error) {
 		}
 	}
 	return w, nil
-}
-
-// unit returns the bits of a unit of rates, as tc(8) has them; 0 if it is none.
-func unit(name string) float64 {
-	switch strings.ToLower(name) {
-	case "bit":
-		return 1
-	case "kbit":
-		return 1e3
-	case "mbit":
-		return 1e6
-	case "gbit":
-		return 1e9
-	}
-	return 0
-}
-
-func rate(to **float64, v string) error {
-	end := strings.IndexFunc(v, func(c rune) bool { return (c < '0' || c > '9') && c != '.' })
-	if end <= 0 {
-		return fmt.Errorf("not a rate: write it as 500kbit or 100Mbit")
-	}
-	f, err := strconv.ParseFloat(v[:end], 64)
-	f *= unit(v[end:])
-	if err != nil || !(f >= 1 && f <= mostBits) {
-		return fmt.Errorf("not a rate of at least 1bit: write it as 500kbit or 100Mbit")
-	}
-	*to = &f
-	return nil
-}
-
-func count(to **int, v string, most int) error {
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 || n > most {
-		return fmt.Errorf("not a number from 1 to %d", most)
-	}
-	*to = &n
-	return nil
-}
-
-func oneOf(to *string, v string, allowed ...string) error {
-	if !slices.Contains(allowed, v) {
-		return fmt.Errorf("not one of %s", strings.Join(allowed, ", "))
-	}
-	*to = v
-	return nil
-}
-
-func yesNo(to **bool, v string) error {
-	if v != "yes" && v != "no" {
-		return fmt.Errorf("neither yes nor no")
-	}
-	b := v == "yes"
-	*to = &b
-	return nil
 }
 
 // Apply returns the question as it would be.

@@ -1,10 +1,8 @@
 package site
 
 import (
-	"cmp"
 	"context"
 	"runtime"
-	"slices"
 	"time"
 
 	"ore"
@@ -84,6 +82,9 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Wat
 	}
 	ask := s.ask(s.driver(reservation(j)))
 	ask.Environment, ask.Machines = env, j.Machines.Count
+	if j.Machines.Root == ore.OnDisk {
+		ask = ask.Onto("", plan.Directly)
+	}
 	return env, plan.Choose(w.Apply(ask, have, s.Rates())), nil
 }
 
@@ -115,9 +116,7 @@ func (s *Site) Calibrate(ctx context.Context) (plan.Calibration, error) {
 	if err != nil {
 		return c, err
 	}
-	lacking := slices.DeleteFunc(env.Packages, a.Kept)
-	slices.SortStableFunc(lacking, func(a, b ore.Package) int { return cmp.Compare(a.Size, b.Size) })
-	try, ok, err := calibrate.Link(ctx, lacking, a.FetchAll)
+	try, ok, err := calibrate.Link(ctx, calibrate.Lacking(env.Packages, a.Kept), a.FetchAll)
 	if err != nil {
 		return c, err
 	}

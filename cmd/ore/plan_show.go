@@ -42,7 +42,9 @@ func wayOf(o plan.Option) string {
 	if o.At != "" {
 		s += " from " + o.At
 	}
-	if o.Each {
+	if o.Strategy != "" {
+		s += ", machines install themselves from " + o.Strategy
+	} else if o.Each {
 		s += ", installed on each machine"
 	}
 	if o.Distribution != plan.None && o.Distribution != "" {

@@ -170,6 +170,10 @@ func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
 		o.Whole = img.End.Sub(img.Start).Seconds()
 		r.build(&o, c, img)
 	}
+	if c.Strategy != "" && !r.installs(&o, c, t) {
+		o.Whole = 0
+		return o
+	}
 	boots, booted := bootSpan(t)
 	for _, e := range c.Stages {
 		switch e.Stage {

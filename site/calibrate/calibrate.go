@@ -6,6 +6,7 @@ package calibrate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -167,6 +169,14 @@ const (
 
 // Fetcher fetches packages side by side and tells a watcher how many bytes came.
 type Fetcher func(ctx context.Context, packages []ore.Package, w ore.Watcher) error
+
+// Lacking returns the packages that are not kept, the smallest first: what a link is
+// tried with.
+func Lacking(all []ore.Package, kept func(ore.Package) bool) []ore.Package {
+	lacking := slices.DeleteFunc(slices.Clone(all), kept)
+	slices.SortStableFunc(lacking, func(a, b ore.Package) int { return cmp.Compare(a.Size, b.Size) })
+	return lacking
+}
 
 // Link tries a link by fetching packages that are not here yet, the smallest
 // first. Without at least some there is nothing to try, and ok is false.

@@ -13,8 +13,10 @@ import (
 
 	"ore"
 	"ore/cluster"
+	"ore/image"
 	"ore/install/recipe"
 	"ore/node/installing"
+	"ore/plan"
 )
 
 // one is a storage of partitions on the one disk.
@@ -104,14 +106,30 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// Without an image to make, none is made.
-func TestUnmade(t *testing.T) {
-	env := ore.Environment{Version: ore.EnvironmentVersion, Manual: []string{"hello"}}
-	m, release, err := unmade{}.Make(t.Context(), cluster.Make{Environment: env}, nil)
-	if err != nil || m.Key != env.Key() || len(m.Layers) > 0 {
-		t.Errorf("%+v, %v", m, err)
+// known makes images of two bytes.
+type known struct{ cluster.Images }
+
+func (known) Make(context.Context, cluster.Make, ore.Watcher) (image.Manifest, func(), error) {
+	return image.Manifest{Layers: []image.Layer{{Digest: "sha256:l", Size: 2}}}, func() {}, nil
+}
+
+// The plan decides from what machines install themselves, unless somebody has; only
+// an image that they are written from is made.
+func TestDecide(t *testing.T) {
+	env := ore.Environment{Version: ore.EnvironmentVersion, Manual: []string{"hello"}, Packages: []ore.Package{{Name: "hello", Size: 1, Digest: "sha256:h"}}}
+	for _, c := range []struct {
+		from, want recipe.Strategy
+		layers     int
+	}{{"", recipe.Whole, 1}, {recipe.Packages, recipe.Packages, 0}, {recipe.Base, recipe.Base, 0}, {recipe.Whole, recipe.Whole, 1}} {
+		ask := plan.Ask{Environment: env, Machines: 2}.Onto(string(c.from))
+		var said string
+		d := &decider{Images: known{}, maker: Maker{From: c.from}}
+		m, release, err := d.Make(t.Context(), cluster.Make{Environment: env, Plan: plan.Choose(ask, plan.Have{}, plan.Rates{})}, func(e ore.Event) { said = e.Text })
+		if err != nil || d.maker.From != c.want || len(m.Layers) != c.layers || !strings.Contains(said, "from "+string(c.want)) {
+			t.Errorf("%q: %s, %+v, %q, %v", c.from, d.maker.From, m, said, err)
+		}
+		release()
 	}
-	release()
 }
 
 // The depot gives what it was told of, in ranges too, and nothing else.

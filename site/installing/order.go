@@ -18,6 +18,7 @@ import (
 	"ore/install/recipe"
 	"ore/node"
 	"ore/node/installing"
+	"ore/plan"
 	"ore/site"
 	"ore/site/inputs"
 )
@@ -53,25 +54,19 @@ func (m Maker) Use(c *cluster.Config) {
 	if m.Job.Machines.Root != ore.OnDisk {
 		return
 	}
-	if m.From == "" {
-		m.From = recipe.Whole
-	}
-	c.Install = m.order
-	if m.From != recipe.Whole {
-		c.Images = unmade{c.Images}
-	}
-}
-
-// unmade does not make images: machines install what they would have.
-type unmade struct{ cluster.Images }
-
-// Make gives what an image would be, without layers.
-func (u unmade) Make(_ context.Context, mk cluster.Make, _ ore.Watcher) (image.Manifest, func(), error) {
-	return image.Manifest{Version: image.ManifestVersion, Key: mk.Environment.Key(), Environment: mk.Environment}, func() {}, nil
+	d := &decider{Images: c.Images, maker: m}
+	c.Install, c.Images = d.order, d
+	c.Ask = c.Ask.Onto(string(m.From), plan.Directly)
 }
 
 // order is a cluster.Install.
 func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Machine) (_ *installing.Order, release func() error, err error) {
+	if m.From == "" { // nobody decided, or who did has ended
+		m.From = recipe.Whole
+		if len(img.Layers) == 0 {
+			m.From = recipe.Packages
+		}
+	}
 	s := &stock{files: map[ore.Digest]string{}}
 	defer func() {
 		if err != nil {
