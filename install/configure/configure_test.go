@@ -219,7 +219,7 @@ func TestLoader(t *testing.T) {
 	is(t, dir, "etc/initramfs-tools/conf.d/resume", resume(l))
 	is(t, dir, "etc/default/grub.d/ore.cfg", "GRUB_TIMEOUT=1\nGRUB_DISABLE_OS_PROBER=true\nGRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200\"\nGRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n")
 	s, err := Starts(o)
-	if want := (Start{"boot/vmlinuz-6.1.0-10", "boot/initrd.img-6.1.0-10", "root=UUID=" + root(l).UUID + " ro console=tty0 console=ttyS0,115200"}); err != nil || s != want {
+	if want := (Start{"boot/vmlinuz-6.1.0-10", "boot/initrd.img-6.1.0-10", "root=UUID=" + root(l).UUID + " ro quiet console=tty0 console=ttyS0,115200"}); err != nil || s != want {
 		t.Errorf("%+v %v", s, err)
 	}
 	o.Layout, o.Recipe.System.Firmware = layout(t, disk.UEFI), ore.UEFI

@@ -18,6 +18,7 @@ import (
 	"ore/install/machine"
 	"ore/install/onto"
 	"ore/install/pour"
+	"ore/install/pour/blob"
 	"ore/install/recipe"
 	"ore/site"
 )
@@ -51,6 +52,9 @@ func Installer(in io.Reader, out io.Writer) *cobra.Command {
 const (
 	installerWord = "installer"
 	kept          = "/run/ore/installer"
+	// basePause is the first wait for an image of which no source answers. It doubles
+	// four times: a server that was ended in the midst is started again by then.
+	basePause = 2 * time.Second
 )
 
 type installer struct {
@@ -143,7 +147,7 @@ func base(ctx context.Context, t machine.Tree) error {
 	for _, l := range t.Recipe.Image.Layers {
 		from[l.Digest] = t.Recipe.Blobs[l.Digest].From
 	}
-	return pour.Pour(ctx, pour.Options{Target: t.Target, Manifest: *t.Recipe.Image, From: from, Watch: t.Watch})
+	return pour.Pour(ctx, pour.Options{Target: t.Target, Manifest: *t.Recipe.Image, From: from, Client: blob.Client{Pause: basePause}, Watch: t.Watch})
 }
 
 // packages installs what the image lacks.
