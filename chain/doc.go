@@ -28,7 +28,8 @@
 // there too, from relatives of the blob ([Config].Fill): what is there is not
 // fetched, but still forwarded.
 //
-// What goes first can be said ([Blob].First), and is told when it is there. A
+// What goes first can be said ([Blob].First), and is told when it is there. Of
+// several blobs that one host gets at once it precedes the rest of all. A
 // [Reader] on a receiver's host reads the blob while it comes: it waits for what
 // is missing, and has it asked for out of order, from hop to hop up to who has it.
 //

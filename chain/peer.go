@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"ore/chain/turn"
 )
 
 const (
@@ -59,6 +61,7 @@ type Peer struct {
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
 	slots  chan struct{}
+	turns  turn.Turns
 
 	mu       sync.Mutex // guards those below
 	grants   map[GrantID]granted

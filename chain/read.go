@@ -122,11 +122,11 @@ func (p *partial) unread() {
 	}
 }
 
-// sequence is the order in which chunks are sent now.
-func (p *partial) sequence() []int {
+// sequence is the order in which chunks are sent now, and which others wait for most.
+func (p *partial) sequence() ([]int, set.Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.seq
+	return p.seq, p.leading
 }
 
 // reach returns when all bytes of a range are here.

@@ -10,6 +10,7 @@ import (
 
 	"ore/chain/sendfile"
 	"ore/chain/set"
+	"ore/chain/turn"
 )
 
 // Times of a stream.
@@ -66,7 +67,7 @@ func (p *Peer) serve(ctx context.Context, l *link, first request) error {
 			return err
 		}
 		ctx, cancel := p.whileGranted(ctx, l.grant)
-		s := &stream{link: l, blob: b}
+		s := &stream{link: l, blob: b, turns: &p.turns, urgent: r.Urgent}
 		if r.Urgent {
 			b.hurry(r.Want)
 		}
@@ -111,8 +112,10 @@ func (p *Peer) readable(g Grant, r request) (*partial, error) {
 // stream is one answer under way. It holds no bytes: they go from the page
 // cache to the socket, so that a slow reader costs a goroutine and no more.
 type stream struct {
-	link *link
-	blob *partial
+	link   *link
+	blob   *partial
+	turns  *turn.Turns
+	urgent bool
 }
 
 func (s *stream) control(h head) error {
@@ -156,7 +159,9 @@ func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	b, from, left := s.blob, 0, want.Count()
-	seq := b.sequence()
+	seq, leading := b.sequence()
+	turn := s.turns.Begin(s.link.RemoteAddr(), leading.Shared(want), s.urgent)
+	defer turn.End()
 	for ; left > 0; left-- {
 		next := -1
 		err := s.await(ctx, t.C, func() bool {
@@ -174,6 +179,11 @@ func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 		if err != nil {
 			return err
 		}
+		if !leading.Has(next) {
+			if err := turn.Yield(func(ready func() bool) error { return s.await(ctx, t.C, ready) }); err != nil {
+				return err
+			}
+		}
 		want.Remove(next)
 		c := b.list.Chunks[next]
 		if err := s.link.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil {
@@ -183,6 +193,9 @@ func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 			return err
 		}
 		b.left(c.Size)
+		if leading.Has(next) {
+			turn.Sent()
+		}
 	}
 	return s.control(head{number: frEnd})
 }
