@@ -83,16 +83,8 @@ func (b *bench) timeRun(ctx context.Context, name string, round int, c *command)
 // runStages reads the timeline of the one job in results: the stages of the
 // job, and the longest boot.
 func runStages(results string) (map[string]float64, error) {
-	files, err := filepath.Glob(filepath.Join(results, "*", "result.json"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("no result in %s", results)
-	}
-	text, err := os.ReadFile(files[len(files)-1])
+	r, err := resultIn(results)
 	if err != nil {
-		return nil, err
-	}
-	var r ore.Result
-	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, err
 	}
 	all := map[string]float64{}
@@ -106,6 +98,19 @@ func runStages(results string) (map[string]float64, error) {
 		}
 	}
 	return all, nil
+}
+
+// resultIn reads the one job's result in results.
+func resultIn(results string) (r ore.Result, err error) {
+	files, err := filepath.Glob(filepath.Join(results, "*", "result.json"))
+	if err != nil || len(files) == 0 {
+		return r, fmt.Errorf("no result in %s", results)
+	}
+	text, err := os.ReadFile(files[len(files)-1])
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
 }
 
 // stockInit ends the machine at once.

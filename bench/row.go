@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"ore/plan"
 )
 
 // The names of contestants, as raw rows have them.
@@ -31,6 +33,8 @@ const (
 	planMany       = "plan for 256 hosts"
 	evictLRU       = "eviction / LRU"
 	evictGDSF      = "eviction / GDSF"
+	oreTree        = "install, cached tree"
+	orePackages    = "install, packages"
 )
 
 // contestant is one thing that is measured once a round.
@@ -75,6 +79,7 @@ func rows() []row {
 		{name: "unpack", title: "the same against unpacking a kept tree, chroot, apt-get install", ours: oreBase, peer: keptTree, kind: faster, atLeast: 3, towards: 5},
 		{name: "overlap", title: "an overlapping image cached, against mmdebstrap from nothing", ours: oreOverlap, peer: mmdebstrap, kind: faster, atLeast: 10, towards: 20},
 		{name: "overlap-unpack", title: "the same against unpacking a kept tree, chroot, apt-get install", ours: oreOverlap, peer: keptTree, kind: faster, atLeast: 3, towards: 5},
+		{name: "install", title: "a machine's install onto its disk, ncbi-blast+: from a cached tree, against from packages", ours: oreTree, peer: orePackages, kind: faster, atLeast: 3, towards: 4},
 		{name: "candidates", title: "candidates among 10,000 images of 300 packages, in a new process, p99", ours: candidatesCold, kind: limit, atLeast: 5, towards: 1, unit: "ms", statistic: median},
 		{name: "candidates-warm", title: "the same in a process that has asked before, p99", ours: candidatesWarm, kind: limit, atLeast: 5, towards: 1, unit: "ms", statistic: median},
 		{name: "plan256", title: "plan for 256 machines on 256 hosts, 400 packages, 8 candidates", ours: planMany, kind: limit, atLeast: 20, towards: 5, unit: "ms", statistic: median},
@@ -101,6 +106,8 @@ func contestants(chosen []row) []contestant {
 		contestant{oreBase, prepareBase, runFrom(oreBase, "base")},
 		contestant{oreOverlap, prepareOverlap, runFrom(oreOverlap, "overlap")},
 		contestant{keptTree, prepareKeptTree, runKeptTree},
+		contestant{oreTree, prepareInstall(plan.FromImage), runInstall(oreTree, plan.FromImage)},
+		contestant{orePackages, prepareInstall(plan.FromPackages), runInstall(orePackages, plan.FromPackages)},
 	)
 	all = append(all, updateContestants()...)
 	all = append(all, goContestants()...)
