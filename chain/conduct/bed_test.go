@@ -33,6 +33,7 @@ type told struct {
 	Dir     string
 	Rate    float64 // of what leaves and of what comes in, bytes a second; zero is no limit
 	InRate  float64
+	Alters  bool // what it fetches comes with other bytes, but for the first
 	Address string
 	Conduct chain.Grant
 	Add     string // a file that it offers
@@ -104,6 +105,12 @@ func (t *told) start(ctx context.Context) (*chain.Peer, error) {
 			}
 			c.(*net.TCPConn).SetReadBuffer(64 << 10) // what waits there is not on the link any more
 			return slowConn{Conn: c, in: in}, nil
+		}
+	}
+	if t.Alters {
+		cfg.Dialer.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			return &alters{Conn: c, after: 64 << 10}, err
 		}
 	}
 	p, err := chain.Start(ctx, cfg)

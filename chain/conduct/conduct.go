@@ -9,7 +9,11 @@
 //     from what they have.
 //   - A receiver says that its source is silent, or sends wrong bytes: the source
 //     becomes a leaf, so that nobody waits for it. Who complains of two sources is
-//     the one who becomes a leaf.
+//     the one who becomes a leaf, and of a third is fed by the source itself. What
+//     would end the source's part more than half of the receivers have to say.
+//   - A receiver takes in nothing of what its source says that it has: both become
+//     leaves, whichever of them lies. Only its own part ends if that goes on.
+//   - A receiver's disk is full: its part ends, with that cause.
 //   - A hop takes in much less than its source has: it becomes a leaf. If that
 //     happens to two receivers of one source, the source does.
 //   - The first hop of a chain cannot be compared with anybody. Unless its rate

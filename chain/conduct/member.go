@@ -23,7 +23,14 @@ type member struct {
 	pace    []pace    // for each stripe
 	blamed  int       // how many receivers it let wait
 	accused map[*member]bool
-	losses  int // of sources, seen in reports
+	doubted map[*member]bool // who says that nothing good comes from this root
+	before  int64            // bytes that it had taken in when the transfer began
+	most    []int            // chunks of each stripe that it had at any time
+	gained  time.Time        // when a chunk came to it the last time
+	idle    time.Time        // since when its sources have chunks for it; zero if not
+	judged  time.Time        // when something was done about that
+	seated  bool             // it was given the source itself
+	losses  int              // of sources, seen in reports
 }
 
 // pace is how the chunks of a stripe come in.

@@ -69,13 +69,14 @@ func (r *run) hear(e event) {
 // learn takes in a report.
 func (r *run) learn(m *member, report chain.Report) {
 	now := time.Now()
+	if m.heard.IsZero() {
+		m.before = report.Traffic.In
+	}
 	if report.Chunks > m.report.Chunks {
-		r.advanced = now
+		r.advanced, m.gained = now, now
 	}
 	m.report, m.heard = report, now
 	if report.Broken != "" {
-		// It is told so at once: it may be sent the blob again, by another transfer.
-		_ = m.session.Order(chain.Order{Kind: chain.Release, Blob: r.blob})
 		r.lose(m, errors.New(report.Broken))
 		return
 	}
@@ -115,8 +116,12 @@ func (r *run) measure(m *member, now time.Time) {
 	if m.pace == nil {
 		m.pace = make([]pace, len(r.stripes))
 	}
+	if len(m.most) != len(r.stripes) {
+		m.most = make([]int, len(r.stripes))
+	}
 	for _, f := range m.report.Flows {
 		if f.Stripe < len(m.pace) && f.Stripe >= 0 && f.Of == r.stripes[f.Stripe].Count() {
+			m.most[f.Stripe] = max(m.most[f.Stripe], f.Held)
 			m.pace[f.Stripe].add(now, f.Held, r.window())
 		}
 	}
@@ -125,6 +130,11 @@ func (r *run) measure(m *member, now time.Time) {
 // lose takes a member out for good.
 func (r *run) lose(m *member, cause error) {
 	m.lost = cause
+	if m.session != nil {
+		// Where it still hears it lets go of the blob, which another transfer may send
+		// it again. A peer that cannot be told forgets by itself.
+		_ = m.session.Order(chain.Order{Kind: chain.Release, Blob: r.blob})
+	}
 	if r.started.IsZero() {
 		return
 	}
@@ -148,26 +158,29 @@ func (r *run) complaint(m *member, f chain.Flow) {
 	if p == nil || p.host.Name != f.Source || !p.alive() {
 		return // of an earlier order
 	}
+	if r.wrong(m, f) {
+		return
+	}
 	if slices.Contains(r.roots, p) {
 		switch {
 		case f.Wrong:
-			r.lose(p, fmt.Errorf("source %s: %s", f.Source, f.Cause))
+			r.doubt(m, p, f.Cause)
 		case f.Lost >= maxLosses && !r.shape.Demoted(m.index):
 			r.demote(m, "cannot reach "+f.Source)
 		}
 		return
 	}
-	m.accused[p] = true
-	if len(m.accused) >= maxBlame && !f.Wrong && !r.shape.Demoted(m.index) {
-		r.demote(m, "complains of more than one source")
-		return
+	switch {
+	case r.believes(m, p):
+		r.demote(p, "lost by "+m.host.Name+": "+f.Cause)
+	case !r.shape.Demoted(m.index) || f.Wrong || f.Lost >= maxLosses: // who is dead is found otherwise, and sooner
+		r.reseat(m, f.Cause)
 	}
-	r.demote(p, "lost by "+m.host.Name+": "+f.Cause)
 }
 
 // demote makes a member a leaf.
 func (r *run) demote(m *member, why string) {
-	if m.index < 0 {
+	if m.index < 0 || slices.Contains(r.roots, m) {
 		return
 	}
 	r.shape.Demote(m.index)
@@ -183,7 +196,7 @@ func (r *run) watch(now time.Time) {
 		}
 	}
 	if now.Sub(r.advanced) > stallTimeout {
-		r.err = fmt.Errorf("no chunk came anywhere for %v", stallTimeout)
+		r.giveUp(fmt.Errorf("no chunk came anywhere for %v", stallTimeout))
 	}
 	if r.started.IsZero() {
 		return
@@ -194,6 +207,7 @@ func (r *run) watch(now time.Time) {
 		}
 		return
 	}
+	r.stalls(now)
 	if now.Sub(r.changed) < r.window() {
 		return
 	}
@@ -438,7 +452,7 @@ func (r *run) follow(roots []*member, stripes []set.Set) {
 	r.shape.Seconds = seconds
 	r.stripes, r.roots, r.probing = stripes, roots, nil
 	for _, m := range r.placed {
-		m.parents = nil
+		m.parents, m.most = nil, nil
 	}
 	r.repaired(roots[0], fmt.Sprintf("feeds the others, with %d more", len(roots)-1))
 	r.dispatch()

@@ -59,6 +59,7 @@ type run struct {
 	halfDone  time.Time // when half the receivers were ready
 	advanced  time.Time // when a chunk came somewhere the last time
 	changed   time.Time // when the shape changed the last time
+	checked   time.Time // when stalls were looked for
 	probed    bool      // the first hop was judged
 	probing   *member   // fetches from the root what tells whether the first hop is slow
 	probes    int
@@ -83,7 +84,9 @@ func newRun(c *Conductor, t Transfer) *run {
 	return r
 }
 
-func newMember(h Host) *member { return &member{host: h, index: -1, accused: map[*member]bool{}} }
+func newMember(h Host) *member {
+	return &member{host: h, index: -1, accused: map[*member]bool{}, doubted: map[*member]bool{}}
+}
 
 // conduct is the run's life. It has no caller's context, since callers come and
 // go: it ends when nobody waits any more.
@@ -176,6 +179,21 @@ func (r *run) settle() bool {
 		w.result <- v
 	}
 	return over
+}
+
+// giveUp ends the transfer for those who do not have the blob yet. Where others
+// have it, it is they for whom nothing comes, and no fault of all.
+func (r *run) giveUp(cause error) {
+	if !slices.ContainsFunc(r.members, func(m *member) bool { return !m.whole.IsZero() }) {
+		r.err = cause
+		return
+	}
+	for _, m := range r.members {
+		if m.alive() && m.whole.IsZero() {
+			r.lose(m, fmt.Errorf("host %s: %w%s", m.host.Name, cause, m.complains()))
+		}
+	}
+	r.advanced = time.Now()
 }
 
 // announce tells those who want to know that a receiver has the blob.

@@ -27,6 +27,16 @@ func (s *Shape) Demote(host int) {
 	}
 }
 
+// Seat has the source itself feed a host that was made a leaf. A host that feeds a
+// stripe in the source's place stays without a parent there.
+func (s *Shape) Seat(host int) {
+	for _, parent := range s.Trees {
+		if parent[host] != Out {
+			parent[host] = Source
+		}
+	}
+}
+
 // Join adds a receiver at the tail and returns its index.
 func (s *Shape) Join() int {
 	host := len(s.slots)
