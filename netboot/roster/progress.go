@@ -122,7 +122,12 @@ func (m Machine) at() string {
 	if len(m.Stages) == 0 {
 		return ": it never called home"
 	}
-	return ": its last word was of the stage " + m.Stages[len(m.Stages)-1].Name
+	last := m.Stages[len(m.Stages)-1]
+	text := ": its last word was of the stage " + last.Name
+	if last.Note != "" {
+		text += ": " + last.Note
+	}
+	return text
 }
 
 // Report is one line that a machine writes home.

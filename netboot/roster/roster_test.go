@@ -204,6 +204,40 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// A machine that falls silent is said to have failed, with its last word.
+func TestSilenceTellsTheLastWord(t *testing.T) {
+	r := open(t, t.TempDir())
+	assign(t, r, 1, "m1", "a")
+	_, token := ask(t, r, 1, day)
+	hear(t, r, token, Report{Number: 1, Stage: "hardware", Event: Start, At: day}, day)
+	hear(t, r, token, Report{Number: 2, Stage: "hardware", Event: End, At: day, Text: "/dev/vda of 4096 MiB"}, day)
+	if _, _, err := r.Expire(day.Add(2 * defaultSilence)); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := r.Find(card(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "nothing was heard of it for 15m0s: its last word was of the stage hardware: /dev/vda of 4096 MiB"; m.State != Failed || m.Reason != want {
+		t.Errorf("%s: %s, want %s", m.State, m.Reason, want)
+	}
+}
+
+// Systems are those that some machine is to become.
+func TestSystems(t *testing.T) {
+	r := open(t, t.TempDir())
+	assign(t, r, 1, "m1", "a")
+	assign(t, r, 2, "m2", "a")
+	assign(t, r, 3, "m3", "b")
+	if _, err := r.Forget(card(3)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Systems()
+	if err != nil || len(all) != 1 || all[0].Digest() != system("a").Digest() {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 func TestBadOrdersAreRefused(t *testing.T) {
 	r := open(t, t.TempDir())
 	assign(t, r, 1, "m1", "a")
