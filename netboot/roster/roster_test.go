@@ -218,7 +218,7 @@ func TestSilenceTellsTheLastWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "nothing was heard of it for 15m0s: its last word was of the stage hardware: /dev/vda of 4096 MiB"; m.State != Failed || m.Reason != want {
+	if want := "nothing was heard of it for 1m0s: its last word was of the stage hardware: /dev/vda of 4096 MiB"; m.State != Failed || m.Reason != want {
 		t.Errorf("%s: %s, want %s", m.State, m.Reason, want)
 	}
 }
