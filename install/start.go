@@ -212,7 +212,10 @@ func (p *phase) purge(ctx context.Context) (gone *accounts.Gone, err error) {
 			if err != nil {
 				return err
 			}
-			out := &output.Lines{Watch: p.watch, Stage: "configure", Mark: "Removing "}
+			const stage = "remove" // plan learns from its events what removing a package takes
+			p.watch.Tell(ore.Event{Stage: stage, Text: fmt.Sprintf("%d packages", len(p.worker.sets.Extra))})
+			defer p.watch.Tell(ore.Event{Stage: stage, Final: true})
+			out := &output.Lines{Watch: p.watch, Stage: stage, Mark: "Removing "}
 			err = p.sb.Run(ctx, sandbox.Command{
 				Root: p.root, Args: args, Env: p.environment(), Stdout: out, Stderr: out, Instead: others,
 			})

@@ -159,8 +159,8 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 		stages = append(stages, Estimate{Stage: Unpack, Work: l.put, Unit: "bytes",
 			Branches: [][]Term{s.unpack(l, float64(w.restore))}})
 	}
-	if k := len(w.remove); k > 0 {
-		stages = append(stages, m.removal(k, s))
+	if len(w.remove) > 0 {
+		stages = append(stages, m.removal(w.remove, s))
 	}
 	if l.packages > 0 {
 		stages = append(stages, Estimate{Stage: Configure, Work: float64(l.packages), Unit: "packages",
@@ -172,16 +172,34 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 	return stages
 }
 
-// removal predicts removing k packages. As long as nobody removed any, it is
-// taken for configuring as many scripts, which is what dpkg runs in both.
-func (m *model) removal(k int, b bench) Estimate {
-	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, float64(k)}}
-	if !m.law(t.Law).Knows(t.Amounts) {
-		if c := lawName(workConfigure, b.host.name()); m.law(c).Knows([]float64{1, 0, 1}) {
-			t = Term{Law: c, Amounts: []float64{1, 0, float64(k)}}
+// removal predicts removing packages, each by what that took before: one whose
+// scripts stop a service takes many times as long as one that has none. One that
+// was never removed is judged by what configuring it took, as it is the same kind
+// of scripts. As long as nobody removed any, it is taken for configuring.
+func (m *model) removal(gone []ore.Package, b bench) Estimate {
+	var seconds, unseen, configured float64
+	for _, p := range gone {
+		if s, known := m.rates.Names[RemovalName(p.Name)]; known {
+			seconds += s
+			continue
 		}
+		unseen++
+		configured += m.rates.Names[PackageName(p.Name)]
 	}
-	return Estimate{Stage: Remove, Work: float64(k), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
+	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, unseen, configured}}
+	m.likeConfiguring(t, lawName(workConfigure, b.host.name()))
+	return Estimate{Stage: Remove, Work: float64(len(gone)), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
+}
+
+// likeConfiguring has a law of removing that does not know of t's work begin with
+// that of configuring. The term keeps its law, which a run then teaches.
+func (m *model) likeConfiguring(t Term, configure string) {
+	c, l := m.law(configure), m.law(t.Law)
+	if l.Knows(t.Amounts) || !c.Knows([]float64{1, 0, 1}) {
+		return
+	}
+	first := l.Calibrated([]float64{c.Coef[0], 1, c.Coef[2], 1})
+	m.laws[t.Law] = &first
 }
 
 func (m *model) steps(steps []ore.Step, h Host, n int) Estimate {

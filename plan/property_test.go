@@ -16,8 +16,8 @@ import (
 // question draws what is asked, what exists and rates, known and unknown.
 func question(t *rapid.T) (Ask, Have, Rates) {
 	rates := Rates{Version: RatesVersion, Laws: map[string]Law{}, Names: map[string]float64{}}
-	for _, kind := range []string{"unpack@", "configure@", "remove@", "seal@", "steps@", "start uml@", "start qemu@", "restart kexec@"} {
-		rates.Laws[kind] = drawLaw(t, kind, map[string]int{"unpack@": 4, "configure@": 4}[kind])
+	for _, kind := range []string{"unpack@", "configure@", "removal@", "seal@", "steps@", "start uml@", "start qemu@", "restart kexec@"} {
+		rates.Laws[kind] = drawLaw(t, kind, map[string]int{"unpack@": 4, "configure@": 4, "removal@": 4}[kind])
 	}
 	for _, link := range []string{"mirror", "cache", "wan", "hosts"} {
 		rates.Laws["fetch@"+link] = drawLaw(t, link, 2)
@@ -50,6 +50,7 @@ func question(t *rapid.T) (Ask, Have, Rates) {
 			Layers: []Layer{{Digest: "sha256:l", Size: size, Fetch: size / 2}}}
 		if rapid.Bool().Draw(t, "too much") {
 			c.Extra = []ore.Package{{Name: "x"}}
+			rates.Names[RemovalName("x")] = rapid.Float64Range(0, 3).Draw(t, "removing took")
 		}
 		have.Candidates = append(have.Candidates, c)
 	}

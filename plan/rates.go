@@ -16,7 +16,7 @@ const (
 	workFetch     = "fetch"     // over a link: requests, bytes
 	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
-	workRemove    = "remove"    // runs, packages
+	workRemove    = "removal"   // runs, seconds that the packages took before, packages never removed, seconds that configuring those took
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
 	// and those called start and restart, with a hypervisor: runs, machines for each core
@@ -105,6 +105,8 @@ func (r *Rates) learn(name string, m Measurement) {
 			l = l.Calibrated([]float64{0, 1, 0, 0})
 		case workSteps:
 			l = l.Calibrated([]float64{1, 0})
+		case workRemove:
+			l = l.Calibrated([]float64{0, 1, 0, 0})
 		}
 	}
 	r.Laws[name] = l.Learn(m.Amounts, m.Took)
@@ -149,6 +151,9 @@ func (r Rates) Remember(took map[string]time.Duration, layer float64) Rates {
 
 // PackageName is the name by which Rates remember what configuring a package took.
 func PackageName(name string) string { return "package " + name }
+
+// RemovalName is the same for removing a package.
+func RemovalName(name string) string { return "removal " + name }
 
 // StepName is the same of a step, by its text.
 func StepName(run string) string { return "step " + run }

@@ -288,7 +288,11 @@ func (r *run) remove(h *processor, then func()) {
 		return
 	}
 	r.say(ore.Event{Stage: plan.Remove})
-	r.each(n, 1, func(_ int, done func()) { r.cpu(h, r.point.site.remove, done) }, func() {
+	r.each(n, 1, func(i int, done func()) {
+		p := r.option.Remove[i]
+		r.say(ore.Event{Stage: plan.Remove, Text: p.Name + " (1) ..."})
+		r.cpu(h, r.point.site.removal(p), done)
+	}, func() {
 		r.say(ore.Event{Stage: plan.Remove, Final: true})
 		then()
 	})

@@ -28,6 +28,8 @@ type Recorder struct {
 	sealed   time.Time // the end of the layer before
 	current  string    // the package that is being configured
 	since    time.Time
+	gone     string // the package that is being removed
+	goneAt   time.Time
 	parts    int
 	loads    []loaded
 }
@@ -62,6 +64,9 @@ func (r *Recorder) Take(at time.Time, e ore.Event) {
 		s, begun := r.sections[e.Stage]
 		if !begun {
 			s.begun = at
+		}
+		if e.Stage == plan.Remove {
+			s.parts = r.removing(at, e, s.parts)
 		}
 		if e.Final {
 			s.ended = at
@@ -115,11 +120,40 @@ func (r *Recorder) others(t plan.Term, begun time.Time, d time.Duration) (float6
 	return max(0, sum/n-float64(t.Threads*max(1, t.Copies))), true
 }
 
-// configure notes that dpkg has come to another package, as in
-// "libc6:amd64 (2.36-9) ...".
-func (r *Recorder) configure(at time.Time, text string) {
-	name, _, _ := strings.Cut(text, " ")
+// packageIn names the package in a line of dpkg's, as in "libc6:amd64 (2.36-9) ...".
+// Other lines name none.
+func packageIn(text string) string {
+	name, rest, _ := strings.Cut(text, " ")
+	if !strings.HasPrefix(rest, "(") {
+		return ""
+	}
 	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// removing notes that dpkg removes another package, or none any more, and returns
+// what the ones before took.
+func (r *Recorder) removing(at time.Time, e ore.Event, parts map[string]time.Duration) map[string]time.Duration {
+	name := packageIn(e.Text)
+	if name == "" && !e.Final {
+		return parts // something that a script of the package says
+	}
+	if r.gone != "" && r.parts < maxParts {
+		if parts == nil {
+			parts = map[string]time.Duration{}
+		}
+		r.parts++
+		parts[r.gone] += at.Sub(r.goneAt)
+	}
+	if r.gone, r.goneAt = "", at; name != "" {
+		r.gone = plan.RemovalName(name)
+	}
+	return parts
+}
+
+// configure notes that dpkg has come to another package.
+func (r *Recorder) configure(at time.Time, text string) {
+	name := packageIn(text)
 	if name == "" {
 		return
 	}
@@ -212,7 +246,10 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 				begun = s.ended
 			}
 		case plan.Remove:
-			r.take(o, e, r.sections[e.Stage])
+			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
+				r.take(o, e, s)
+				r.name(o, e, s)
+			}
 		case plan.Unpack:
 			for _, before := range []string{plan.Pull, plan.Fetch} {
 				if s := r.sections[before]; s.ended.After(begun) {
