@@ -10,10 +10,17 @@ import (
 	"ore/node"
 )
 
-// recordFor is how long after their start machines are watched: a job's first
-// seconds. What it reads later has come by itself in most cases, and the longer
-// the record, the later the next job's machines start.
-const recordFor = 5 * time.Second
+// What is recorded: a job's first seconds. What it reads later has come by itself in
+// most cases. Each read that is not in the record costs the way to the source and
+// back, behind all that is under way: a hundred milliseconds at 100 Mbit/s.
+const (
+	// recordFor is how long after their start machines are watched, on hosts that
+	// may be so busy that all takes a multiple of its time.
+	recordFor = 15 * time.Second
+	// maxLead is how many bytes of a layer are recorded: a job that reads all over
+	// has no first bytes.
+	maxLead = 64 << 20
+)
 
 // readWeight is what reading through the folder costs in all, for what its server
 // needs: the kernel's part of each read changes to the server and back, and copies
@@ -93,9 +100,11 @@ func (e *Engine) saveRecord(ctx context.Context, r *recording) {
 			return
 		}
 		kept := early.Layer{Digest: l.Digest, List: e.source.list(l.Digest), Took: readWeight * t.Took}
+		left := int64(maxLead)
 		for _, g := range t.Ranges {
-			if g.Size > 0 {
+			if g.Size > 0 && left > 0 {
 				kept.Ranges = append(kept.Ranges, early.Range(g))
+				left -= g.Size
 			}
 		}
 		record.Layers = append(record.Layers, kept)
