@@ -18,6 +18,7 @@ import (
 
 	"ore/install/configure"
 	"ore/install/drivers"
+	"ore/install/recipe"
 	"ore/install/restart"
 	"ore/netboot"
 	"ore/netboot/client"
@@ -90,8 +91,35 @@ func (n netbooted) install(ctx context.Context) error {
 		return err
 	}
 	c := exec.CommandContext(ctx, self, installerWord, "--identity", n.identity)
-	c.Stdout, c.Stderr = n.out, n.complain
-	return c.Run()
+	c.Stderr = n.complain
+	reports, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	n.show(reports)
+	return c.Wait()
+}
+
+// show shows of reports, until they end, what people want to see on a screen.
+func (n netbooted) show(reports io.Reader) {
+	for in := json.NewDecoder(reports); ; {
+		var r recipe.Report
+		if in.Decode(&r) != nil {
+			break
+		}
+		switch {
+		case r.Event == recipe.Start && r.Text == "":
+			n.say("%s", r.Stage)
+		case r.Event == recipe.Start:
+			n.say("%s: %s", r.Stage, r.Text)
+		case r.Event == recipe.Fail:
+			n.say("%s failed: %s", r.Stage, r.Text)
+		}
+	}
+	io.Copy(io.Discard, reports) // whoever writes is not to wait, whatever it writes
 }
 
 // otherConsoles are those that /dev/console is not: it is the last of the active

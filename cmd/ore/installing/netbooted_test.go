@@ -87,3 +87,18 @@ func TestHomeKnowsTheStages(t *testing.T) {
 		t.Errorf("installers tell of %q, servers hear of %q", told, heard)
 	}
 }
+
+// TestShow shows what begins and what fails, and is not stopped by what is no report.
+func TestShow(t *testing.T) {
+	var out strings.Builder
+	n := netbooted{out: &out}
+	n.show(strings.NewReader(`{"n":1,"stage":"hardware","event":"start"}
+{"n":2,"stage":"hardware","event":"advance","text":"/dev/vda"}
+{"n":3,"stage":"hardware","event":"end"}
+{"n":4,"stage":"base","event":"start","text":"2 layers"}
+{"n":5,"stage":"base","event":"fail","text":"no space"}
+who wrote this?`))
+	if want := "ore: hardware\nore: base: 2 layers\nore: base failed: no space\n"; out.String() != want {
+		t.Errorf("shown:\n%s", &out)
+	}
+}
