@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,6 +125,11 @@ type Config struct {
 	Own     []guest.File                  // what each machine is given beside the image
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
 	Install Install                       // how machines install themselves; nil: they mount the image
+	Memory  func() json.RawMessage        // of what Install is made again, for Again; may be nil
+	// Kept, if not nil, has machines kept whose installation failed, with all others
+	// of the job. It is called when all that do not fail are ready; when it fails,
+	// they end as they do without it.
+	Kept func(b *Bed) error
 }
 
 // Install says how machines install themselves with an image's environment, once
@@ -156,7 +162,7 @@ func (r *run) steps(ctx context.Context) (err error) {
 		return err
 	}
 	reserved := r.reserve(ctx) // beside the image, since neither needs the other
-	defer func() { err = errors.Join(err, r.release(ctx, reserved)) }()
+	defer func() { err = r.leave(ctx, reserved, err) }()
 	img, err := r.makeImage(ctx)
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ type fakeNode struct {
 	refuse   string // the machine that does not start
 	starts   []node.Start
 	released int
+	failing  map[string]string // machines whose installation fails, and why
 }
 
 func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node.Started, error) {
@@ -72,7 +73,7 @@ func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node
 			fresh.lives = old.lives + 1
 		}
 		n.machines[m.Name] = fresh
-		all = append(all, node.Started{Machine: m})
+		all = append(all, node.Started{Machine: m, Failed: n.failing[m.Name]})
 	}
 	return all, nil
 }

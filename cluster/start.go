@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -159,9 +160,9 @@ func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[
 			all[m.Name] = h.Node
 			r.hosts[m.Name] = h
 		}
-		g.Go(func() error { return r.startOn(gctx, h, h.Machines) })
+		g.Go(func() error { return r.unlessKept(r.startOn(gctx, h, h.Machines)) })
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(g.Wait(), node.Failed(r.started)); err != nil {
 		return nil, err
 	}
 	if err := r.publish(ctx); err != nil {
@@ -204,7 +205,7 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started = append(r.started, started...)
-	return nil
+	return node.Failed(started)
 }
 
 // arrange has ready what machines install themselves from, if they do, until letGo.
@@ -221,6 +222,7 @@ func (r *run) arrange(ctx context.Context, img image.Manifest) error {
 		if err != nil {
 			return struct{}{}, err
 		}
+		o.Tries, o.Keep = r.job.Run.Retries, r.Kept != nil
 		r.order, r.holds = o, append(r.holds, func() {
 			if err := release(); err != nil {
 				r.Watch.Tell(ore.Event{Stage: "note", Text: err.Error()})

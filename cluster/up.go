@@ -22,8 +22,9 @@ type Bed struct {
 // more is what machines are added with.
 type more struct {
 	node.Start
-	Copies []string `json:",omitempty"` // host paths of the inputs that each gets a copy of
-	OnDisk bool     `json:",omitempty"` // the machines have installed themselves
+	Copies []string        `json:",omitempty"` // host paths of the inputs that each gets a copy of
+	OnDisk bool            `json:",omitempty"` // the machines have installed themselves
+	Memory json.RawMessage `json:",omitempty"` // how, see Config
 }
 
 // Up starts the machines of j and leaves them running.
@@ -32,7 +33,7 @@ func Up(ctx context.Context, c Config, j ore.Job) (*Bed, error) {
 	reserved := r.reserve(ctx)
 	bed, err := r.up(ctx, reserved)
 	if err != nil {
-		return nil, errors.Join(err, r.release(ctx, reserved))
+		return nil, r.leave(ctx, reserved, err)
 	}
 	return bed, nil
 }
@@ -59,8 +60,15 @@ func (r *run) up(ctx context.Context, reserved *reserved) (*Bed, error) {
 	if _, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) }); err != nil {
 		return nil, err
 	}
-	bed := &Bed{hosts: hosts, Machines: r.started, Published: r.published, more: more{r.startOf(hosts[0], nil), r.copies(), r.Install != nil}}
-	return bed, nil
+	return r.bed(hosts), nil
+}
+
+func (r *run) bed(hosts []Host) *Bed {
+	m := more{Start: r.startOf(hosts[0], nil), Copies: r.copies(), OnDisk: r.Install != nil}
+	if r.Memory != nil {
+		m.Memory = r.Memory()
+	}
+	return &Bed{hosts: hosts, Machines: r.started, Published: r.published, more: m}
 }
 
 // Encode returns what Grow needs to add machines of the same kind, but for the

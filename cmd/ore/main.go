@@ -19,6 +19,7 @@ import (
 	"ore/cmd/ore/ending"
 	"ore/cmd/ore/foreign"
 	"ore/cmd/ore/installing"
+	"ore/cmd/ore/keeping"
 	"ore/image"
 	"ore/install/sandbox"
 )
@@ -148,7 +149,7 @@ hardware virtualisation.`,
 		}
 	}
 	add("jobs", newRun(a), newPlan(a), newJobs(a))
-	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a))
+	add("beds", newUp(a), newExec(a), newShell(a), newCopy(a), newGrow(a), newDown(a), keeping.Console(a.keeping()), keeping.Retry(a.keeping()))
 	add("images", newBuild(a), newLock(a), newImages(a),
 		foreign.Command(func(err error) error { return usageError{err} }))
 	add("site", newInstall(a), newCache(a), newHosts(a), newNode(a), newSlurm(a), newTestbed(a), newBench(a))

@@ -15,6 +15,7 @@ import (
 	"ore/cmd/ore/ending"
 	"ore/cmd/ore/flags"
 	"ore/cmd/ore/fleet"
+	"ore/cmd/ore/keeping"
 	"ore/install/recipe"
 	"ore/job"
 	"ore/site"
@@ -130,6 +131,11 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	defer end()
 	v := a.view(j)
 	config := s.ClusterConfig(id, v.Watch)
+	keeper := keeping.Keeper{Book: s.Book, Record: &record}
+	if t.root.Keep {
+		config = s.KeptConfig(id, v.Watch)
+		config.Kept = keeper.Keep
+	}
 	if config.Own, err = a.own(j); err != nil {
 		return err
 	}
@@ -144,7 +150,10 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	res := cluster.Run(ctx, config, j)
 	a.io.last.Set(nil)
 	v.Close()
-	record.Ended, record.Result = time.Now(), &res
+	record.Result = &res
+	if res.Error += keeper.Advice(); !record.Kept {
+		record.Ended = time.Now()
+	}
 	// What came of the job is told, whatever became of writing it down.
 	concluded := a.conclude(res, out.Dir())
 	if err := errors.Join(out.Finish(res), s.Keep(record)); err != nil {

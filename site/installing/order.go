@@ -2,6 +2,7 @@ package installing
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func (m Maker) Use(c *cluster.Config) {
 		return
 	}
 	d := &decider{Images: c.Images, maker: m}
-	c.Install, c.Images = d.order, d
+	c.Install, c.Memory, c.Images = d.order, func() json.RawMessage { return d.maker.memory() }, d
 	c.Ask = c.Ask.Onto(string(m.From), plan.Directly)
 }
 
