@@ -58,6 +58,9 @@ func (m Maker) Use(c *cluster.Config) {
 	d := &decider{Images: c.Images, maker: m}
 	c.Install, c.Memory, c.Images = d.order, func() json.RawMessage { return d.maker.memory() }, d
 	c.Ask = c.Ask.Onto(string(m.From), plan.Directly)
+	if m.Elsewhere || m.Depot != "" {
+		c.Learn = nil // what other hosts and another's link take says nothing of this one
+	}
 }
 
 // order is a cluster.Install.
