@@ -18,7 +18,6 @@ import (
 	"ore"
 	"ore/deb/fetch"
 	"ore/deb/proxy"
-	"ore/install/recipe"
 )
 
 // What machines that boot from the network may ask for stays as long as some of
@@ -153,8 +152,11 @@ func (n *Network) Sweep(blobs []ore.Digest, recipes [][]byte) error {
 		used[d.Hex()] = true
 	}
 	for _, b := range recipes {
-		r, err := recipe.Parse(strings.NewReader(string(b)))
-		if err != nil {
+		var r struct { // of a recipe, perhaps another version's, what names something
+			Environment ore.Environment
+			Blobs       map[ore.Digest]json.RawMessage
+		}
+		if err := json.Unmarshal(b, &r); err != nil {
 			return fmt.Errorf("sweep what machines may ask for: %w", err)
 		}
 		used[packagesOf(r.Environment)] = true
