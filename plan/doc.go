@@ -14,7 +14,8 @@
 // removed (partial); the base layer and the rest (delta); everything from
 // packages (clean). An image is made once and mounted by all machines, and
 // reaches other hosts directly or through a chain; or each machine installs
-// itself and starts again.
+// itself and starts again. Machines with disks of their own ([Ask.Disk]) install
+// themselves in any case: from the image, the base's or packages.
 //
 // # Rates
 //

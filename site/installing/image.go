@@ -22,11 +22,16 @@
 //
 // # From what they install
 //
-// By default from the image, which this host has or makes: it is made once, and
-// written as fast as disks are, where N machines would run the maintainer scripts
-// of the same packages N times. The other strategies are there to be asked for,
-// and do not make the image: "base" has the base's, and each machine installs the
-// rest; "packages" none.
+// From what the plan says (package plan), unless somebody has said it: the image,
+// which is made once, and written as fast as disks are, where N machines would run
+// the maintainer scripts of the same packages N times; or, without making it, the
+// base's, and each machine installs the rest; or packages alone. As long as nobody
+// has seen here what machines take for the other two, it is the image.
+//
+// # Machines on other hosts
+//
+// What they need reaches their hosts as blobs, by the chain: layers, and all other
+// files in one, the bundle. Their host gives it to them at the same address.
 package installing
 
 import (
