@@ -137,7 +137,20 @@ func (r *run) runAll(ctx context.Context, work []Part, machines map[string]Node)
 		workers.Wait()
 	}
 	r.result.Ranks = done
-	return errors.Join(errs...)
+	return errors.Join(distinct(errs)...)
+}
+
+// distinct leaves out of errors what was said before: a batch system that ends a job
+// ends all of its parts, for one reason.
+func distinct(errs []error) (all []error) {
+	said := map[string]bool{}
+	for _, err := range errs {
+		if !said[err.Error()] {
+			said[err.Error()] = true
+			all = append(all, err)
+		}
+	}
+	return all
 }
 
 // answer is how long a machine may take to show that it still works, after a

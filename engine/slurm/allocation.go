@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ore"
@@ -54,7 +55,8 @@ type allocation struct {
 	means means
 	lease lease
 
-	once sync.Once // for why
+	came atomic.Bool // its script has, where Slurm's service was asked
+	once sync.Once   // for why
 	why  error
 }
 
@@ -347,7 +349,7 @@ func (a *allocation) giveBack(ctx context.Context) error {
 	ended := a.lease.end(ctx)
 	for ended == nil {
 		s, err := a.ask()
-		if err == nil && s.State != running || errors.Is(err, errNoJob) {
+		if err == nil && (!s.lasts() || s.State == completing) || errors.Is(err, errNoJob) {
 			return nil
 		}
 		if err == nil {

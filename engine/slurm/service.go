@@ -18,7 +18,8 @@ import (
 
 // errands is the batch script of an allocation that was asked for by Slurm's
 // service. It runs on the first host, connects to who asked, says what Slurm gave,
-// fetches the program unless the very file is there, has Slurm bring it to all
+// has Slurm never start it again, since nobody would wait for that (slurmrestd 22.05
+// takes "requeue": false for the site's default), fetches the program unless the very file is there, has Slurm bring it to all
 // hosts, and starts the agents there. Their input is the keys and then what comes
 // over the connection, whose end is theirs; what they say goes back over it.
 //
@@ -28,6 +29,7 @@ import (
 const errands = `umask 077
 for a in $addresses; do { exec 3<>"/dev/tcp/$a/$port"; } 2>/dev/null && break; done
 { : >&3; } 2>/dev/null || exit 81
+scontrol update jobid="$SLURM_JOB_ID" requeue=0 2>/dev/null
 names=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | tr '\n' ' ')
 nodes=$(scontrol -o show node "$SLURM_JOB_NODELIST" | sed -n 's/^NodeName=\([^ ]*\) .* NodeAddr=\([^ ]*\) .*/\1=\2/p' | tr '\n' ' ')
 have=need
@@ -211,7 +213,7 @@ func (a *allocation) watch(ctx context.Context, c *rest.Client) (ended func(cont
 			case <-tick.C:
 			}
 			s, err := a.means.state(ctx, a.id)
-			if err == nil && !s.lasts() || errors.Is(err, errNoJob) {
+			if err == nil && (!s.lasts() || s.waits() && a.came.Load()) || errors.Is(err, errNoJob) {
 				close(over)
 				return
 			}
@@ -237,10 +239,16 @@ func (a *allocation) watch(ctx context.Context, c *rest.Client) (ended func(cont
 	return ended
 }
 
+// waits says whether a job of that state is in the queue. One that had hosts was put
+// back there: it would begin without whoever waits for it.
+func (s state) waits() bool {
+	return s.State == "PENDING" || strings.HasPrefix(s.State, "REQUEUE")
+}
+
 // lasts says whether a job of that state has hosts, or will have.
 func (s state) lasts() bool {
 	switch s.State {
-	case running, completing, "PENDING", "CONFIGURING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT":
+	case running, completing, "PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT":
 		return true
 	}
 	return false
@@ -280,6 +288,7 @@ func (a *allocation) greet(ctx context.Context, v *visitor, e errand) error {
 	if said[0] != a.id {
 		return fmt.Errorf("job %s has come, and not %s", said[0], a.id)
 	}
+	a.came.Store(true)
 	a.short, a.tasks, a.hosts = said[1], said[2], strings.Fields(said[3])
 	if err := a.count(); err != nil {
 		return err

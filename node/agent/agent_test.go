@@ -292,11 +292,12 @@ func TestJobsEndWithTheirOwner(t *testing.T) {
 func TestAgentEndsWithItsLease(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Lease, c.LeaseTime = true, 100*time.Millisecond })
 	c := b.client(t) // it was called, and then not again
-	_ = c
-	b.agent.mu.Lock()
-	b.agent.called = time.Now()
-	b.agent.mu.Unlock()
+	c.Close()
+	begun := time.Now()
 	<-b.agent.Done()
+	if took := time.Since(begun); took > firstCall/2 {
+		t.Errorf("it ended %v after the last call, as if there had been none", took)
+	}
 }
 
 // source is a peer that has blobs to give.
