@@ -73,25 +73,19 @@ func (l *Link) cross(ctx context.Context, n int64) error {
 func (l *Link) reach(ctx context.Context, d ore.Digest, end int64) error {
 	for {
 		l.mu.Lock()
-		at := l.came[d]
+		if l.came == nil {
+			l.came = map[ore.Digest]int64{}
+		}
+		n := min(piece, end-l.came[d])
+		if n > 0 { // this piece is mine
+			l.came[d] += n
+		}
 		l.mu.Unlock()
-		if at >= end {
+		if n <= 0 {
 			return ctx.Err()
 		}
-		n := min(piece, end-at)
-		l.mu.Lock()
-		mine := l.came[d] == at
-		if mine {
-			if l.came == nil {
-				l.came = map[ore.Digest]int64{}
-			}
-			l.came[d] = at + n
-		}
-		l.mu.Unlock()
-		if mine {
-			if err := l.cross(ctx, n); err != nil {
-				return err
-			}
+		if err := l.cross(ctx, n); err != nil {
+			return err
 		}
 	}
 }
