@@ -146,17 +146,6 @@ type Node struct {
 	Version string
 }
 
-// DefaultDir is where an agent keeps its blobs: in this user's cache, or where
-// there is no home, below the folder for temporary files.
-func DefaultDir() string {
-	if d, err := os.UserCacheDir(); err == nil {
-		if probe := filepath.Join(d, "ore", "node"); os.MkdirAll(probe, 0o700) == nil {
-			return probe
-		}
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("ore-%d", os.Geteuid()))
-}
-
 // Serve runs an agent until ctx or its lease ends. ready is told once it serves.
 func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err error) {
 	if n.Name == "" {
@@ -164,10 +153,7 @@ func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err erro
 			return fmt.Errorf("name of this host: %w", err)
 		}
 	}
-	if n.Dir == "" {
-		n.Dir = DefaultDir()
-	}
-	if n.Dir, err = filepath.Abs(n.Dir); err != nil {
+	if n.Dir, err = folder(n.Dir); err != nil {
 		return err
 	}
 	if strings.ContainsAny(n.Dir, " ,:\"\t\n") {
