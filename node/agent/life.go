@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +17,13 @@ type life struct {
 	lock *os.File
 }
 
+const (
+	// unborn begins the names of lives that are not whole yet.
+	unborn = "."
+	// bornWithin is after which time one that is not whole never will be.
+	bornWithin = time.Hour
+)
+
 // begin makes a life in an agent's folder, and takes over or removes what dead
 // ones left: of blobs that came in part the rest is enough.
 func begin(dir string) (*life, error) {
@@ -22,7 +31,32 @@ func begin(dir string) (*life, error) {
 	if err := os.MkdirAll(lives, 0o700); err != nil {
 		return nil, err
 	}
-	own, err := os.MkdirTemp(lives, "")
+	l, err := appear(lives)
+	if err != nil {
+		return nil, err
+	}
+	list, err := os.ReadDir(lives)
+	if err != nil {
+		return nil, errors.Join(err, l.end())
+	}
+	for _, e := range list {
+		old := filepath.Join(lives, e.Name())
+		if strings.HasPrefix(e.Name(), unborn) {
+			if st, err := e.Info(); err != nil || time.Since(st.ModTime()) < bornWithin {
+				continue
+			}
+		}
+		if old != l.dir {
+			l.inherit(old)
+		}
+	}
+	return l, nil
+}
+
+// appear makes a life that is whole and locked when others see it: agents may start
+// at the same moment on one folder, and each takes for dead what has no lock.
+func appear(lives string) (*life, error) {
+	own, err := os.MkdirTemp(lives, unborn)
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +69,11 @@ func begin(dir string) (*life, error) {
 			return nil, errors.Join(err, l.end())
 		}
 	}
-	list, err := os.ReadDir(lives)
-	if err != nil {
+	whole := filepath.Join(lives, strings.TrimPrefix(filepath.Base(own), unborn))
+	if err := os.Rename(own, whole); err != nil {
 		return nil, errors.Join(err, l.end())
 	}
-	for _, e := range list {
-		if old := filepath.Join(lives, e.Name()); old != own {
-			l.inherit(old)
-		}
-	}
+	l.dir = whole
 	return l, nil
 }
 
