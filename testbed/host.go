@@ -30,7 +30,7 @@ umount -R -l /run/netns 2>/dev/null || :
 mount -t proc -o nosuid,nodev,noexec proc /proc
 hostname "$1"
 mount --bind "$2/hosts" /etc/hosts
-for p in $3; do mkdir -p "$2/disk/$1$p"; chmod --reference="$p" "$2/disk/$1$p"; mount --bind "$2/disk/$1$p" "$p"; done
+for p in $3; do mkdir -p "$2/disk/$1$p"; chown --reference="$p" "$2/disk/$1$p"; chmod --reference="$p" "$2/disk/$1$p"; mount --bind "$2/disk/$1$p" "$p"; done
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
 mkdir -m 1777 /run/lock
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm

@@ -105,7 +105,11 @@ func reach(t *testing.T, b *Bed, from, to string) bool {
 }
 
 func TestHosts(t *testing.T) {
-	b := up(t, Config{Hosts: 2, Link: 100e6, Private: []string{"/var/tmp"}})
+	home := t.TempDir()
+	if err := errors.Join(os.Chmod(home, 0o700), os.Chown(home, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	b := up(t, Config{Hosts: 2, Link: 100e6, Private: []string{"/var/tmp", home}})
 	i, err := b.Info()
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +137,9 @@ func TestHosts(t *testing.T) {
 	}
 	if d := said(t, b, "h1", "stat", "-c", "%a", "/var/tmp"); d != "1777" {
 		t.Errorf("mode of a private folder: %s", d)
+	}
+	if d := said(t, b, "h1", "stat", "-c", "%a %u:%g", home); d != "700 65534:65534" {
+		t.Errorf("mode and owner of a private home: %s", d)
 	}
 }
 
