@@ -3,6 +3,7 @@ package figures
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,11 +90,7 @@ func (b *bed) measure(ctx context.Context, a arm, r *row, args []string) (err er
 			return err
 		}
 		defer func() {
-			again := max(b.settings.Link, unshaped)
-			if b.settings.Link > 0 {
-				again = b.settings.Link
-			}
-			err = errors.Join(err, b.bed.Shape(context.WithoutCancel(ctx), testbed.Head, again))
+			err = errors.Join(err, b.bed.Shape(context.WithoutCancel(ctx), testbed.Head, cmp.Or(b.settings.Link, unshaped)))
 		}()
 	}
 	agents, err := b.start(ctx, a, r.Machines)
