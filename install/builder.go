@@ -96,20 +96,13 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 	needed := func(q ore.Package) bool {
 		return !(q.Base && known != nil || from != nil && exact.Has(from.Packages, q))
 	}
-	debs, err := b.fetch(ctx, r.Environment, p, needed)
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	if err := b.refuse(ctx, r, p, debs); err != nil {
-		return image.Manifest{}, err
-	}
 	work, err := workplace.Open(ctx, p.work)
 	if err != nil {
 		return image.Manifest{}, err
 	}
 	defer work.Remove()
 	o := wire.Order{
-		Environment: r.Environment, Debs: debs, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
+		Environment: r.Environment, Packs: p.packs, Compiled: p.compiled, Work: work.Dir, Tree: p.tree,
 		Nodes: p.base.Nodes, Options: b.Options, Files: r.Files, Keys: r.Keys, From: from,
 		Into: r.Into, Unsealed: r.Unsealed,
 	}
@@ -133,7 +126,14 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 			u.layers[i+1] = l
 		}
 	}
-	if err := u.do(ctx); err != nil {
+	err = u.do(ctx, func(ctx context.Context) ([]string, error) {
+		debs, err := b.fetch(ctx, r.Environment, p, needed)
+		if err != nil {
+			return nil, err
+		}
+		return debs, b.refuse(ctx, r, p, debs)
+	})
+	if err != nil {
 		return image.Manifest{}, err
 	}
 	if from != nil && r.Started != nil {

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,12 +11,14 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"ore/image"
 	"ore/install/exact"
 	"ore/install/layer"
 	"ore/install/output"
 	"ore/install/sandbox"
+	"ore/install/sandbox/host"
 	"ore/install/wire"
 )
 
@@ -46,25 +47,40 @@ func (r *run) manifest() image.Manifest {
 	return m
 }
 
-// do starts the worker and keeps its layers in the store.
-func (r *run) do(ctx context.Context) error {
-	in, err := json.Marshal(r.order)
+// do starts the worker and keeps its layers in the store. The worker makes itself ready
+// while debs brings the packages, and then gets its order.
+func (r *run) do(ctx context.Context, debs func(context.Context) ([]string, error)) error {
+	in, orders, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("order: %w", err)
 	}
+	defer orders.Close() // not before all is over: a worker that reads the end complains
 	from, to := io.Pipe()
 	complaints := &output.Lines{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := sandbox.Spawn(gctx, sandbox.Options{
-			Tier: r.builder.Tier, Args: r.builder.Args, Stdin: bytes.NewReader(in), Stdout: to, Stderr: complaints,
+			Tier: r.builder.Tier, Args: r.builder.Args, Stdin: in, Stdout: to, Stderr: complaints,
 			Owners: r.order.Owners,
 		})
 		to.Close() // the reader sees the end
+		in.Close() // and who writes an order that nobody reads any more
 		if err != nil {
+			host.Doubt(r.builder.Dir) // the way to start it may work no longer
 			return fmt.Errorf("worker: %w: %s", err, complaints.Tail())
 		}
 		return nil
+	})
+	g.Go(func() error {
+		o := r.order
+		var err error
+		if o.Debs, err = debs(gctx); err != nil {
+			return err
+		}
+		if err := json.NewEncoder(orders).Encode(o); err != nil && !errors.Is(err, unix.EPIPE) {
+			return fmt.Errorf("order: %w", err)
+		}
+		return nil // a worker that has ended says why itself
 	})
 	g.Go(func() error {
 		err := r.listen(gctx, g, json.NewDecoder(from))

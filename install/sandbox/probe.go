@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ore/install/sandbox/host"
 )
 
 // Ability says whether a tier works on this host for this user.
@@ -40,12 +42,18 @@ func Probe(ctx context.Context, dir string) []Ability {
 	return all
 }
 
-// Detect returns the best tier that works, or an error that says why none does.
+// Detect returns the best tier that works, or an error that says why none does. What
+// worked is noted in dir, and taken to work until something of the host changes that
+// decides (package host), or it is doubted.
 func Detect(ctx context.Context, dir string) (Tier, error) {
+	if tier := host.Noted(dir); tier != "" {
+		return Tier(tier), nil
+	}
 	var reasons []string
 	for _, tier := range []Tier{Root, SubIDs, Single} {
 		err := probe(ctx, tier, dir)
 		if err == nil {
+			_ = host.Note(dir, string(tier)) // without a note it is tried again
 			return tier, nil
 		}
 		reasons = append(reasons, err.Error())

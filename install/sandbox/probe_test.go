@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ore/install/sandbox/host"
 )
 
 // asPerson does work that needs no sandbox to start with.
@@ -19,6 +21,16 @@ func asPerson(name, dir string) error {
 		}
 		best, err := Detect(ctx, dir)
 		fmt.Println("best", best, err)
+		return nil
+	case "believe":
+		if err := host.Note(dir, "fancy"); err != nil {
+			return err
+		}
+		noted, err := Detect(ctx, dir)
+		fmt.Println("first", noted, err)
+		host.Doubt(dir)
+		noted, err = Detect(ctx, dir)
+		fmt.Println("then", noted, err)
 		return nil
 	case "remove":
 		return Remove(ctx, filepath.Join(dir, "lower"))
@@ -43,8 +55,13 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			left, err := os.ReadDir(dir)
-			if err != nil || len(left) != 0 {
-				t.Errorf("left behind: %v, %v", left, err)
+			if err != nil || len(left) != 1 || left[0].Name() != "tier" {
+				t.Errorf("left behind, beside what worked: %v, %v", left, err)
+			}
+			// What was noted is believed, whatever it is.
+			noted := personally(t, tier, "believe", dir)
+			if noted != "first fancy <nil>\nthen "+string(tier)+" <nil>\n" {
+				t.Errorf("believed was %q", noted)
 			}
 		})
 	}
