@@ -111,7 +111,14 @@ func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*
 	if err != nil {
 		return nil, err
 	}
+	pending := make(chan string, 1)
 	p, out, err := start(cmd, func(line string) {
+		if m := queued.FindStringSubmatch(strings.TrimPrefix(line, "salloc: ")); m != nil {
+			select {
+			case pending <- m[1]:
+			default: // it was said before
+			}
+		}
 		watch.Tell(ore.Event{Stage: "reserve", Text: "Slurm: " + strings.TrimPrefix(strings.TrimPrefix(line, "salloc: "), "error: ")})
 	})
 	if err != nil {
@@ -126,11 +133,26 @@ func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*
 		defer out.Close()
 		given <- a.read(out)
 	}()
+	waiting, granted := context.WithCancel(ctx)
+	hopeless := make(chan error, 1)
+	go func() {
+		defer close(hopeless)
+		select {
+		case id := <-pending:
+			if err := s.linger(waiting, a.means, id, r, watch); err != nil {
+				hopeless <- err
+				granted()
+			}
+		case <-waiting.Done():
+		}
+	}()
 	select {
 	case err = <-given:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	case <-waiting.Done():
+		err = context.Cause(waiting)
 	}
+	granted()
+	never := <-hopeless
 	if err != nil {
 		in.Close()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
@@ -138,6 +160,9 @@ func (s Settings) allocate(ctx context.Context, r request, watch ore.Watcher) (*
 		ended := p.stop(stop)
 		if ctx.Err() != nil {
 			return nil, errors.Join(context.Cause(ctx), ended)
+		}
+		if never != nil {
+			return nil, errors.Join(never, ended)
 		}
 		return nil, p.fault()
 	}

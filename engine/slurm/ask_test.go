@@ -154,6 +154,48 @@ func TestTasksAndNodes(t *testing.T) {
 	}
 }
 
+// TestNever has what waits for reasons that pass wait, and refuses the others.
+func TestNever(t *testing.T) {
+	ctx, r := t.Context(), request{machines: ore.Machines{Count: 2, Resources: ore.Resources{CPUs: 1}}}
+	for reason, words := range map[string]string{
+		"PartitionTimeLimit": "shorter timeout", "InvalidAccount": "another account", "QOSNotAllowed": "another QOS", "QOSMaxCpuPerJobLimit": "fewer or smaller",
+		"Resources": "", "Priority": "", "None": "", "ReqNodeNotAvail": "", "": "", "AssocGrpCpuLimit": "",
+	} {
+		err := Settings{}.never(ctx, "7", reason, r)
+		if words == "" && err != nil || words != "" && (err == nil || !strings.Contains(err.Error(), words) || !strings.HasPrefix(err.Error(), "Slurm job 7: ")) {
+			t.Errorf("%s: %v, want %q", reason, err, words)
+		}
+	}
+	for line, want := range map[string]string{"Pending job allocation 12": "12", "job 12 queued and waiting for resources": "12", "Granted job allocation 12": ""} {
+		if got := append(queued.FindStringSubmatch(line), "", "")[1]; got != want {
+			t.Errorf("%q: job %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestParseSizes(t *testing.T) {
+	text := "h1|1/3/0/4|1000\nh1|1/3/0/4|1000\nh2|0/0/4/4|1\nh3|0/2/0/2|500+\nnonsense\nh4|x|1\n"
+	of := func(cpus int, memory int64) request {
+		return request{machines: ore.Machines{Resources: ore.Resources{CPUs: cpus, Memory: memory}}}
+	}
+	for _, c := range []struct {
+		r    request
+		want int
+	}{
+		{of(1, 64<<20), 10}, // all CPUs: 4, 4 and 2
+		{of(3, 64<<20), 2},
+		{of(1, 436<<20), 7}, // 500 MB each: 2, 4 where it is not known, 1
+		{of(99, 1<<20), 0},
+	} {
+		if got, ok := parseSizes(text, c.r); got != c.want || !ok {
+			t.Errorf("%+v: %d, %v, want %d", c.r.machines.Resources, got, ok, c.want)
+		}
+	}
+	if _, ok := parseSizes("no line\n", of(1, 1)); ok {
+		t.Error("nothing was said, and taken for something")
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("JobState=RUNNING Reason=None\n")
 	f.Add("h1|idle|0/4/0/4|a,b\n")
@@ -167,6 +209,9 @@ func FuzzParse(f *testing.F) {
 			if n < 1 {
 				t.Error("no task")
 			}
+		}
+		if n, _ := parseSizes(text, request{machines: ore.Machines{Count: 3}}); n < 0 {
+			t.Error("less than no machine")
 		}
 		for _, r := range parseRoom(text) {
 			choose([]room{r}, request{machines: ore.Machines{Count: 3}}, remembered{Hosts: []string{r.host}})

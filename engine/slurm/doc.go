@@ -1,5 +1,6 @@
 // Package slurm gets the hosts of a job from Slurm, as an ordinary user with
-// nothing but Slurm's commands, and runs the job there by package engine.
+// nothing but Slurm's commands, or its service, and runs the job there by package
+// engine.
 //
 // # What happens
 //
@@ -12,6 +13,26 @@
 // then starts an agent on each host (package node/agent). Their keys, of an
 // authority made for this job alone, go to them by standard input. From then on
 // the hosts are like any others: package engine does the rest.
+//
+// # By the service
+//
+// Where slurmrestd is asked ([Settings].REST; package rest), there are no pipes to
+// srun, and what stands for them is one TCP connection:
+//
+//	POST job/submit                a batch script, with the agents' keys
+//	  script -> this process       token, what Slurm gave, whether the program is there
+//	  script <- this process       addresses, the program if need be
+//	  sbcast, srun ore node        their input is the keys, then the connection's end;
+//	                               what they say comes back over it
+//
+// So agents end in order when the connection does, however that comes about, and the
+// script with them, and the allocation with that. The token and the keys go by the
+// service, whose connection is the site's to protect (TLS or a socket); what goes
+// over the script's is no secret, and the program is what its SHA-256 says. A job that
+// still waits when this process is killed begins, finds nobody and ends. Hosts of
+// earlier runs cannot be named in this way; a feature that marks them is preferred.
+//
+// # Which hosts
 //
 // Hosts that had the images of earlier runs are preferred where that costs no
 // waiting: those of them that are free at the moment are named to Slurm in a
@@ -27,8 +48,10 @@
 // in any way; the agents have the same, and their leases beside. While Slurm's
 // controller is away nothing is lost, since nobody asks it anything until the
 // end. When Slurm ends the allocation (scancel, time, preemption), what fails of
-// that is told with Slurm's reason. A host that fails costs its own machines:
-// neither allocation nor step ends with it (--no-kill).
+// that is told with Slurm's reason. It is never put back into the queue: Slurm does
+// that with batch jobs only, and of the service's job it is told not to.
+// A host that fails costs its own machines: neither allocation nor step ends with it
+// (--no-kill).
 //
 // Comments of the allocation name the job and the key of its environment, for
 // accounting: "ore job=ID key=KEY".

@@ -117,7 +117,12 @@ func (e *Engine) allocate(ctx context.Context, r *request) (came *visitor, err e
 	if e.agents.keys, err = e.issue(); err != nil {
 		return nil, err
 	}
+	was := remembered{}
+	if e.config.Hint != "" {
+		was = recall(e.config.Dir).Hints[e.config.Hint]
+	}
 	if s.REST != "" {
+		r.feature = s.marked(ctx, was)
 		errand, err := e.config.Program.errand(e.agents.keys)
 		if err != nil {
 			return nil, err
@@ -125,9 +130,7 @@ func (e *Engine) allocate(ctx context.Context, r *request) (came *visitor, err e
 		e.allocation, came, err = s.submit(ctx, *r, errand, watch)
 		return came, err
 	}
-	if e.config.Hint != "" {
-		r.named, r.feature = s.prefer(ctx, *r, recall(e.config.Dir).Hints[e.config.Hint])
-	}
+	r.named, r.feature = s.prefer(ctx, *r, was)
 	if len(r.named) > 0 {
 		quiet := ore.Watcher(nil) // its refusal is no news
 		if e.allocation, err = s.allocate(ctx, *r, quiet); err == nil || ctx.Err() != nil {

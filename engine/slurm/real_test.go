@@ -76,6 +76,9 @@ func playDrive(args []string) error {
 	ctx := context.Background()
 	s := Settings{}
 	r := request{job: args[0], machines: ore.Machines{Count: 16, Resources: ore.Resources{CPUs: 1, Memory: 256 << 20}}}
+	if args[0] == "never" {
+		r.machines.Count = 500
+	}
 	if len(args) > 1 {
 		r.machines.Count = 4
 		r.named, _ = s.prefer(ctx, r, remembered{Hosts: args[1:], Key: "0123456789abcdef"})
@@ -305,6 +308,13 @@ func TestSharedProgram(t *testing.T) {
 		if j := l.state(t, d.job); j["JobState"] == "RUNNING" {
 			t.Errorf("after kill -9: %v", j["JobState"])
 		}
+	})
+	t.Run("more than there is", func(t *testing.T) {
+		out, err := l.CommandAs(ctx, l.user, testbed.Head, l.program, "play:drive", "never").Output()
+		if err == nil || !strings.Contains(string(out), "it asks for 500 machines of 1 CPUs and 320 MB, and all hosts together have room for 16") {
+			t.Errorf("%v: %s", err, out)
+		}
+		l.nothingLeft(t, all...)
 	})
 	t.Run("cancelled by Slurm", func(t *testing.T) {
 		d := l.drive(t, "c")

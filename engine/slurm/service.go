@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +91,25 @@ func (s Settings) service() (*rest.Client, error) {
 		name = u.Username
 	}
 	return rest.New(s.REST, name, token)
+}
+
+// marked returns the feature of hosts that have the image of an earlier run, "" if no
+// host has it or that cannot be known.
+func (s Settings) marked(ctx context.Context, was remembered) string {
+	if was.Key == "" {
+		return ""
+	}
+	c, err := s.service()
+	if err != nil {
+		return "" // the job's submission will say the same, and better
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if all, err := c.Features(ctx); err != nil || !slices.Contains(all, feature(was.Key)) {
+		return ""
+	}
+	return feature(was.Key)
 }
 
 // service asks by Slurm's service.
@@ -175,11 +195,25 @@ func (s Settings) submit(ctx context.Context, r request, e errand, watch ore.Wat
 	watch.Tell(ore.Event{Stage: "reserve", Text: "Slurm: job " + id + " was submitted by " + s.REST})
 	a = &allocation{id: id, means: service(c)}
 	ended := a.watch(ctx, c)
-	if v, err = a.welcome(ctx, d); err == nil {
+	waiting, granted := context.WithCancel(ctx)
+	hopeless := make(chan error, 1)
+	go func() {
+		defer close(hopeless)
+		if err := s.linger(waiting, a.means, id, r, watch); err != nil {
+			hopeless <- err
+			granted()
+		}
+	}()
+	v, err = a.welcome(waiting, d)
+	granted()
+	never := <-hopeless
+	if err == nil {
 		err = a.greet(ctx, v, e)
 	}
 	if err != nil {
-		if over := a.ended(); over != nil && ctx.Err() == nil {
+		if over := a.ended(); ctx.Err() == nil && never != nil {
+			err = never
+		} else if over != nil && ctx.Err() == nil {
 			err = over
 		}
 		_ = a.means.cancel(context.WithoutCancel(ctx), id) // whether it helped is asked next

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,9 @@ const (
 	// callTime bounds one call: the service asks slurmctld, which answers in
 	// milliseconds unless it is away.
 	callTime = 15 * time.Second
-	// maxAnswer bounds an answer: one job's record is some kilobytes.
-	maxAnswer = 4 << 20
+	// maxAnswer bounds an answer: the records of some thousand hosts, of a kilobyte
+	// each.
+	maxAnswer = 16 << 20
 )
 
 // Client speaks to one service. Its methods may be called concurrently.
@@ -113,6 +115,9 @@ type answer struct {
 		Minutes int64  `json:"time_limit"`
 		Exit    int64  `json:"exit_code"` // as wait(2) has it
 	} `json:"jobs"`
+	Nodes []struct {
+		Features string `json:"active_features"`
+	} `json:"nodes"`
 	Errors []struct {
 		Error       string `json:"error"`
 		Description string `json:"description"`
@@ -183,6 +188,23 @@ func (c *Client) Comment(ctx context.Context, id, text string) error {
 		return fmt.Errorf("slurmrestd: comment on job %s: %w", id, err)
 	}
 	return nil
+}
+
+// Features returns the features that any host of the cluster has, each once.
+func (c *Client) Features(ctx context.Context) ([]string, error) {
+	a, err := c.call(ctx, http.MethodGet, "/nodes/", nil)
+	if err != nil {
+		return nil, fmt.Errorf("slurmrestd: hosts: %w", err)
+	}
+	var all []string
+	for _, n := range a.Nodes {
+		for f := range strings.SplitSeq(n.Features, ",") {
+			if f != "" && !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+	}
+	return all, nil
 }
 
 // Cancel cancels a job.

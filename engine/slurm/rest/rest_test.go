@@ -47,8 +47,12 @@ func play(ctx context.Context, socket string) error {
 	if _, err := c.Submit(ctx, Job{Partition: "nosuch", Tasks: 1, Dir: "/", Script: "#!/bin/sh\ntrue\n"}); err == nil || !strings.Contains(err.Error(), "partition") {
 		return fmt.Errorf("a partition that is not there: %v", err)
 	}
+	if all, err := c.Features(ctx); err != nil || fmt.Sprint(all) != "[fast ib]" {
+		return fmt.Errorf("features %v: %w", all, err)
+	}
 	id, err := c.Submit(ctx, Job{
-		Name: "ore-x", Comment: "ore job=x", Tasks: 8, CPUs: 1, Memory: 100, Minutes: 7, Dir: "/", Script: "#!/bin/sh\nsleep 1000\n",
+		Prefer: "ib",
+		Name:   "ore-x", Comment: "ore job=x", Tasks: 8, CPUs: 1, Memory: 100, Minutes: 7, Dir: "/", Script: "#!/bin/sh\nsleep 1000\n",
 	})
 	if err != nil {
 		return err
@@ -102,7 +106,7 @@ func TestRealService(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	s, err := slurm.Start(ctx, b, slurm.Config{})
+	s, err := slurm.Start(ctx, b, slurm.Config{Features: map[string]string{"h1": "fast,ib", "h2": "ib"}})
 	if err != nil {
 		t.Fatal(err)
 	}
