@@ -19,11 +19,13 @@
 //
 // The first machines that run an image are watched ([Config].First): which pieces
 // of its layers they read until some seconds after their start is taken down
-// (package image/early). When the image is sent again these pieces go first, and a
-// host that has them is judged ([Outlook]): if waiting for the rest, at the rate at
-// which it came until now, takes longer than reading it as it comes costs, its
-// machines start, and read their layers in a folder that waits for what is missing
-// (package node/lazy). All hosts of a job start together, so the last one decides.
+// (package image/early). When the image is sent again these pieces go first, those of
+// all layers before the rest of any, and a host is judged once something has come
+// ([Outlook]): if waiting for the rest, at the rate at which it came until now, takes
+// longer than reading it as it comes costs, its machines start, and read their layers
+// in a folder that waits for what is missing (package node/lazy). They do so while
+// what they read first is still under way, unless that takes long: it comes in the
+// order in which they read it. All hosts of a job start together, so the last one decides.
 // Where it does not pay, is not possible or was ruled out, machines wait, and the
 // events say so. What comes is verified chunk by chunk by a list that this host
 // made, or has seen before, and as a whole at the end; what another host cut is not
