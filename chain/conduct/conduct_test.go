@@ -273,9 +273,12 @@ func TestWhoGivesUpLeavesNothing(t *testing.T) {
 	h, _ := neighbour(t, "h", told{Dir: dir})
 	ctx, cancel := context.WithCancel(t.Context())
 	progress(t, dir, b, b.Size/4, cancel)
-	_, err := conduct.New(conduct.Config{}).Send(ctx, conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{h}})
+	r, err := conduct.New(conduct.Config{}).Send(ctx, conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{h}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	if r.Kind != shape.Direct || len(r.Hosts) != 1 || r.Hosts[0].Err == nil || r.Hosts[0].Held == 0 {
+		t.Errorf("the result says %+v of what came until then", r)
 	}
 	if _, err := os.Stat(filepath.Join(dir, b.Digest.String()+".part")); err != nil {
 		t.Errorf("what came is not kept: %v", err)

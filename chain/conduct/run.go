@@ -152,7 +152,7 @@ func (r *run) quit(w *waiter) {
 		return // it has its result
 	}
 	r.waiters = slices.Delete(r.waiters, i, i+1)
-	w.result <- verdict{err: context.Canceled, last: len(r.waiters) == 0}
+	w.result <- verdict{Result: r.result(w), err: context.Canceled, last: len(r.waiters) == 0}
 }
 
 // settle gives results to those for whom nothing more can come, and says
