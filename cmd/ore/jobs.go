@@ -126,6 +126,10 @@ func (a *app) showMachines(ctx context.Context, s *site.Site, r ledger.Record) e
 		return err
 	}
 	for _, m := range all {
+		if m.Failed != "" && m.Lost == "" {
+			a.say("machine  %-4s %-12s its installation failed: see 'ore console %s %s', 'ore retry %s' has it go on", m.Name, m.IP, r.ID, m.Name, r.ID)
+			continue
+		}
 		if m.Lost != "" {
 			a.say("machine  %-4s %-12s lost: %s: 'ore grow %s -n %d' starts it again", m.Name, m.IP, m.Lost, r.ID, len(all))
 			continue
