@@ -3,6 +3,7 @@ package figures
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -199,6 +200,30 @@ func TestRefusals(t *testing.T) {
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %q", c.args, err, c.want)
+		}
+	}
+}
+
+// The folder of one that was killed is removed by the next, that of one that lives
+// is not.
+func TestFoldersOfTheKilled(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	const nobody = 1 << 30 // more than pid_max can be (proc(5))
+	killed := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", folderName, nobody))
+	lives := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", folderName, os.Getpid()))
+	other := filepath.Join(os.TempDir(), folderName+"of-a-person")
+	for _, d := range []string{killed, lives, other} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mine, err := makeFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, there := range map[string]bool{killed: false, lives: true, other: true, mine: true} {
+		if _, err := os.Stat(d); (err == nil) != there {
+			t.Errorf("%s: %v", d, err)
 		}
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,7 +45,7 @@ func (sh *Shell) openLab(ctx context.Context, s settings, tree image.Manifest) (
 	if l.program, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	if l.dir, err = os.MkdirTemp("", "ore-figures-"); err != nil {
+	if l.dir, err = makeFolder(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -65,6 +67,27 @@ func (sh *Shell) openLab(ctx context.Context, s settings, tree image.Manifest) (
 		err = l.bed.setKitAside(ctx)
 	}
 	return l, err
+}
+
+// folderName begins the name of a lab's folder, before its process' number.
+const folderName = "ore-figures-"
+
+// makeFolder makes a lab's folder, and removes those of labs that were killed.
+func makeFolder() (string, error) {
+	old, err := filepath.Glob(filepath.Join(os.TempDir(), folderName+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), folderName), "-")
+		if _, err := strconv.Atoi(pid); err != nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			_ = os.RemoveAll(dir) // another user's stays
+		}
+	}
+	return os.MkdirTemp("", fmt.Sprintf("%s%d-", folderName, os.Getpid()))
 }
 
 // close ends all and removes what was made.
@@ -98,8 +121,16 @@ func (l *lab) command(ctx context.Context, host string, args ...string) *exec.Cm
 	return cmd
 }
 
-// output runs a command and returns what it printed, or what it complained of.
+// output runs a command and returns what it printed, or what it complained of. If
+// this process is killed, the command is asked to end, by a signal that goes by the
+// thread that started it (prctl(2), PR_SET_PDEATHSIG).
 func output(cmd *exec.Cmd) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
