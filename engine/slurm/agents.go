@@ -106,6 +106,7 @@ type agents struct {
 	allocation *allocation
 	keys       []byte // the agents', one line
 	steps      []step
+	heard      *tail // what else came from the hosts, the last time
 }
 
 // start starts agents on all hosts and returns those that are ready. Hosts on
@@ -225,6 +226,7 @@ type chorus struct {
 
 // hear returns what all hosts say, or those that do it in time.
 func (a *agents) hear(ctx context.Context, c chorus) (ready []agent.Ready, absent []string, err error) {
+	a.heard = c.said
 	for len(ready)+len(absent) < c.size {
 		select {
 		case s, ok := <-c.lines:

@@ -221,3 +221,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestHostsLeftOutAreNamed(t *testing.T) {
+	heard := &tail{}
+	if _, err := heard.Write([]byte("ore: start agent: folder /tmp/ore-7:\n it belongs to another user\n")); err != nil {
+		t.Fatal(err)
+	}
+	e := Engine{allocation: &allocation{id: "7", hosts: []string{"h1", "h2"}}, agents: agents{heard: heard}}
+	if got, want := e.leftOut(), "Slurm job 7: no agent on h1, h2: ore: start agent: folder /tmp/ore-7: it belongs to another user"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -175,7 +175,31 @@ func (e *Engine) meet(ctx context.Context, came *visitor) (err error) {
 	if err != nil {
 		return err
 	}
-	return e.dial(ctx, ready)
+	if err := e.dial(ctx, ready); err != nil {
+		return err
+	}
+	if text := e.leftOut(); text != "" {
+		tell.Tell(ore.Event{Stage: "reserve", Text: text})
+	}
+	return nil
+}
+
+// leftOut says which hosts take no part, and what was heard of it.
+func (e *Engine) leftOut() string {
+	var gone []string
+	for _, h := range e.allocation.hosts {
+		if !slices.ContainsFunc(e.clients, func(c *agent.Client) bool { return c.String() == h }) {
+			gone = append(gone, h)
+		}
+	}
+	if len(gone) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("Slurm job %s: no agent on %s", e.allocation.id, strings.Join(gone, ", "))
+	if heard := strings.TrimSpace(e.agents.heard.String()); heard != "" {
+		text += ": " + strings.Join(strings.Fields(heard), " ")
+	}
+	return text
 }
 
 // agentName is what the certificate of each agent of a job is for.
