@@ -6,9 +6,11 @@ package lab
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,6 +86,7 @@ type Machine struct {
 	all  string // what it has said
 	seen int    // how much of that was expected
 	end  func()
+	pid  int
 }
 
 // Run starts a machine on the tap, emulated and with 512 MiB unless the arguments
@@ -103,7 +106,7 @@ func Run(t *testing.T, arguments ...string) *Machine {
 	if err := c.Start(); err != nil {
 		t.Fatalf("%v: install qemu-system-x86", err)
 	}
-	m := &Machine{t: t, says: make(chan string, 10_000)}
+	m := &Machine{t: t, says: make(chan string, 10_000), pid: c.Process.Pid}
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer close(m.says)
@@ -137,6 +140,28 @@ func Run(t *testing.T, arguments ...string) *Machine {
 
 // End takes a machine's power away.
 func (m *Machine) End() { m.end() }
+
+// CPU is what the emulated machine has cost its host so far: on one that does much
+// else, a better measure than time.
+func (m *Machine) CPU() time.Duration {
+	m.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.pid))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the program's name (proc_pid_stat(5))
+	fields := strings.Fields(rest)
+	const user, tick = 11, 10 * time.Millisecond // utime, then stime; USER_HZ is 100 (time(7))
+	var sum time.Duration
+	for _, f := range fields[user : user+2] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum
+}
 
 // Said is all that was read of its serial line.
 func (m *Machine) Said() string { return m.all }

@@ -207,9 +207,9 @@ func installs(t *testing.T, uefi bool, list string) {
 	first.end(syscall.SIGKILL) // in the midst of what it gives
 	s := serve(t, list)
 	how := m.Expect(wholeTime, "ore: (goes straight into what was installed|restarts from the disk)")[1]
-	left := time.Now()
+	left, cost := time.Now(), m.CPU()
 	m.Expect(wholeTime, "node1 login:")
-	t.Logf("it %s: %v to a login", how, time.Since(left))
+	t.Logf("it %s: %v to a login, and %v of CPU", how, time.Since(left), m.CPU()-cost)
 	if uefi == strings.Contains(how, "straight") {
 		t.Errorf("it %s", how)
 	}
@@ -230,7 +230,7 @@ func installs(t *testing.T, uefi bool, list string) {
 	begun := time.Now()
 	again := lab.Run(t, append(firmware(uefi, disk), "-snapshot")...)
 	again.Expect(wholeTime, "node1 login:")
-	t.Logf("from power on, by firmware, network and boot loader, to a login: %v", time.Since(begun))
+	t.Logf("from power on, by firmware, network and boot loader, to a login: %v, and %v of CPU", time.Since(begun), again.CPU())
 	again.End()
 	if now := listed(t, list); now.State != roster.Installed || now.Tries != 1 {
 		t.Errorf("after it was switched on again: %+v", now)
