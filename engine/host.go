@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,8 +58,17 @@ func (h *host) blame(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.bad == nil {
-		h.bad = fmt.Errorf("host %s: %w", h.name(), err)
+		h.bad = h.named(err)
 	}
+}
+
+// named says of an error which host it is of, unless that is said already.
+func (h *host) named(err error) error {
+	prefix := "host " + h.name() + ": "
+	if strings.HasPrefix(err.Error(), prefix) {
+		return err
+	}
+	return fmt.Errorf("%s%w", prefix, err)
 }
 
 // fault is why the host takes no machines, nil if it does.
@@ -112,8 +122,11 @@ func (h *host) gone(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 	defer cancel()
 	_, err := h.agent.Renew(ctx)
+	if err != nil && !errors.Is(err, agent.ErrLost) {
+		err = fmt.Errorf("%w: %w", agent.ErrLost, err)
+	}
 	if err != nil {
-		h.blame(fmt.Errorf("%w: %w", agent.ErrLost, err))
+		h.blame(err)
 	}
 	return err != nil
 }

@@ -38,6 +38,9 @@ func (e *Engine) start(ctx context.Context, h *host, s node.Start, w ore.Watcher
 		if ctx.Err() != nil {
 			return nil, err
 		}
+		if bad := now.fault(); bad != nil {
+			err = bad // what came first is the cause, and the start's end its effect
+		}
 		now.blame(err)
 		moved := e.move(here, s.Resources, w)
 		if moved == nil {
@@ -46,7 +49,7 @@ func (e *Engine) start(ctx context.Context, h *host, s node.Start, w ore.Watcher
 		if moved != nil {
 			return nil, errors.Join(err, moved)
 		}
-		w.Tell(ore.Event{Stage: "start", Text: fmt.Sprintf("host %s: %v: trying elsewhere", now.name(), err)})
+		w.Tell(ore.Event{Stage: "start", Text: fmt.Sprintf("%v: trying elsewhere", now.named(err))})
 	}
 	return all, nil
 }
