@@ -54,9 +54,15 @@ func TestFindGivesWhatWasRegistered(t *testing.T) {
 	if _, err := c.Find(context.Background(), m.Key); !errors.Is(err, image.ErrMissing) {
 		t.Errorf("before: %v", err)
 	}
-	register(t, c, m, time.Second)
+	listed, err := c.Register(context.Background(), m, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if listed.Layers[0].Root == "" || listed.Layers[1].Root == "" {
+		t.Errorf("layers are listed without roots: %v", listed.Layers)
+	}
 	got, err := c.Find(context.Background(), m.Key)
-	if err != nil || got.Digest() != m.Digest() {
+	if err != nil || got.Digest() != listed.Digest() || got.Tree != m.Tree || got.Layers[1].Digest != m.Layers[1].Digest {
 		t.Errorf("got %s, %v", got.Digest(), err)
 	}
 }

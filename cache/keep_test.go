@@ -322,8 +322,12 @@ func TestFoldedImageTakesOver(t *testing.T) {
 	if _, err := c.Path(many.Layers[1].Digest); !errors.Is(err, image.ErrMissing) {
 		t.Errorf("a layer that nobody has any more: %v", err)
 	}
+	listed, err := c.Rooted(ctx, folded)
+	if err != nil {
+		t.Fatal(err)
+	}
 	e, err := c.Match(ctx, string(many.Key))
-	if err != nil || !e.Pinned || e.Uses != 1 || e.Manifest != folded.Digest() {
+	if err != nil || !e.Pinned || e.Uses != 1 || e.Manifest != listed.Digest() {
 		t.Errorf("got %+v, %v", e, err)
 	}
 }
