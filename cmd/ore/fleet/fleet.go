@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -136,6 +137,9 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 		}
 		return err
 	}
+	if len(h.Names) == 0 { // before anything is resolved or made
+		return errNoHosts
+	}
 	k, err := h.keys(s.Dirs)
 	if err == nil {
 		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version, Whole: h.Whole, Rack: h.rack}
@@ -143,12 +147,18 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 	return err
 }
 
+// errNoHosts is what is wrong where hosts are wanted and none is named.
+var errNoHosts = errors.New("no hosts: name some with --host, or under hosts: in the settings")
+
 func (h *Hosts) keys(d site.Dirs) (agent.Keys, error) {
 	if h.Keys != "" {
 		return fleet.ReadKeys(h.Keys)
 	}
 	return fleet.OpenKeyring(d.State).Client()
 }
+
+// leastQuota is less than any kernel takes: who asks for it forgot the unit.
+const leastQuota = 1 << 20
 
 // Node returns the command node.
 func Node(s *Shell) *cobra.Command {
@@ -186,10 +196,11 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 		if n.Quota, err = job.ParseSize(quota); err != nil {
 			return s.Usage(fmt.Errorf("--quota %s: %w", quota, err))
 		}
-		if memory != "" {
-			if n.Memory, err = job.ParseSize(memory); err != nil {
-				return s.Usage(fmt.Errorf("--memory %s: %w", memory, err))
-			}
+		if n.Quota > 0 && n.Quota < leastQuota {
+			return s.Usage(fmt.Errorf("--quota %s: no blob would fit: write a unit, as in 20G, or 0 to keep none", quota))
+		}
+		if n.Memory, err = job.ParseSize(memory); err != nil && memory != "" {
+			return s.Usage(fmt.Errorf("--memory %s: %w", memory, err))
 		}
 		if c.Flags().Changed("cores") {
 			if err := confine(cores); err != nil {
@@ -197,6 +208,7 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 			}
 		}
 		if trust != "" {
+			s.warn(trust)
 			n.Keys, err = fleet.ReadKeys(trust)
 		} else {
 			n.Keys, err = agent.ReadKeys(s.In)
@@ -245,8 +257,8 @@ hosts (how many are up, the longest round trip). --json has all of it.`,
 	c.AddCommand(&cobra.Command{
 		Use: "issue NAME...", Short: "Make keys for 'ore node' on a host", Args: cobra.MinimumNArgs(1),
 		Long: `Make keys for 'ore node --trust' on a host that is called by one of the names (DNS
-names or addresses, as jobs will name it), and print them. They are a secret. The
-first call makes this user's authority, which accepts no others.`,
+names or addresses, as jobs will name it), and print them. They are a secret: a file
+that they are written to is made its owner's alone. The first call makes this user's authority, which accepts no others.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			dirs, err := site.FindDirs(os.Getenv)
 			if err != nil {
@@ -258,6 +270,9 @@ first call makes this user's authority, which accepts no others.`,
 			}
 			line, err := fleet.Line(k)
 			if err != nil {
+				return err
+			}
+			if err := conceal(s.Out); err != nil {
 				return err
 			}
 			_, err = s.Out.Write(line)
@@ -273,7 +288,7 @@ func (s *Shell) hosts(ctx context.Context, h *Hosts) error {
 		return err
 	}
 	if len(h.Names) == 0 {
-		return s.Usage(fmt.Errorf("no hosts: name some with --host, or under hosts: in the settings"))
+		return s.Usage(errNoHosts)
 	}
 	dirs, err := site.FindDirs(os.Getenv)
 	if err != nil {
@@ -297,7 +312,7 @@ func (s *Shell) hosts(ctx context.Context, h *Hosts) error {
 	if slices.ContainsFunc(all, func(r Report) bool { return r.Healthy }) || err != nil {
 		return err
 	}
-	return fmt.Errorf("none of the hosts can be used: %s", all[0].Error)
+	return errors.New("none of the hosts can be used: see that 'ore node' runs there, and that these are its keys")
 }
 
 // ask asks one host.
@@ -330,7 +345,7 @@ func (s *Shell) table(all []Report) {
 	for _, r := range all {
 		f := r.Facts
 		if f == nil {
-			t.AppendRow(table.Row{r.Host, "no: " + r.Error})
+			t.AppendRow(table.Row{r.Host, "no answer"}) // why stands below: it is long
 			continue
 		}
 		machines, links, up := 0, 0, 0
@@ -351,6 +366,11 @@ func (s *Shell) table(all []Report) {
 			len(f.Blobs), fmt.Sprintf("%d of %d MiB", f.Held>>20, f.Quota>>20), machines, linksOf(links, up, trip), strings.Join(jobs, " ")})
 	}
 	t.Render()
+	for _, r := range all {
+		if r.Error != "" {
+			fmt.Fprintln(s.Out, r.Error)
+		}
+	}
 }
 
 // linksOf tells of links to other hosts: how many work, and the slowest's round trip.
