@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ore"
 	"ore/plan"
 )
 
@@ -34,5 +35,23 @@ func TestPlanSaysForHowManyMachines(t *testing.T) {
 	p := as(t, subIDs)
 	if o := p.must(t, "plan", "-p", "sl", "--what-if", "machines=64"); !strings.Contains(o.out, "machines     64, each") || !strings.Contains(o.out, "64 machines") {
 		t.Errorf("the plan:\n%s", o.out)
+	}
+}
+
+// The plan of machines with disks of their own says from what they install
+// themselves, and what each part of that takes.
+func TestPlanOntoDisks(t *testing.T) {
+	env := ore.Environment{Packages: []ore.Package{{Name: "a", Size: 1000, Digest: "sha256:a", Base: true}}}
+	ask := plan.Ask{Environment: env, Machines: 2}.Onto("", plan.Directly)
+	var out bytes.Buffer
+	(&app{io: stdio{out: &out}}).tellPlan(ore.Job{Machines: ore.Machines{Count: 2}}, env, plan.Choose(ask, plan.Have{}, plan.Rates{}))
+	for _, want := range []string{
+		"way          clean, machines install themselves from image\n", "  setup      2 machines", "  base ", "  restart    2 machines     unknown: not measured here before  (direct)",
+		"runner-up    clean, machines install themselves from packages: machines have never installed themselves by it here: --install-from packages tries it\n",
+		"not          clean, machines install themselves from base: ",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the plan lacks %q:\n%s", want, &out)
+		}
 	}
 }
