@@ -69,7 +69,8 @@ func Again(ctx context.Context, n *node.Client, encoded json.RawMessage, install
 	if err != nil {
 		return nil, fmt.Errorf("retry: %w", err)
 	}
-	o.Keep, s.Again, s.Install = true, true, o.Of(names)
+	o.Keep = true
+	s.Again, s.Install = true, o.Of(names)
 	started, err := n.Start(ctx, s.Start, watch)
 	if err := errors.Join(err, release()); err != nil {
 		return nil, fmt.Errorf("retry: %w", err)

@@ -70,3 +70,38 @@ func TestInstallIsTriedAgain(t *testing.T) {
 		t.Errorf("%+v, %v, %d notes", all, err, notes)
 	}
 }
+
+// Of several machines that go on, those that fail again are kept again.
+func TestSomeFailAgain(t *testing.T) {
+	b := newBench(t)
+	s := b.ask("m0", "m1")
+	dir := t.TempDir()
+	b.installs(t, &s, `r=$(cat | tr -d '"'); if ! test -e `+dir+`/$r; then echo '{"stage":"scripts","event":"fail","text":"step second"}'; exit 1; fi; echo '{"stage":"restart","event":"start"}'`)
+	s.Install.Keep = true
+	for i, mended := range []string{"", "m0", "m1"} {
+		if mended != "" {
+			if err := os.WriteFile(filepath.Join(dir, mended), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Again = i > 0
+		if _, err := b.Start(t.Context(), s, nil); err != nil {
+			t.Fatal(err)
+		}
+		all := b.node.Machines()
+		if len(all) != 2 {
+			t.Fatalf("%d: there are %+v", i, all)
+		}
+		for _, m := range all {
+			if m.Lost != "" {
+				t.Errorf("%d: %s is lost: %s", i, m.Name, m.Lost)
+			}
+			if exit, err := b.Exec(t.Context(), m.Name, guest.Command{Args: []string{"/bin/true"}}); err != nil || exit.Code != 0 {
+				t.Errorf("%d: %s: %+v, %v", i, m.Name, exit, err)
+			}
+		}
+	}
+	if err := Failed(b.node.Machines()); err != nil {
+		t.Error(err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"ore"
@@ -148,6 +149,12 @@ func (b *batch) installer(p place, hosts []guest.Host) (wiring, error) {
 		}
 	}
 	return w, nil
+}
+
+// parity says whether a machine has an array whose kernel must be able to compute
+// what other kernels leave out.
+func (b *batch) parity(name string) bool {
+	return b.start.Install != nil && slices.Contains(b.start.Install.Machines[name].Root.Modules, "raid456")
 }
 
 // onDisk tells a machine of its root, and returns the layers with the tools to

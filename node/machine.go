@@ -422,7 +422,7 @@ func (b *batch) boot(ctx context.Context, p place, w wiring, m *machine) (stage 
 	// The machine's life is the node's, not that of the call that starts it.
 	m.vm, err = b.hypervisor.Start(b.node.ctx, vm.Config{
 		Name: p.Name, Dir: m.dir, Kernel: s.Boot.Kernel, Initrd: s.Boot.Initrd, Extra: extra,
-		Layers: w.files, Disk: m.disk(), Net: p.net, MAC: p.address.MAC, MTU: p.address.MTU, Console: m.console, Resources: s.Resources,
+		Layers: w.files, Disk: m.disk(), Net: p.net, MAC: p.address.MAC, MTU: p.address.MTU, Console: m.console, Parity: b.parity(p.Name), Resources: s.Resources,
 	})
 	if err != nil {
 		return "start", b.disks(err)

@@ -81,6 +81,7 @@ type Config struct {
 	MAC     net.HardwareAddr // of the interface; needed with Net
 	MTU     int              // of the interface, in bytes; 0 means 1500
 	Console io.Writer        // gets what the console says, from one goroutine; nil for nobody
+	Parity  bool             // the machine has RAID 4, 5 or 6, which its kernel must not leave out
 
 	ore.Resources // Disk's size here is what the caller made Config.Disk; drivers do not use it
 }

@@ -82,3 +82,28 @@ func TestRootOnDiskOfHosts(t *testing.T) {
 		})
 	}
 }
+
+// The root may lie on an array whose kernel needs what others leave out, and on a
+// file system that a kernel alone does not mount.
+func TestRootOnArrays(t *testing.T) {
+	p := someone(t)
+	p.file(t, "array.yaml", `machines:
+  root: disk
+  disk: 4G
+  memory: 512M
+  disks:
+    - partitions:
+        - {size: 24%, array: md0}
+        - {size: 24%, array: md0}
+        - {size: 24%, array: md0}
+        - {size: 24%, array: md0}
+  arrays:
+    - {name: md0, level: 6, mount: /, fs: btrfs}
+run:
+  script: cut -d' ' -f1-3 /proc/mounts | grep ' / '; dpkg --audit
+`)
+	o := p.must(t, "run", "-q", "-f", "array.yaml", "--hypervisor", "uml", "--results", p.results(t))
+	if !strings.HasPrefix(o.out, "/dev/md0 / btrfs\n") {
+		t.Errorf("%q", o.out)
+	}
+}

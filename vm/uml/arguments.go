@@ -25,11 +25,8 @@ type layout struct {
 
 // skipped are the kernel's initialisation functions that are left out
 // (initcall_blacklist=), each for its reason.
-func skipped() []string {
-	return []string{
-		// Measures RAID6 algorithms for 0.8 s at each boot. Without it md's and
-		// btrfs's RAID5 and RAID6 do not work, which no guest has disks for.
-		"raid6_select_algo",
+func skipped(c vm.Config) []string {
+	list := []string{
 		// The file system with which a guest's root reads and writes the host's
 		// files as the host's user. A guest has no business there.
 		"init_hostfs",
@@ -39,10 +36,16 @@ func skipped() []string {
 		// Starts the threads of JFS, 0.01 s; a guest's disk is ext4.
 		"init_jfs_fs",
 	}
+	if !c.Parity {
+		// Measures RAID6 algorithms for 0.8 s at each boot. Without it md's and
+		// btrfs's RAID5 and RAID6 end the kernel.
+		list = append(list, "raid6_select_algo")
+	}
+	return list
 }
 
 // words are the kernel's arguments that are the same for every machine.
-func words() []string {
+func words(c vm.Config) []string {
 	return []string{
 		"quiet",
 		// Errors and below stay in the kernel's log: it has 80 to tell of the lines
@@ -51,7 +54,7 @@ func words() []string {
 		// A machine boots once: restart and panic end the process.
 		"noreboot",
 		"panic=-1",
-		"initcall_blacklist=" + strings.Join(skipped(), ","),
+		"initcall_blacklist=" + strings.Join(skipped(c), ","),
 		// Each device that the kernel makes has it run /sbin/hotplug, which costs
 		// a clone of the whole kernel even though the file does not exist. There
 		// would be 256 BSD pseudo terminals (0.3 s; Unix98 ones stay), 16
@@ -79,7 +82,7 @@ func arguments(c vm.Config, l layout) []string {
 		"uml_dir=" + l.dir,
 		"umid=" + c.Name,
 	}
-	args = append(args, words()...)
+	args = append(args, words(c)...)
 	args = append(args, fmt.Sprintf("ssl1=fd:%d", l.bell), "iomem=mmapper,"+home.FilePath(l.memory))
 	for i, f := range c.Layers {
 		// r: read-only; c: shared with other kernels, no lock.
