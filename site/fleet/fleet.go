@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,9 @@ func (h *Hosts) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 func (h *Hosts) Distribute(ctx context.Context, d cluster.Distribution, w ore.Watcher) ([]ore.Stage, error) {
 	return h.engine.Distribute(ctx, d, w)
 }
+
+// Front is the engine's, once hosts are reserved.
+func (h *Hosts) Front() http.Handler { return h.engine.Front() }
 
 // Connect connects to the agents that targets name. One that cannot be reached is
 // told to watch, and is an error only if there is no other.
