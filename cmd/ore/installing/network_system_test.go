@@ -32,8 +32,12 @@ const (
 	memory = "1024"
 )
 
-// nodeFile is the least that a machine can be.
-const nodeFile = `environment: {base: debian/bookworm}
+// nodeFile is the least that a machine can be. Emulated on a busy host, it takes
+// longer than systemd waits for the serial line that it is to ask for a login on
+// (systemd-system.conf(5)).
+const nodeFile = `environment:
+  base: debian/bookworm
+  files: {/etc/systemd/system.conf.d/slow.conf: {content: "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"}}
 machines:
   root: disk
   system:
