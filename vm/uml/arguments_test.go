@@ -62,3 +62,13 @@ func TestPaths(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// RAID 6 is measured at boot only where a machine has it.
+func TestParity(t *testing.T) {
+	for _, parity := range []bool{false, true} {
+		line := strings.Join(arguments(vm.Config{Name: "m0", Parity: parity}, layout{}), " ")
+		if strings.Contains(line, "raid6_select_algo") == parity || !strings.Contains(line, "init_hostfs") {
+			t.Errorf("parity %v: %s", parity, line)
+		}
+	}
+}
