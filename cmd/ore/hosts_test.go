@@ -240,6 +240,7 @@ func TestHosts(t *testing.T) {
 	if again := came(result(t, results)); len(again) != 0 {
 		t.Errorf("the second time there came %v", again)
 	}
+	f.keeps(t)
 	f.mishap(t, "sleep 5", func(host string) {
 		if err := f.agents[host].Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -247,6 +248,33 @@ func TestHosts(t *testing.T) {
 		_ = f.agents[host].Wait() // it was killed
 		delete(f.agents, host)
 	})
+}
+
+// keeps has machines kept on the hosts, used, and ended.
+func (f *lent) keeps(t *testing.T) {
+	t.Helper()
+	ore := func(args ...string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		defer cancel()
+		o := finish(t, f.on(ctx, testbed.Head, args...))
+		if o.code != 0 {
+			t.Fatalf("ore %s: %v", strings.Join(args, " "), o)
+		}
+		return o.out
+	}
+	ore(append([]string{"up", "-q", "--name", "far", "-n", "2"}, f.flags...)...)
+	ore("grow", "far", "-n", "3")
+	if on := f.machines(t); len(on["h1"])+len(on["h2"]) != 3 || len(on["h1"]) == 0 || len(on["h2"]) == 0 {
+		t.Errorf("three machines that are kept are on %v", on)
+	}
+	if out := ore("exec", "far", "--", "sh", "-c", "hostname; getent hosts m2 | wc -l"); strings.Count(out, ": 1\n") != 3 || !strings.Contains(out, "m2: m2\n") {
+		t.Errorf("what machines that are kept say: %s", out)
+	}
+	ore("down", "far")
+	if on := f.machines(t); len(on) != 0 {
+		t.Errorf("after 'ore down' there is %v", on)
+	}
 }
 
 // mishap has something happen to the last host in the middle of a job, whose
