@@ -244,13 +244,14 @@ func (c *beating) Close() error {
 	return err
 }
 
-// TestARelayThatOnlyBeatsStallsNobody has such a host at each place of a chain, and
-// in trees: once one that takes in what it should give, once one that says from the
-// beginning that it has all. The others have the blob soon after they would without it.
+// TestARelayThatOnlyBeatsStallsNobody has such a host at each place of a chain
+// where it has something to give: once one that takes in what it should give, once
+// one that says from the beginning that it has all. The others have the blob soon
+// after they would without it.
 func TestARelayThatOnlyBeatsStallsNobody(t *testing.T) {
 	const size, rate = 8 << 20, 4e6
-	for _, c := range []struct{ hosts, at int }{{4, 0}, {4, 1}, {4, 2}, {4, 3}, {2, 0}, {16, 3}} {
-		for _, claims := range []bool{false, true} {
+	for _, claims := range []bool{false, true} {
+		for _, c := range []struct{ hosts, at int }{{4, 0}, {4, 1}, {4, 2}, {2, 0}} {
 			idle := idlers{hosts: c.hosts, at: map[int]bool{c.at: true}, claims: claims}
 			took, r := idle.play(t, size, rate)
 			t.Logf("%d hosts, idle %d, claims %v: %s, %v, %d repairs", c.hosts, c.at, claims, r.Kind, took, len(r.Repairs))
