@@ -160,6 +160,10 @@ func assigned(t *testing.T, further ...[]string) (list string, ok bool) {
 	if !lab.Inside() {
 		list = t.TempDir()
 		t.Setenv(listAt, list)
+		t.Cleanup(func() { // what is kept for the machine goes, too
+			// t's context has ended by now; a test may have forgotten it already.
+			exec.Command(program(t), "install", "forget", "node1", "--dir", list).Run()
+		})
 		file := filepath.Join(t.TempDir(), "node.yaml")
 		if err := os.WriteFile(file, []byte(nodeFile), 0o644); err != nil {
 			t.Fatal(err)
