@@ -32,11 +32,12 @@ const (
 	defaultEvery = 100 * time.Millisecond
 )
 
-// Order is what a conductor says to a peer.
+// Order is what a conductor says to a peer. What has nothing to say is left out: at
+// the start orders for all peers leave by one link, before the first chunk.
 type Order struct {
 	Kind  string
 	Blob  Blob
-	Grant Grant         // of Prepare: who may read the blob here, and how it is read elsewhere
+	Grant Grant         `json:",omitzero"` // of Prepare: who may read the blob here, and how it is read elsewhere
 	Wants []Want        `json:",omitempty"`
 	Every time.Duration `json:",omitempty"` // between two reports
 	// Inventory asks for the set of chunks in the next report.

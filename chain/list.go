@@ -181,10 +181,10 @@ type Span struct {
 // right; Digest is the name under which they are known.
 type Blob struct {
 	Digest Digest
-	Size   int64
-	List   Digest // of the encoded list
-	Chunks int
-	First  []Span // chunks that are sent first, in this order; then the rest
+	Size   int64  `json:",omitzero"`
+	List   Digest `json:",omitzero"` // of the encoded list
+	Chunks int    `json:",omitzero"`
+	First  []Span `json:",omitempty"` // chunks that are sent first, in this order; then the rest
 }
 
 // NewBlob describes the blob that is called name and has this list.
