@@ -35,8 +35,9 @@ type lab struct {
 	hosts  int
 	user   *syscall.Credential
 	mirror *mirror.Mirror
-	secret string // token for the cache
-	pin    string // of its certificate
+	secret string  // token for the cache
+	pin    string  // of its certificate
+	delta  float64 // slow: bytes of the image over the base
 	stop   func() error
 }
 

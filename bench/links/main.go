@@ -35,16 +35,17 @@ func main() {
 
 // settings are what the command line says.
 type settings struct {
-	ore     string
-	pool    string
-	results string
-	resume  string
-	rounds  int
-	points  int
-	hosts   int
-	seed    uint64
-	wait    float64
-	rate    float64 // bits a second
+	ore      string
+	pool     string
+	results  string
+	resume   string
+	rounds   int
+	points   int
+	hosts    int
+	seed     uint64
+	wait     float64
+	rate     float64 // bits a second
+	packages string  // of the slow job
 }
 
 func start(ctx context.Context, args []string) error {
@@ -62,6 +63,7 @@ func start(ctx context.Context, args []string) error {
 	f.IntVar(&s.points, "points", 40, "measured: how many points")
 	f.Uint64Var(&s.seed, "seed", 1, "measured: of all that is drawn")
 	f.Float64Var(&s.wait, "wait", 4, "crossover: seconds of an installation that need no core of this machine")
+	f.StringVar(&s.packages, "packages", "tree, bc", "slow: packages over the base")
 	f.Float64Var(&s.rate, "rate", 500e3, "slow: bits a second of the cache's link")
 	if args[0] == "crossover" {
 		f.IntVar(&s.hosts, "hosts", 12, "most hosts")
