@@ -64,7 +64,8 @@ func computed(t testing.TB, number uint64, chunks int) (chain.Blob, chain.List, 
 type played struct {
 	conduct.Result
 	ideal      time.Duration // of one transfer over one link
-	took       time.Duration // until all that live had the blob
+	took       time.Duration // until all that live had all bytes, verified
+	told       time.Duration // until the conductor had heard that of all
 	eta        float64       // the former as part of the latter
 	bound      float64       // the least possible time, as part of what it took
 	goroutines int           // in the midst of it
@@ -130,7 +131,7 @@ func (c throng) play(t *testing.T) (p played) {
 		tr.Done = func(o conduct.Outcome) {
 			if !lost[o.Host] {
 				left--
-				p.took = time.Since(begun)
+				p.told = time.Since(begun)
 			}
 		}
 		var err error
@@ -144,6 +145,7 @@ func (c throng) play(t *testing.T) (p played) {
 			if lost[h.Host] {
 				continue
 			}
+			p.took = max(p.took, h.Traffic.LastIn.Sub(begun))
 			path, _ := peers[i].Path(blob.Digest)
 			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 				t.Errorf("host %s: %v, %d bytes at %q are not the blob: %v", h.Host, h.Err, len(got), path, err)
@@ -153,7 +155,7 @@ func (c throng) play(t *testing.T) (p played) {
 	p.ideal = ideal
 	p.eta = ideal.Seconds() / max(p.took, 1).Seconds()
 	p.bound = shape.Bound(c.hosts, int64(size), int64(c.chunk), c.rate) / max(p.took, 1).Seconds()
-	t.Logf("%d hosts, %d chunks of %.0f, %d killed, %d gone, seed %d: %s of %d in %.2f s, eta %.3f, bound/T %.3f, %d repairs, %d goroutines", c.hosts, c.chunks, c.chunk, c.killed, c.gone, c.seed, p.Kind, p.Stripes, p.took.Seconds(), p.eta, p.bound, len(p.Repairs), p.goroutines)
+	t.Logf("%d hosts, %d chunks of %.0f, %d killed, %d gone, seed %d: %s of %d in %.2f s (told after %.2f), eta %.3f, bound/T %.3f, %d repairs, %d goroutines", c.hosts, c.chunks, c.chunk, c.killed, c.gone, c.seed, p.Kind, p.Stripes, p.took.Seconds(), p.told.Seconds(), p.eta, p.bound, len(p.Repairs), p.goroutines)
 	return p
 }
 
@@ -175,8 +177,8 @@ func (c throng) expect(t *testing.T, eta float64) {
 	if p.bound > 1 {
 		t.Errorf("the transfer took %.3f of the least possible time: the network is wrong", 1/p.bound)
 	}
-	if c.gone == 0 && len(p.Repairs) != c.killed {
-		t.Errorf("%d repairs, want one for each of %d hosts that died, and none in vain", len(p.Repairs), c.killed)
+	if c.gone == 0 && len(p.Repairs) > c.killed { // before the start there is nothing to repair
+		t.Errorf("%d repairs for %d hosts that died: some were in vain", len(p.Repairs), c.killed)
 	}
 	for _, r := range p.Repairs {
 		t.Logf("repair at %v: %s %s", r.After, r.Host, r.What)

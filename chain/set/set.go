@@ -89,10 +89,36 @@ func (s Set) Shared(o Set) int {
 	return n
 }
 
-// MarshalText gives the set as base64 of its length and bits.
+// maxPeriod bounds the words after which a set is looked at for repeating itself:
+// of so many stripes, into which the chunks are dealt in turn, each one does.
+const maxPeriod = 16
+
+// period is after how many words the set repeats itself, up to the last one, which
+// may end before its words do; the number of all words if it does not.
+func (s Set) period() int {
+	last := len(s.words) - 1
+next:
+	for p := 1; p <= min(maxPeriod, last); p++ {
+		for i, w := range s.words[p:] {
+			again := s.words[i]
+			if p+i == last && s.n%64 != 0 {
+				again &= 1<<(s.n%64) - 1
+			}
+			if w != again {
+				continue next
+			}
+		}
+		return p
+	}
+	return len(s.words)
+}
+
+// MarshalText gives the set as base64 of its length and bits; if the bits repeat
+// themselves, only those up to there: with the orders for a thousand peers a stripe
+// of a blob leaves as often by one link.
 func (s Set) MarshalText() ([]byte, error) {
 	b := binary.AppendUvarint(nil, uint64(s.n))
-	for _, w := range s.words {
+	for _, w := range s.words[:s.period()] {
 		b = binary.LittleEndian.AppendUint64(b, w)
 	}
 	return base64.StdEncoding.AppendEncode(nil, b), nil
@@ -105,12 +131,15 @@ func (s *Set) UnmarshalText(text []byte) error {
 		return fmt.Errorf("set of chunks: %w", err)
 	}
 	n, k := binary.Uvarint(b)
-	if k <= 0 || n > Max || len(b)-k != int(n+63)/64*8 {
+	if k <= 0 || n > Max || (len(b)-k)%8 != 0 || len(b)-k > int(n+63)/64*8 || len(b) == k && n > 0 {
 		return fmt.Errorf("set of chunks: %d bytes do not fit its length", len(b))
 	}
-	r := New(int(n))
+	r, given := New(int(n)), (len(b)-k)/8
 	for i := range r.words {
-		r.words[i] = binary.LittleEndian.Uint64(b[k+8*i:])
+		r.words[i] = binary.LittleEndian.Uint64(b[k+8*(i%given):])
+	}
+	if n%64 != 0 && given < len(r.words) {
+		r.words[len(r.words)-1] &= 1<<(n%64) - 1
 	}
 	if n%64 != 0 && r.words[len(r.words)-1]>>(n%64) != 0 {
 		return fmt.Errorf("set of chunks: bits beyond its length")
