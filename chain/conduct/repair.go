@@ -89,6 +89,9 @@ func (r *run) learn(m *member, report chain.Report) {
 	}
 	if report.Ready && !m.ready {
 		m.ready = true
+		if m != r.source {
+			r.awaited, r.present = r.awaited-1, r.present+1
+		}
 		if m != r.source && !r.started.IsZero() {
 			m.index = r.shape.Join()
 			r.placed = append(r.placed, m)
@@ -129,6 +132,13 @@ func (r *run) measure(m *member, now time.Time) {
 
 // lose takes a member out for good.
 func (r *run) lose(m *member, cause error) {
+	switch {
+	case m == r.source || !m.alive():
+	case m.ready:
+		r.present--
+	default:
+		r.awaited--
+	}
 	m.lost = cause
 	if m.session != nil {
 		// Where it still hears it lets go of the blob, which another transfer may send

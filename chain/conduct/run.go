@@ -49,6 +49,8 @@ type run struct {
 
 	source    *member
 	members   []*member // all receivers
+	present   int       // how many of them are ready and not lost
+	awaited   int       // how many are neither
 	placed    []*member // by their index in the shape
 	waiters   []*waiter
 	shape     shape.Shape
@@ -128,15 +130,22 @@ func (r *run) engage(ctx context.Context, m *member) {
 
 // join takes in the receivers of one more request.
 func (r *run) join(ctx context.Context, w *waiter) {
-	for _, h := range w.transfer.Receivers {
-		i := slices.IndexFunc(r.members, func(m *member) bool { return m.host.Address == h.Address && m.lost == nil })
-		if i < 0 {
-			m := newMember(h)
-			r.members = append(r.members, m)
-			r.engage(ctx, m)
-			i = len(r.members) - 1
+	known := map[string]*member{}
+	for _, m := range r.members {
+		if m.alive() {
+			known[m.host.Address] = m
 		}
-		w.members = append(w.members, r.members[i])
+	}
+	for _, h := range w.transfer.Receivers {
+		m := known[h.Address]
+		if m == nil {
+			m = newMember(h)
+			known[h.Address] = m
+			r.members = append(r.members, m)
+			r.awaited++
+			r.engage(ctx, m)
+		}
+		w.members = append(w.members, m)
 	}
 	r.waiters = append(r.waiters, w)
 	for _, m := range w.members {
@@ -278,22 +287,13 @@ func (m *member) active() bool { return m.ready && m.lost == nil }
 
 // mayStart says whether it is time for the first orders.
 func (r *run) mayStart(now time.Time) bool {
-	ready, waiting := 0, 0
-	for _, m := range r.members {
-		switch {
-		case m.active():
-			ready++
-		case m.alive():
-			waiting++
-		}
-	}
-	if !r.source.active() || ready == 0 {
+	if !r.source.active() || r.present == 0 {
 		return false
 	}
-	if r.halfDone.IsZero() && ready >= waiting {
+	if r.halfDone.IsZero() && r.present >= r.awaited {
 		r.halfDone = now
 	}
-	return waiting == 0 || !r.halfDone.IsZero() && now.Sub(r.halfDone) >= startGrace
+	return r.awaited == 0 || !r.halfDone.IsZero() && now.Sub(r.halfDone) >= startGrace
 }
 
 // start draws the shape for those who are ready and gives the first orders.
