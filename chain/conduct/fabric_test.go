@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 // fabric is a network for thousands of hosts in memory, in the time of a
 // testing/synctest bubble. Each host has a link that all its streams share: what
-// they send takes turns, packet by packet, and what comes to one host from several
+// they send takes turns, of a packet each or as unevenly as is said, and what comes to one host from several
 // waits in one queue before it. A packet is on both links at once, as bits are
 // that pass a switch. What happens is done by one goroutine in the order of time.
 //
@@ -23,7 +25,8 @@ import (
 // thousands of transfers fit into one computer's memory and minutes. All else
 // (handshakes, orders, reports, lists, heads) has its own size.
 type fabric struct {
-	packet  float64       // what a stream sends in one turn, in bytes that it weighs
+	packet  float64       // what leaves at once, in bytes that it weighs
+	uneven  int           // streams' turns are of one to so many packets; zero is one
 	weight  float64       // of a byte of a chunk
 	latency time.Duration // from link to link
 	origin  time.Time
@@ -32,6 +35,7 @@ type fabric struct {
 	wait    sync.WaitGroup
 
 	mu       sync.Mutex // guards all below, and what hosts and streams have
+	random   *rand.Rand
 	stations map[string]*station
 	events   happenings
 	number   int
@@ -46,8 +50,8 @@ const quantum = 100 * time.Microsecond
 // at its receiver.
 const streamWindow = 256 << 10
 
-func newFabric(packet, weight float64, latency time.Duration) *fabric {
-	f := &fabric{packet: packet, weight: weight, latency: latency, origin: time.Now(), wake: make(chan struct{}, 1), ended: make(chan struct{}), stations: map[string]*station{}}
+func newFabric(seed uint64, packet, weight float64, latency time.Duration) *fabric {
+	f := &fabric{random: rand.New(rand.NewPCG(seed, 2)), packet: packet, weight: weight, latency: latency, origin: time.Now(), wake: make(chan struct{}, 1), ended: make(chan struct{}), stations: map[string]*station{}}
 	f.wait.Go(f.run)
 	return f
 }
@@ -206,7 +210,7 @@ func (s *station) dial(ctx context.Context, _, address string) (net.Conn, error)
 	case refused:
 		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
 	}
-	there, back := newStream(s, to), newStream(to, s)
+	there, back := f.stream(s, to), f.stream(to, s)
 	mine, other := &end{in: back, out: there, local: s, remote: to}, &end{in: there, out: back, local: to, remote: s}
 	select {
 	case to.accept <- other:
@@ -237,6 +241,7 @@ type segment struct {
 // stream is one direction of a connection.
 type stream struct {
 	from, to   *station
+	turn, sent int // packets in one turn, and those of this turn that have left
 	some, room *sync.Cond
 	load       float64   // what waits at the sender, is under way and waits at the receiver
 	pending    []segment // at the sender
@@ -250,9 +255,10 @@ type stream struct {
 	rings      time.Time // when the alarm does; zero if it is not set
 }
 
-func newStream(from, to *station) *stream {
-	mu := &from.fabric.mu
-	return &stream{from: from, to: to, some: sync.NewCond(mu), room: sync.NewCond(mu)}
+func (f *fabric) stream(from, to *station) *stream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &stream{from: from, to: to, turn: 1 + f.random.IntN(max(f.uneven, 1)), some: sync.NewCond(&f.mu), room: sync.NewCond(&f.mu)}
 }
 
 // put takes in what is written.
@@ -297,11 +303,12 @@ func (h *station) send() {
 	}
 	s := h.turns[0]
 	h.turns = h.turns[1:]
-	s.waiting = false
 	packet, weight := s.take(h.fabric.packet)
 	s.flying++
-	if len(s.pending) > 0 {
-		s.waiting = true
+	s.sent = (s.sent + 1) % s.turn
+	if s.waiting = len(s.pending) > 0; s.waiting && s.sent > 0 {
+		h.turns = slices.Insert(h.turns, 0, s)
+	} else if s.waiting {
 		h.turns = append(h.turns, s)
 	}
 	h.upFree += time.Duration(weight / h.rate * float64(time.Second))

@@ -21,10 +21,16 @@ const (
 	// tickEvery is how often the run looks for what has become slow.
 	tickEvery = 50 * time.Millisecond
 	// reportEvery is how often each of up to manyHosts peers reports; more of
-	// them report less often, so that the conductor hears as much per second.
+	// them report less often, so that the conductor hears as much per second, but
+	// not less often than crowdReport: what is slow must be found while it matters.
 	reportEvery = 50 * time.Millisecond
 	manyHosts   = 32
-	maxReport   = time.Second
+	crowdReport = 150 * time.Millisecond
+	// maxReports is how many reports the conductor hears in a second at most, as long
+	// as each peer says something in maxReport: they cost it a tenth of a core, and a
+	// tenth of a link of 100 Mbit/s.
+	maxReports = 2500
+	maxReport  = time.Second
 	// probeStripe marks the chunks of a probe among the stripes.
 	probeStripe = -1
 	// releaseTimeout bounds how long peers may take to hang up at the end.
@@ -81,9 +87,15 @@ func newRun(c *Conductor, t Transfer) *run {
 		source: newMember(t.Source), begun: time.Now(), advanced: time.Now(),
 	}
 	r.grant.Blobs = []chain.Digest{t.Blob.Digest}
-	r.every = reportEvery * time.Duration(1+len(t.Receivers)/manyHosts)
-	r.every = min(r.every, maxReport)
+	r.every = every(len(t.Receivers))
 	return r
+}
+
+// every is how often each of so many peers reports.
+func every(hosts int) time.Duration {
+	few := reportEvery * time.Duration(1+hosts/manyHosts)
+	many := max(crowdReport, time.Duration(hosts)*time.Second/maxReports)
+	return min(few, many, maxReport)
 }
 
 func newMember(h Host) *member {

@@ -5,13 +5,18 @@ package conduct_test
 import "testing"
 
 // TestAThousandReceivers has 64 MiB in chunks of 64 KiB go to 1,000 hosts at
-// 100 Mbit/s each: undisturbed, with hosts whose processes are killed, and with hosts
-// that vanish.
+// 100 Mbit/s each: undisturbed, with hosts whose processes are killed, with hosts
+// that vanish, and, with four times as much, beside one slow host.
 func TestAThousandReceivers(t *testing.T) {
-	c := throng{hosts: 1000, chunks: 1024, chunk: 64 << 10, rate: link100, packet: 64 << 10, seed: 1}
-	c.expect(t, 0.95)
+	calm := throng{hosts: 1000, chunks: 1024, chunk: 64 << 10, rate: link100, packet: 64 << 10, seed: 1}
+	calm.expect(t, 0.95)
+	c := calm
 	c.killed, c.seed = 10, 2
 	c.expect(t, 0.93)
-	c.killed, c.gone, c.seed = 0, 5, 3
+	c = calm
+	c.gone, c.seed = 5, 3
 	c.expect(t, 0.90)
+	c = calm
+	c.chunk, c.packet, c.slow, c.seed = 256<<10, 256<<10, 1, 4
+	c.expect(t, 0.75)
 }
