@@ -216,7 +216,9 @@ func TestASlowHopMovesToTheTail(t *testing.T) {
 			t.Fatalf("%v, want that the slow host is left", err)
 		}
 		ideal := time.Duration(size * float64(time.Second) / linkRate)
-		if took := time.Since(begun); took > 4*ideal { // behind the slow one: ten times
+		// Behind the slow one it takes ten times as long whatever the machine does;
+		// on a busy one it may take some seconds until rates differ clearly.
+		if took := time.Since(begun); took > 7*ideal {
 			t.Errorf("slow host %d: the others had to wait %v, alone they take %v", slow, took, ideal)
 		} else {
 			t.Logf("slow host %d: the others have it after %v, alone after %v", slow, took, ideal)
