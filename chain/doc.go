@@ -38,7 +38,7 @@
 // One TCP port serves all. Each connection begins with a proof of a grant's key
 // by both sides, then carries sealed messages:
 //
-//	client: "orechn/1", id of the grant (16 bytes), nonce (32)
+//	client: "orechn/2", id of the grant (16 bytes), nonce (32)
 //	server: nonce (32), HMAC(key, "ore chain server", id, both nonces)
 //	client: HMAC(key, "ore chain client", id, both nonces)
 //	both:   length (4 bytes), message: JSON, sealed with AES-256-GCM by keys

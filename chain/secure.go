@@ -27,7 +27,7 @@ const (
 )
 
 // protocolMagic opens each connection; the digit is the protocol's version.
-const protocolMagic = "orechn/1"
+const protocolMagic = "orechn/2"
 
 // ErrRefused is what errors match when the other side does not accept a key or
 // the key does not open what was asked for.
