@@ -106,8 +106,11 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 		return err
 	}
 	here, err := t.hosts.Local()
-	if err == nil && here {
+	switch {
+	case err == nil && here:
 		err = s.CheckHost(id, j)
+	case err == nil && t.root.Keep:
+		err = errors.New("--keep-failed: machines on other hosts are not kept: leave it out, or run them on this host")
 	}
 	if err != nil {
 		return usageError{err}
