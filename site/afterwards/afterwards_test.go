@@ -1,10 +1,10 @@
 package afterwards
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -55,6 +55,7 @@ func child(role string) error {
 	n, err := Work(context.Background(), c, func() bool {
 		if left--; left < 0 {
 			fmt.Fprintln(say, os.Getpid())
+			say.Close()
 			select {}
 		}
 		return true
@@ -66,7 +67,8 @@ func child(role string) error {
 	return err
 }
 
-// hear starts the work and returns the first line that it says.
+// hear starts the work and returns what it says, when it has said all: then it
+// stays for ever, or has closed the cache and touches nothing any more.
 func hear(t *testing.T, dir string, idle int) string {
 	t.Helper()
 	environ := append(os.Environ(), fmt.Sprintf("%s=%s %d", roleVariable, dir, idle))
@@ -78,11 +80,11 @@ func hear(t *testing.T, dir string, idle int) string {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	line, err := bufio.NewReader(pipe).ReadString('\n')
-	if err != nil {
+	said, err := io.ReadAll(pipe)
+	if err != nil || len(said) == 0 {
 		t.Fatal("the process ended without a word: ", err)
 	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(string(said))
 }
 
 // The work is done by a process of its own session and of the lowest priority.
