@@ -219,9 +219,9 @@ func (sh *Shell) figures(ctx context.Context, s settings, dir string) (err error
 	}
 	b.head.Settings.cores = s.cores
 	defer func() { err = errors.Join(err, sh.present(b, dir)) }()
-	todo := b.todo(s)
-	sh.announce(s, b, todo)
-	if len(todo) == 0 {
+	lacking := b.lacking(s)
+	sh.announce(s, b, lacking)
+	if len(lacking) == 0 {
 		return nil
 	}
 	l, err := sh.openLab(ctx, s, img)
@@ -239,9 +239,9 @@ type due struct {
 	round    int
 }
 
-// todo lists what is not there yet: few machines first, and of these all arms, so
+// lacking lists what is not there yet: few machines first, and of these all arms, so
 // that a run that ends early has something to compare.
-func (b *book) todo(s settings) []due {
+func (b *book) lacking(s settings) []due {
 	var all []due
 	for round := range s.Rounds {
 		for _, n := range s.Machines {
@@ -256,29 +256,29 @@ func (b *book) todo(s settings) []due {
 }
 
 // left predicts how long all of that takes.
-func (b *book) left(s settings, todo []due) time.Duration {
+func (b *book) left(s settings, lacking []due) time.Duration {
 	seconds := 0.0
-	for _, d := range todo {
+	for _, d := range lacking {
 		seconds += d.arm.predict(s, b.head.Work, d.machines, b.rows)
 	}
 	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
 }
 
 // announce says what will happen.
-func (sh *Shell) announce(s settings, b *book, todo []due) {
+func (sh *Shell) announce(s settings, b *book, lacking []due) {
 	sh.say("%s", strings.Join(s.conditions(b.head), "\n"))
 	for _, a := range s.Arms {
 		most := s.Machines[len(s.Machines)-1]
 		sh.say("  figure %d, %s: %v machines; up to %.1f MB over the source's link at %s", a.figure, a.title, s.Machines, float64(a.bytes(b.head.Work, most))/1e6, showRate(a.rate(s)))
 	}
-	sh.say("%d of %d measurements are there; the others take about %v, and are predicted better as they come; rows go to %s", len(b.rows), len(b.rows)+len(todo), b.left(s, todo), b.path)
+	sh.say("%d of %d measurements are there; the others take about %v, and are predicted better as they come; rows go to %s", len(b.rows), len(b.rows)+len(lacking), b.left(s, lacking), b.path)
 }
 
 // measureAll makes all measurements that are due.
 func (sh *Shell) measureAll(ctx context.Context, s settings, b *book, l *lab) error {
-	for todo := b.todo(s); len(todo) > 0; todo = b.todo(s) {
-		d := todo[0]
-		sh.say("%s, %d machines, round %d: about %.0f s; all: %v", d.arm.title, d.machines, d.round, d.arm.predict(s, b.head.Work, d.machines, b.rows), b.left(s, todo))
+	for lacking := b.lacking(s); len(lacking) > 0; lacking = b.lacking(s) {
+		d := lacking[0]
+		sh.say("%s, %d machines, round %d: about %.0f s; all: %v", d.arm.title, d.machines, d.round, d.arm.predict(s, b.head.Work, d.machines, b.rows), b.left(s, lacking))
 		r, err := l.measure(ctx, d.arm, d.machines)
 		if err != nil {
 			if ctx.Err() != nil {

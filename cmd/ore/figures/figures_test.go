@@ -65,7 +65,7 @@ func TestRowsAreGoneOnWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := len(b.todo(h.Settings))
+	all := len(b.lacking(h.Settings))
 	for _, r := range rows[:2] {
 		if err := b.add(r); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestRowsAreGoneOnWith(t *testing.T) {
 	if b, err = openBook(dir, more); err != nil || len(b.rows) != 4 {
 		t.Fatalf("%+v, %v", b, err)
 	}
-	if left := len(b.todo(h.Settings)); left != all-4 || all != 8 {
+	if left := len(b.lacking(h.Settings)); left != all-4 || all != 8 {
 		t.Errorf("%d of %d are left", left, all)
 	}
 	for _, change := range []func(*head){
