@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -41,12 +42,26 @@ func tellReady(file string) error {
 	for until := time.Now().Add(readyTime); ; time.Sleep(readyEvery) {
 		err := postReady(to.Home)
 		if err == nil {
-			return os.Remove(file)
+			return forget(file)
 		}
 		if errors.Is(err, errUnwanted) || time.Now().After(until) {
 			return fmt.Errorf("tell home that this machine is ready: %w", err)
 		}
 	}
+}
+
+// forget removes a file for good: without its folder's sync the secret would be
+// back, and told once more, if the power went now (fsync(2)).
+func forget(file string) error {
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // errUnwanted is an answer that another try would get, too.
