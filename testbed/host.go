@@ -251,6 +251,38 @@ func (b *Bed) CommandAs(ctx context.Context, u *user.User, host string, args ...
 	return cmd
 }
 
+// Sent returns how many bytes have left a host over its link, with all headers.
+func (b *Bed) Sent(host string) (int64, error) {
+	s, err := read(b.dir)
+	if err != nil {
+		return 0, err
+	}
+	h, err := s.host(host)
+	if err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(h.PID), "net/dev"))
+	if err == nil {
+		var n int64
+		if n, err = transmitted(string(text), "eth0"); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("bytes sent by host %s: %w", host, err)
+}
+
+// transmitted takes out of proc(5)'s net/dev what an interface has sent: the ninth
+// number of its line.
+func transmitted(text, device string) (int64, error) {
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(line, ":")
+		if f := strings.Fields(rest); strings.TrimSpace(name) == device && len(f) > 8 {
+			return strconv.ParseInt(f[8], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("there is no link %s", device)
+}
+
 // broken is a command that cannot be started.
 func broken(ctx context.Context, err error) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter")

@@ -52,3 +52,17 @@ func FuzzReceived(f *testing.F) {
 		}
 	})
 }
+
+func FuzzTransmitted(f *testing.F) {
+	const real = "Inter-|   Receive\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n" +
+		"    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0\n" +
+		"  eth0: 2000      20    0    0    0     0          0         0   314159      30    0    0    0     0       0          0\n"
+	f.Add(real)
+	f.Add("eth0: 1 2 3")
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := transmitted(text, "eth0")
+		if err == nil && !strings.Contains(text, "eth0") || text == real && n != 314159 {
+			t.Errorf("%q: %d bytes, %v", text, n, err)
+		}
+	})
+}

@@ -131,6 +131,12 @@ func TestHosts(t *testing.T) {
 	if !reach(t, b, "h1", "h2") || !reach(t, b, "h2", Head) {
 		t.Error("hosts do not reach each other by name")
 	}
+	before := sent(t, b, "h1")
+	const datagram = 4000 // in fragments, with a header each
+	said(t, b, "h1", "bash", "-c", fmt.Sprintf("printf %%0%dd 0 >/dev/udp/h2/9", datagram))
+	if n := sent(t, b, "h1") - before; n < datagram || n > 3*datagram {
+		t.Errorf("h1 sent %d bytes and counts %d", datagram, n)
+	}
 	said(t, b, "h1", "sh", "-c", "echo mine >/var/tmp/private; echo all >"+b.Folder()+"/shared; echo x >/dev/shm/x")
 	if got := said(t, b, "h2", "sh", "-c", "ls /var/tmp /dev/shm; cat "+b.Folder()+"/shared"); got != "/dev/shm:\n\n/var/tmp:\nall" {
 		t.Errorf("h2 sees of h1's files: %q", got)
@@ -141,6 +147,15 @@ func TestHosts(t *testing.T) {
 	if d := said(t, b, "h1", "stat", "-c", "%a %u:%g", home); d != "700 65534:65534" {
 		t.Errorf("mode and owner of a private home: %s", d)
 	}
+}
+
+func sent(t *testing.T, b *Bed, host string) int64 {
+	t.Helper()
+	n, err := b.Sent(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestCommandEndsAsTheProgramDoes(t *testing.T) {

@@ -195,18 +195,3 @@ func (l *lab) host(i int) testbed.Host {
 	name := fmt.Sprint("h", i)
 	return l.info.Hosts[slices.IndexFunc(l.info.Hosts, func(h testbed.Host) bool { return h.Name == name })]
 }
-
-// left returns how many bytes have left the source (proc(5), net/dev).
-func (l *lab) left(ctx context.Context) (int64, error) {
-	out, err := output(l.bed.Command(ctx, testbed.Head, "cat", "/proc/net/dev"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(out)) {
-		name, rest, _ := strings.Cut(line, ":")
-		if f := strings.Fields(rest); strings.TrimSpace(name) == "eth0" && len(f) > 8 {
-			return strconv.ParseInt(f[8], 10, 64)
-		}
-	}
-	return 0, errors.New("the source has no link eth0")
-}

@@ -179,7 +179,7 @@ func (l *lab) ask(ctx context.Context, n int) (row, error) {
 	if err := os.RemoveAll(results); err != nil {
 		return row{}, err
 	}
-	before, err := l.left(ctx)
+	before, err := l.bed.Sent(testbed.Head)
 	if err != nil {
 		return row{}, err
 	}
@@ -189,7 +189,7 @@ func (l *lab) ask(ctx context.Context, n int) (row, error) {
 	if err != nil {
 		return r, err
 	}
-	after, err := l.left(ctx)
+	after, err := l.bed.Sent(testbed.Head)
 	if err != nil {
 		return r, err
 	}

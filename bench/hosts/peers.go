@@ -121,7 +121,7 @@ func (l *lab) peers(ctx context.Context, n int, script string, more func(int) []
 		}
 		cmds[i] = l.bed.Command(ctx, h.Name, append([]string{"bash", "-c", script, "bash", dir, l.machine(), l.url}, more(i+1)...)...)
 	}
-	before, err := l.left(ctx)
+	before, err := l.bed.Sent(testbed.Head)
 	if err != nil {
 		return row{}, err
 	}
@@ -159,7 +159,7 @@ func (l *lab) peers(ctx context.Context, n int, script string, more func(int) []
 	if err := errors.Join(errs...); err != nil {
 		return r, err
 	}
-	after, err := l.left(ctx)
+	after, err := l.bed.Sent(testbed.Head)
 	r.Sent = after - before
 	return r, errors.Join(err, l.gather(len(cmds)))
 }

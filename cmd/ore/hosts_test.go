@@ -172,22 +172,11 @@ func (f *lent) machines(t *testing.T) map[string][]string {
 // sent is how many bytes have left a host.
 func (f *lent) sent(t *testing.T, host string) int64 {
 	t.Helper()
-	out, err := f.bed.Command(t.Context(), host, "cat", "/proc/net/dev").Output()
+	n, err := f.bed.Sent(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var total int64
-	for line := range strings.Lines(string(out)) {
-		name, rest, ok := strings.Cut(line, ":")
-		if v := strings.Fields(rest); ok && len(v) > 8 && strings.TrimSpace(name) != "lo" {
-			n, err := strconv.ParseInt(v[8], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			total += n
-		}
-	}
-	return total
+	return n
 }
 
 // stored is how many bytes of blobs a host has.

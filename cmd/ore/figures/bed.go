@@ -12,8 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -114,35 +112,20 @@ func (b *bed) measure(ctx context.Context, a arm, r *row, args []string) (err er
 		}()
 		args = append(args, "--"+installing.DepotFlag, "http://"+at)
 	}
-	before, err := b.left(ctx)
+	before, err := b.bed.Sent(testbed.Head)
 	if err != nil {
 		return err
 	}
 	if err := b.time(ctx, r, args); err != nil {
 		return err
 	}
-	after, err := b.left(ctx)
+	after, err := b.bed.Sent(testbed.Head)
 	r.Crossed = after - before
 	return err
 }
 
 // unshaped is a rate that no link of a bed comes near.
 const unshaped = 100e9
-
-// left is how many bytes have left the source (proc(5), net/dev).
-func (b *bed) left(ctx context.Context) (int64, error) {
-	out, err := output(b.bed.Command(ctx, testbed.Head, "cat", "/proc/net/dev"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(out)) {
-		name, rest, _ := strings.Cut(line, ":")
-		if f := strings.Fields(rest); strings.TrimSpace(name) == "eth0" && len(f) > 8 {
-			return strconv.ParseInt(f[8], 10, 64)
-		}
-	}
-	return 0, errors.New("the source has no link eth0")
-}
 
 // agent lends a host.
 type agent struct {
