@@ -1,9 +1,6 @@
 package ore
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -58,24 +55,6 @@ type LockedSource struct {
 	Suite      string
 	Components []string
 	Key        Digest // of the certificate, for further repositories
-}
-
-// Key returns the environment's key: the SHA-256 of its canonical JSON, from
-// which where packages were fetched (Path, Archive) is left out, since their
-// digests say all.
-func (e Environment) Key() Key {
-	c := e
-	c.Version = EnvironmentVersion
-	c.Packages = slices.Clone(e.Packages)
-	for i := range c.Packages {
-		c.Packages[i].Path, c.Packages[i].Archive = "", ""
-	}
-	b, err := json.Marshal(c)
-	if err != nil {
-		panic("ore: an environment holds only strings, numbers and lists: " + err.Error())
-	}
-	sum := sha256.Sum256(b)
-	return Key(hex.EncodeToString(sum[:]))
 }
 
 // BaseOnly returns the environment that holds e's base set and nothing else:
