@@ -70,6 +70,14 @@ func (m *Maker) Build(ctx context.Context, env ore.Environment, repositories []o
 }
 
 func (m *Maker) build(ctx context.Context, env ore.Environment, repositories []ore.Repository) (img image.Manifest, err error) {
+	if err := m.folders(); err != nil {
+		return img, err
+	}
+	release, err := m.use()
+	if err != nil {
+		return img, err
+	}
+	defer release()
 	if err := m.Fetch(ctx, env); err != nil {
 		return img, err
 	}

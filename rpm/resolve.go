@@ -36,6 +36,11 @@ func (m *Maker) resolve(ctx context.Context, w ore.Wants) (env ore.Environment, 
 	if err := m.folders(); err != nil {
 		return env, err
 	}
+	release, err := m.use()
+	if err != nil {
+		return env, err
+	}
+	defer release()
 	work, err := workplace.Open(ctx, m.path(workDir))
 	if err != nil {
 		return env, err

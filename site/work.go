@@ -14,6 +14,7 @@ import (
 	"ore/image/export"
 	"ore/install/kept"
 	"ore/plan"
+	"ore/rpm"
 	"ore/site/ledger"
 )
 
@@ -105,15 +106,15 @@ func (s *Site) Verify(ctx context.Context, key ore.Key) error {
 	return errors.Join(errs...)
 }
 
-// PruneBuilds removes what builds use again, until the rest has at most limit
-// bytes, and returns the bytes that came free, with those that dead builds had left
-// and Open removed. Kept .debs go last.
+// PruneBuilds removes what builds use again, until the rest has at most limit bytes, packages
+// last. It returns the bytes that came free, with those of dead builds that Open removed.
 func (s *Site) PruneBuilds(ctx context.Context, limit int64) (int64, error) {
-	freed, err := s.builder(nil, nil).Prune(ctx, filepath.Join(s.Dirs.Cache, "deb", "debs"), limit)
-	if errors.Is(err, kept.ErrBusy) {
-		err = nil // the next time will do
+	rpms, left, err := rpm.Prune(ctx, filepath.Join(s.Dirs.Cache, "rpm"), limit)
+	freed, also := s.builder(nil, nil).Prune(ctx, filepath.Join(s.Dirs.Cache, "deb", "debs"), limit-left)
+	if errors.Is(also, kept.ErrBusy) {
+		also = nil // the next time will do
 	}
-	return freed.Bytes + s.cleared, err
+	return rpms + freed.Bytes + s.cleared, errors.Join(err, also)
 }
 
 // PruneTrees removes the trees that builds keep of layers which are gone, and

@@ -172,7 +172,7 @@ func newPrune(a *Shell) *cobra.Command {
 		Use: "prune", Short: "Remove the least valuable images until the rest fits a size", Args: cobra.NoArgs,
 		Long: `Remove images until the rest fits into --keep, the least valuable first: those
 that save the fewest seconds for the space that removing them frees. What is kept
-to make builds faster (unpacked trees, decoded packages, then .debs, which locks
+to make builds faster (unpacked trees, decoded packages, then .debs and .rpms, which locks
 may need) is bounded by --keep-builds, what was not used for longest first.`,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
 			quota, err := job.ParseSize(keep)
