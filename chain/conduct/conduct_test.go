@@ -186,46 +186,6 @@ func TestTheSourcesDeathIsToldWhenBytesAreLost(t *testing.T) {
 	}
 }
 
-// TestASlowHopMovesToTheTail has one receiver whose link is ten times slower, at
-// each place of the chain, and ends when all others have the blob.
-func TestASlowHopMovesToTheTail(t *testing.T) {
-	const size = 16 << 20
-	b, _, name := blob(t, size)
-	for slow := range 3 {
-		source, p := neighbour(t, "source", told{Rate: linkRate})
-		if err := offer(p, b, name); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		fast, begun := 3, time.Now()
-		tr := conduct.Transfer{Blob: b, Source: source, Done: func(conduct.Outcome) {
-			if fast--; fast == 0 {
-				cancel()
-			}
-		}}
-		for i := range 4 {
-			s := told{Rate: linkRate}
-			if i == slow {
-				s.InRate = linkRate / 10
-			}
-			h, _ := neighbour(t, fmt.Sprint("h", i), s)
-			tr.Receivers = append(tr.Receivers, h)
-		}
-		_, err := conduct.New(conduct.Config{}).Send(ctx, tr)
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("%v, want that the slow host is left", err)
-		}
-		ideal := time.Duration(size * float64(time.Second) / linkRate)
-		// Behind the slow one it takes ten times as long whatever the machine does;
-		// on a busy one it may take some seconds until rates differ clearly.
-		if took := time.Since(begun); took > 7*ideal {
-			t.Errorf("slow host %d: the others had to wait %v, alone they take %v", slow, took, ideal)
-		} else {
-			t.Logf("slow host %d: the others have it after %v, alone after %v", slow, took, ideal)
-		}
-	}
-}
-
 func TestALatecomerJoins(t *testing.T) {
 	b, want, name := blob(t, 8<<20)
 	source, p := neighbour(t, "source", told{Rate: linkRate})

@@ -108,3 +108,19 @@ func TestOneSlowHostIsMovedAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestASlowHopMovesToTheTail has one of few receivers whose link is ten times slower,
+// at each place of the chain where others wait for it: behind it they would take ten
+// times as long.
+func TestASlowHopMovesToTheTail(t *testing.T) {
+	for slow := range 3 {
+		c := crowd{hosts: 4, size: 16 << 20, rate: linkRate, slow: slow, seed: 5}
+		r, took := c.play(t)
+		if len(r.Repairs) == 0 || r.Repairs[0].Host != fmt.Sprint("h", slow) {
+			t.Errorf("slow host %d: moved were %+v", slow, r.Repairs)
+		}
+		if ideal := time.Duration(float64(c.size) / c.rate * float64(time.Second)); took == 0 || took > 2*ideal {
+			t.Errorf("slow host %d: the others had to wait %v, alone they take %v", slow, took, ideal)
+		}
+	}
+}

@@ -127,12 +127,9 @@ func (f *fabric) run() {
 
 // station is a host.
 type station struct {
-	name   string
+	listener
 	fabric *fabric
 	rate   float64 // of its link in each direction, bytes a second
-	accept chan net.Conn
-	closed chan struct{}
-	once   sync.Once
 
 	upFree, downFree time.Duration // when what was put on its link is through
 	busy             bool          // something is on its way up
@@ -143,7 +140,7 @@ type station struct {
 }
 
 func (f *fabric) add(name string, rate float64) *station {
-	s := &station{name: name, fabric: f, rate: rate, accept: make(chan net.Conn), closed: make(chan struct{}), conns: map[*end]bool{}}
+	s := &station{listener: newListener(name), fabric: f, rate: rate, conns: map[*end]bool{}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stations[name] = s
@@ -167,25 +164,6 @@ func (s *station) vanish() {
 	defer s.fabric.mu.Unlock()
 	s.gone = true
 }
-
-// Accept, Close and Addr make a host a listener.
-func (s *station) Accept() (net.Conn, error) {
-	select {
-	case c := <-s.accept:
-		return c, nil
-	case <-s.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (s *station) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	return nil
-}
-
-func (s *station) Addr() net.Addr  { return s }
-func (s *station) Network() string { return "memory" }
-func (s *station) String() string  { return s.name }
 
 // dial connects to the host that is called address.
 func (s *station) dial(ctx context.Context, _, address string) (net.Conn, error) {
@@ -212,12 +190,8 @@ func (s *station) dial(ctx context.Context, _, address string) (net.Conn, error)
 	}
 	there, back := f.stream(s, to), f.stream(to, s)
 	mine, other := &end{in: back, out: there, local: s, remote: to}, &end{in: there, out: back, local: to, remote: s}
-	select {
-	case to.accept <- other:
-	case <-to.closed:
-		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := to.reach(ctx, other); err != nil {
+		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -29,12 +29,9 @@ type network struct {
 }
 
 type netHost struct {
-	name     string
+	listener
 	network  *network
 	up, down *wire
-	accept   chan net.Conn
-	closed   chan struct{}
-	once     sync.Once
 }
 
 // Limits of streams: the shares of one link differ by up to 32.
@@ -49,7 +46,7 @@ func newNetwork(seed uint64) *network {
 
 // add makes a host whose link has a rate, bytes a second.
 func (n *network) add(name string, rate float64) *netHost {
-	h := &netHost{name: name, network: n, up: newWire(rate), down: newWire(rate), accept: make(chan net.Conn), closed: make(chan struct{})}
+	h := &netHost{listener: newListener(name), network: n, up: newWire(rate), down: newWire(rate)}
 	for _, w := range []*wire{h.up, h.down} {
 		n.wait.Go(w.run)
 	}
@@ -83,34 +80,11 @@ func (h *netHost) dial(ctx context.Context, _, address string) (net.Conn, error)
 	if to == h { // what a host says to itself goes over no link
 		out.path, in.path = nil, nil
 	}
-	select {
-	case to.accept <- &netConn{in: out, out: in, local: to, remote: h}:
-		return &netConn{in: in, out: out, local: h, remote: to}, nil
-	case <-to.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := to.reach(ctx, &netConn{in: out, out: in, local: to, remote: h}); err != nil {
+		return nil, err
 	}
+	return &netConn{in: in, out: out, local: h, remote: to}, nil
 }
-
-// Accept, Close and Addr make a host a listener.
-func (h *netHost) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.accept:
-		return c, nil
-	case <-h.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *netHost) Close() error {
-	h.once.Do(func() { close(h.closed) })
-	return nil
-}
-
-func (h *netHost) Addr() net.Addr  { return h }
-func (h *netHost) Network() string { return "memory" }
-func (h *netHost) String() string  { return h.name }
 
 // wire carries one packet after another.
 type wire struct {

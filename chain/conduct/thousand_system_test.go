@@ -8,7 +8,7 @@ import "testing"
 // 100 Mbit/s each: undisturbed, with hosts whose processes are killed, with hosts
 // that vanish, and, with four times as much, beside one slow host.
 func TestAThousandReceivers(t *testing.T) {
-	calm := throng{hosts: 1000, chunks: 1024, chunk: 64 << 10, rate: link100, packet: 64 << 10, seed: 1}
+	calm := calmly(1000, 1024)
 	calm.expect(t, 0.95)
 	c := calm
 	c.killed, c.seed = 10, 2
