@@ -62,7 +62,7 @@ func (a *app) installs(ctx context.Context, list string) (*cli.Site, error) {
 		System: func(ctx context.Context, w cli.Want) (roster.System, error) {
 			n.From = recipe.Strategy(w.From)
 			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware, Slow: w.Slow})
-			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe}, err
+			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe, Becomes: told.Becomes}, err
 		},
 		Blob: n.Blob,
 		Loaders: func(ctx context.Context) (l netboot.Loaders, err error) {

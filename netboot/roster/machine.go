@@ -26,12 +26,17 @@ const (
 )
 
 // System is what a machine is to become, and how it gets there: the installer
-// that it boots, and what that is told. Equal systems have one digest.
+// that it boots, and what that is told. Systems have one digest if they are equal,
+// or come to the same.
 type System struct {
 	Kernel    ore.Digest   `json:"kernel"`              // of the installer
 	Initramfs []ore.Digest `json:"initramfs,omitempty"` // of the installer, in order
 	Arguments string       `json:"arguments,omitempty"` // of its kernel; no secrets, anybody may read them
 	Recipe    []byte       `json:"-"`                   // what the installer is to do, in a form that is the installer's
+
+	// Becomes names what the machine is in the end, by whatever installer and from
+	// whatever it was made; "" stands for all of the above.
+	Becomes ore.Digest `json:"becomes,omitempty"`
 }
 
 const (
@@ -45,8 +50,12 @@ const (
 	maxRecipe = 16 << 20
 )
 
-// Digest names the system.
+// Digest names the system: by what it becomes, if somebody has said it, so that a
+// machine is not installed again since the installer is a newer one.
 func (s System) Digest() ore.Digest {
+	if s.Becomes != "" {
+		return s.Becomes
+	}
 	b, err := json.Marshal(s.kept())
 	if err != nil {
 		panic("roster: a system holds only strings: " + err.Error())
@@ -60,7 +69,11 @@ var plain = regexp.MustCompile(`^[ -#%-~]*$`)
 
 // Check says what is wrong with a system.
 func (s System) Check() error {
-	for _, d := range append([]ore.Digest{s.Kernel}, s.Initramfs...) {
+	all := append([]ore.Digest{s.Kernel}, s.Initramfs...)
+	if s.Becomes != "" {
+		all = append(all, s.Becomes)
+	}
+	for _, d := range all {
 		if _, err := ore.ParseDigest(string(d)); err != nil {
 			return fmt.Errorf("system: %w", err)
 		}

@@ -73,6 +73,15 @@ func (r *Roster) whole(k kept) (System, error) {
 	return s, nil
 }
 
+// recipes are the names of those that systems have.
+func (b *book) recipes() map[string]bool {
+	names := map[string]bool{}
+	for _, k := range b.Systems {
+		names[k.Recipe.Hex()] = true
+	}
+	return names
+}
+
 // tidy removes the recipes that no system names any more. The caller holds the
 // lock on the roster's file.
 func (r *Roster) tidy(b *book) error {
@@ -83,10 +92,7 @@ func (r *Roster) tidy(b *book) error {
 	if err != nil {
 		return err
 	}
-	used := map[string]bool{}
-	for _, k := range b.Systems {
-		used[k.Recipe.Hex()] = true
-	}
+	used := b.recipes()
 	for _, f := range list {
 		if used[f.Name()] {
 			continue

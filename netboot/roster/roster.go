@@ -134,7 +134,7 @@ func (r *Roster) change(f func(*book) (bool, error)) error {
 	if err := keep.Store(r.path, next); err != nil {
 		return err
 	}
-	if len(next.Systems) < len(old.Systems) {
+	if !maps.Equal(next.recipes(), old.recipes()) {
 		_ = r.tidy(next) // what is not removed now is when the roster is opened next
 	}
 	r.book, r.sure = next, false // it is read once more when it has been there for a while

@@ -337,6 +337,40 @@ func TestOperatorsAreOtherProcesses(t *testing.T) {
 	}
 }
 
+// TestAnotherInstaller does not touch a machine that is what it is to be: that
+// another program would make it so, or from something else, is no other system. A
+// machine that is yet to be installed is by the newest.
+func TestAnotherInstaller(t *testing.T) {
+	r := open(t, t.TempDir())
+	old := system("a")
+	old.Becomes = ore.DigestOf([]byte("node1"))
+	next := old
+	next.Kernel, next.Initramfs, next.Recipe = ore.DigestOf([]byte("newer")), nil, []byte("b")
+	order := func(s System) Machine {
+		t.Helper()
+		m, err := r.Assign(Order{MAC: card(1), Name: "m1", System: s}, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	order(old)
+	expect(t, order(next), Assigned, Install)
+	if s, ok, err := r.System(old.Becomes); err != nil || !ok || s.Kernel != next.Kernel || string(s.Recipe) != "b" {
+		t.Errorf("it is installed by %+v, %v, %v", s, ok, err)
+	}
+	_, token := ask(t, r, 1, day)
+	hear(t, r, token, Report{Number: 1, Stage: "restart", Event: Start}, day)
+	hear(t, r, token, Report{Number: 2, Stage: "ready", Event: End}, day)
+	expect(t, order(old), Installed, Local)
+	old.Becomes = ore.DigestOf([]byte("node1 with a user more"))
+	expect(t, order(old), Assigned, Install)
+	old.Becomes = "node1"
+	if err := old.Check(); err == nil {
+		t.Error("a name that is no digest is taken")
+	}
+}
+
 // TestRecipesAreFiles keeps a recipe as long as a machine is, or is to become,
 // what it makes; another process finds it, and one that was changed is refused.
 func TestRecipesAreFiles(t *testing.T) {
@@ -370,6 +404,19 @@ func TestRecipesAreFiles(t *testing.T) {
 	}
 	if _, _, err := r.System(system("a").Digest()); err == nil || !strings.Contains(err.Error(), "assign the machine again") {
 		t.Errorf("a recipe that was changed: %v", err)
+	}
+	next := system("c")
+	next.Becomes = system("d").Digest()
+	for _, next.Recipe = range [][]byte{[]byte("c"), []byte("d")} { // the second takes the first one's place
+		if _, err := r.Assign(Order{MAC: card(4), Name: "m4", System: next}, day); err != nil {
+			t.Fatal(err)
+		}
+		if n := recipes(); n != 2 {
+			t.Errorf("%d recipes of two systems", n)
+		}
+	}
+	if _, err := r.Forget(card(4)); err != nil {
+		t.Fatal(err)
 	}
 	assign(t, r, 3, "m3", "a") // writes it anew
 	if s, _, err := r.System(system("a").Digest()); err != nil || string(s.Recipe) != "a" {

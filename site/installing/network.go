@@ -39,6 +39,7 @@ type Told struct {
 	Kernel, Initramfs ore.Digest
 	Arguments         string // of the kernel
 	Recipe            []byte
+	Becomes           ore.Digest  // names what it is in the end
 	Parts             []boot.Part // of what it loads
 }
 
@@ -76,7 +77,7 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 	if err != nil {
 		return t, err
 	}
-	t.Recipe = r.Encode()
+	t.Recipe, t.Becomes = r.Encode(), r.Digest()
 	if err := n.begin(); err != nil {
 		return t, err
 	}
