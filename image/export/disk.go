@@ -22,13 +22,9 @@ const label = "ore"
 
 // writeDisk writes the merged tree as a file system in the target's format.
 func (t Target) writeDisk(ctx context.Context, f *os.File, s *stack) error {
-	tree, err := s.merged()
+	entries, err := s.ext4()
 	if err != nil {
 		return err
-	}
-	entries := make([]ext4.Entry, len(tree))
-	for i := range tree {
-		entries[i] = ext4.Entry{Entry: tree[i].Entry, Capability: tree[i].capability, Open: tree[i].open}
 	}
 	id := diskID(s)
 	l, err := ext4.Plan(entries, ext4.Options{Size: t.Size, ID: id, Label: label})
