@@ -77,7 +77,6 @@ func TestFileOvercomes(t *testing.T) {
 		{summary: "too many requests", fault: once(1, answer(http.StatusTooManyRequests)), requests: 2},
 		{summary: "cut in the middle, and continued", fault: debtest.Cut(""), requests: 2},
 		{summary: "cut in the middle of wrong bytes, and continued", fault: once(1, wrongHalf), requests: 3},
-		{summary: "stalled once", fault: once(1, debtest.Stalled("")), requests: 2},
 		{summary: "a part from before", left: content[:100_000], requests: 1},
 		{summary: "the whole from before", left: content, requests: 0},
 		{summary: "a wrong part from before", left: bytes.Repeat([]byte("x"), 100_000), requests: 2},
@@ -101,12 +100,8 @@ func TestFileOvercomes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c := quick()
-			if strings.Contains(test.summary, "stalled") {
-				c.Stall = 50 * time.Millisecond
-			}
 			var seen atomic.Int64
-			if err := c.File(t.Context(), f, func(n int64) { seen.Add(n) }); err != nil {
+			if err := quick().File(t.Context(), f, func(n int64) { seen.Add(n) }); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(f.Path)
@@ -145,17 +140,12 @@ func TestFileGivesUp(t *testing.T) {
 		{"wrong content", debtest.Corrupted(""), 1, false, "has hash"},
 		{"too short, for ever", debtest.Short(""), 3, true, "it ended after"},
 		{"too long", long, 1, false, "bytes where the index says"},
-		{"stalled, for ever", debtest.Stalled(""), 3, true, "no progress"},
 	}
 	for _, test := range tests {
 		t.Run(test.summary, func(t *testing.T) {
 			url, requests := serve(t, test.fault)
 			f := file(t, url)
-			c := quick()
-			if strings.Contains(test.summary, "stalled") {
-				c.Stall = 50 * time.Millisecond
-			}
-			err := c.File(t.Context(), f, nil)
+			err := quick().File(t.Context(), f, nil)
 			if err == nil || !strings.Contains(err.Error(), test.say) {
 				t.Fatalf("got %v, want an error with %q", err, test.say)
 			}

@@ -1,0 +1,106 @@
+package fetch_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ore/deb/debtest"
+	"ore/deb/fetch"
+)
+
+// TestStalled has a server fall silent in the middle. Time is virtual, so that only
+// the server's silence counts, and not that of a busy computer.
+func TestStalled(t *testing.T) {
+	for _, test := range []struct {
+		summary  string
+		fault    debtest.Fault
+		requests int32
+		say      string // "" if the file comes
+	}{
+		{"once", once(1, debtest.Stalled("")), 2, ""},
+		{"for ever", debtest.Stalled(""), 3, "no progress"},
+	} {
+		t.Run(test.summary, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int32
+				c := inMemory(t, func(w http.ResponseWriter, r *http.Request) {
+					requests.Add(1)
+					if !test.fault(w, r, content) {
+						http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+					}
+				})
+				c.Tries = 3
+				f := file(t, "http://mirror.example.org/f")
+				err := c.File(t.Context(), f, nil)
+				if n := requests.Load(); n != test.requests {
+					t.Errorf("%d requests, want %d", n, test.requests)
+				}
+				got, _ := os.ReadFile(f.Path)
+				if test.say == "" {
+					if err != nil || !bytes.Equal(got, content) {
+						t.Errorf("the file has %d bytes, %v", len(got), err)
+					}
+				} else if err == nil || !strings.Contains(err.Error(), test.say) || !fetch.Unreachable(err) || got != nil {
+					t.Errorf("%d bytes, %v, want an error with %q", len(got), err, test.say)
+				}
+			})
+		})
+	}
+}
+
+// inMemory returns a client whose every address is that of a server in memory.
+func inMemory(t *testing.T, h http.HandlerFunc) *fetch.Client {
+	l := &pipes{dialled: make(chan net.Conn), closed: make(chan struct{})}
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: h}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return &fetch.Client{HTTP: &http.Client{Transport: &http.Transport{DialContext: l.dial, DisableKeepAlives: true}}}
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	dialled chan net.Conn
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.dialled <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept implements net.Listener.
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.dialled:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
