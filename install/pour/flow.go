@@ -23,7 +23,7 @@ import (
 const queued = 4
 
 // pour reads a layer once, and writes the files whose content it has.
-func (l *layer) pour(ctx context.Context, w writer, files []*node) error {
+func (l *layer) pour(ctx context.Context, w target, files []*node) error {
 	team := make([]*worker, workers())
 	for i := range team {
 		var err error
@@ -69,7 +69,7 @@ func (l *layer) pour(ctx context.Context, w writer, files []*node) error {
 }
 
 // write expands a block and writes the files that it is of.
-func (k *worker) write(w writer, b *batch) error {
+func (k *worker) write(w target, b *batch) error {
 	k.near.at, k.near.block = b.at, b.stored
 	for _, p := range b.parts {
 		if err := k.part(w, p); err != nil {
@@ -80,7 +80,7 @@ func (k *worker) write(w writer, b *batch) error {
 }
 
 // part writes a block of a file.
-func (k *worker) part(w writer, p part) error {
+func (k *worker) part(w target, p part) error {
 	if err := w.create(p.node); err != nil {
 		return err
 	}

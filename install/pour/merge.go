@@ -25,6 +25,7 @@ type content struct {
 	out  int       // the open file
 	open bool
 	err  error
+	room *Room        // instead, of a range of something larger
 	left atomic.Int64 // blocks that are still to come
 	end  atomic.Int64 // of what was written
 }

@@ -41,6 +41,10 @@ func (w writer) create(n *node) error {
 // put writes a part of a file's content. Parts may come in any order, from
 // several goroutines.
 func (n *node) put(b []byte, at int64) error {
+	if n.room != nil {
+		_, err := n.room.W.WriteAt(b, n.room.At+at)
+		return err
+	}
 	for len(b) > 0 {
 		done, err := unix.Pwrite(n.out, b, at)
 		if errors.Is(err, unix.EINTR) {
