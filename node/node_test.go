@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"ore"
 	"ore/boot"
@@ -404,7 +405,7 @@ func TestCancelEndsTheCommand(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		_, err := b.Exec(ctx, "m0", guest.Command{Args: []string{"/bin/sh", "-c", "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.05; done"}, Stdout: w})
+		_, err := b.Exec(ctx, "m0", guest.Command{Args: []string{"/bin/sh", "-c", "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.05; done"}, Stdout: w, Grace: time.Minute})
 		w.Close()
 		done <- err
 	}()
@@ -420,13 +421,26 @@ func TestCancelEndsTheCommand(t *testing.T) {
 	}
 }
 
-func TestConsoleKeepsItsEnd(t *testing.T) {
+// A console's beginning and end are kept, and who asks again gets what is new.
+func TestConsoleKeepsItsEnds(t *testing.T) {
 	c := newConsole(10)
 	for range 100 {
 		c.Write([]byte("0123456789abc\n"))
 	}
-	if got := c.String(); got != "456789abc\n" {
-		t.Errorf("%q", got)
+	if got, want := c.String(), "0123456789\n[1380 bytes are not kept]\n456789abc\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for from, want := range map[int64]string{
+		-1: c.String(), 9: "9\n[1380 bytes are not kept]\n456789abc\n", 10: "\n[1380 bytes are not kept]\n456789abc\n",
+		1389: "\n[1 bytes are not kept]\n456789abc\n", 1390: "456789abc\n", 1399: "\n", 1400: "", 9999: "",
+	} {
+		if got := c.since(from); string(got.Text) != want || got.Next != 1400 {
+			t.Errorf("from byte %d: %q, then %d; want %q", from, got.Text, got.Next, want)
+		}
+	}
+	c.Write([]byte("x"))
+	if got := c.since(1400); string(got.Text) != "x" || got.Next != 1401 {
+		t.Errorf("what is new: %q, %d", got.Text, got.Next)
 	}
 	if got := ConsoleEnd("a\nb\n"); got != "\n  the end of its console:\n    a\n    b" {
 		t.Errorf("%q", got)
