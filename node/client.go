@@ -225,10 +225,16 @@ func (c *Client) Get(ctx context.Context, machine, dir string, patterns []string
 	return nil
 }
 
-// Console returns the end of a machine's console.
+// Console returns what is kept of a machine's console: its beginning and its end.
 func (c *Client) Console(ctx context.Context, machine string) (string, error) {
-	var s string
-	err := c.call(ctx, http.MethodGet, "/v1/machines/"+url.PathEscape(machine)+"/console", nil, &s)
+	s, err := c.Said(ctx, machine, 0)
+	return string(s.Text), err
+}
+
+// Said returns what a machine's console said from a byte on, as far as that is kept.
+func (c *Client) Said(ctx context.Context, machine string, from int64) (Said, error) {
+	var s Said
+	err := c.call(ctx, http.MethodGet, fmt.Sprintf("/v1/machines/%s/console?from=%d", url.PathEscape(machine), from), nil, &s)
 	return s, err
 }
 

@@ -13,7 +13,7 @@
 //	GET    /v1/wire                        upgrade to a wire.Session: Launch
 //	PUT    /v1/machines/NAME/files?dir=D   a tar stream into D
 //	GET    /v1/machines/NAME/files?dir=D&pattern=P...   a tar stream
-//	GET    /v1/machines/NAME/console       the console's end
+//	GET    /v1/machines/NAME/console       its beginning and its end; from=BYTE: what came since
 //	GET    /v1/machines/NAME/dial?port=P   upgrade to a TCP connection
 //	POST   /v1/publish                     ore.Port; answers ore.Port with the real address
 //	PUT    /v1/trunks                      Trunks; answers Joined

@@ -352,7 +352,7 @@ func (b *batch) hosts(places []place) []guest.Host {
 func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine, error) {
 	m := &machine{
 		dir:     filepath.Join(b.node.config.Dir, machineFolder+p.Name),
-		console: newConsole(consoleTail),
+		console: newConsole(consoleEnds),
 		detach:  func() { b.network.Detach(p.Name) },
 		started: Started{Machine: p.Machine, IP: p.address.IP.String(), Memory: b.start.Resources.Memory, Begun: time.Now()},
 	}

@@ -186,13 +186,14 @@ func (n *Node) Get(ctx context.Context, name, dir string, patterns []string, w i
 	return m.conn.Get(ctx, dir, patterns, w)
 }
 
-// Console returns the end of a machine's console.
-func (n *Node) Console(name string) (string, error) {
+// Console returns what a machine's console said from a byte on, as far as that is
+// kept: its beginning and its end are.
+func (n *Node) Console(name string, from int64) (Said, error) {
 	m, err := n.lookup(name)
 	if err != nil {
-		return "", err
+		return Said{}, err
 	}
-	return m.console.String(), nil
+	return m.console.since(from), nil
 }
 
 // Publish makes a machine's port reachable on the host until release, and

@@ -28,7 +28,8 @@ func (n *Node) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/machines/{name}/files", n.serveGet)
 	mux.HandleFunc("GET /v1/machines/{name}/console", func(w http.ResponseWriter, r *http.Request) {
-		s, err := n.Console(r.PathValue("name"))
+		from, _ := strconv.ParseInt(r.FormValue("from"), 10, 64) // without one it is the beginning
+		s, err := n.Console(r.PathValue("name"), from)
 		reply(w, s, err)
 	})
 	mux.HandleFunc("POST /v1/publish", func(w http.ResponseWriter, r *http.Request) {

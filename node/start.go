@@ -21,8 +21,9 @@ const (
 	// InstallDeadline is how long a start of machines that install themselves may
 	// take: hundreds of packages, under emulation, sixteen times, on two cores.
 	InstallDeadline = 4 * time.Hour
-	// consoleTail is how much of each console is kept: a kernel's last words.
-	consoleTail = 64 << 10
+	// consoleEnds is how much of each console is kept at either end: a kernel's first
+	// words, and its last.
+	consoleEnds = 64 << 10
 	// consoleLines is how many lines of a console an error shows.
 	consoleLines = 12
 	// meetTime is how long a machine may take to note who else is there: it is

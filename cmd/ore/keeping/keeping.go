@@ -81,32 +81,6 @@ func advice(failed []node.Started, id string) string {
 		"  have them go on with 'ore retry %s', end all with 'ore down %s'", len(failed), id, m.Name, id, m.Rank, id, id)
 }
 
-// Console returns the command that shows a machine's console.
-func Console(s Shell) *cobra.Command {
-	return &cobra.Command{
-		Use:   "console NAME [MACHINE]",
-		Short: "Show what a kept machine's console said last",
-		Long: `Show the end of what the kernel and the first programs of a kept machine wrote to
-its console, and what its installer said if it installs itself. Without MACHINE (m0,
-m1, ...) it is one whose installation failed, else m0. To talk to the machine, use
-'ore shell'.`,
-		Example: "  ore console bed m1",
-		Args:    cobra.RangeArgs(1, 2),
-		RunE: s.On(func(ctx context.Context, _ *site.Site, m Machines, args []string) error {
-			name, err := m.choose(ctx, args)
-			if err != nil {
-				return err
-			}
-			text, err := m.Console(ctx, name)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(s.Out, text)
-			return err
-		}),
-	}
-}
-
 // choose returns the machine that is meant.
 func (m Machines) choose(ctx context.Context, args []string) (string, error) {
 	if len(args) > 0 {
