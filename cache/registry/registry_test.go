@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -35,15 +34,9 @@ func address(t *testing.T) string {
 	if err != nil {
 		t.Skip("docker-registry is not installed: test/needs installs it")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: \"127.0.0.1:0\"}\n", dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,14 +49,17 @@ func address(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	lines := bufio.NewScanner(log)
-	for lines.Scan() && !strings.Contains(lines.Text(), "listening on") {
-	}
-	if lines.Err() != nil {
-		t.Fatal(lines.Err())
+	var at string // a port that the kernel chose: nobody else can have taken it
+	for lines := bufio.NewScanner(log); at == ""; {
+		if !lines.Scan() {
+			t.Fatal("the registry ended: ", lines.Err())
+		}
+		if _, rest, ok := strings.Cut(lines.Text(), "listening on "); ok {
+			at, _, _ = strings.Cut(rest, `"`)
+		}
 	}
 	go io.Copy(io.Discard, log) // ends with the registry
-	return SchemePlain + host + "/group/images"
+	return SchemePlain + at + "/group/images"
 }
 
 func open(t *testing.T, address string) *Remote {

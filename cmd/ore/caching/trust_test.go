@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,14 +130,9 @@ func ociRegistry(t *testing.T) string {
 		t.Skip("docker-registry is not installed: test/needs installs it")
 	}
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, l.Addr())
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: \"127.0.0.1:0\"}\n", dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -151,11 +145,17 @@ func ociRegistry(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	lines := bufio.NewScanner(log)
-	for lines.Scan() && !strings.Contains(lines.Text(), "listening on") {
+	var at string // a port that the kernel chose: nobody else can have taken it
+	for lines := bufio.NewScanner(log); at == ""; {
+		if !lines.Scan() {
+			t.Fatal("the registry ended: ", lines.Err())
+		}
+		if _, rest, ok := strings.Cut(lines.Text(), "listening on "); ok {
+			at, _, _ = strings.Cut(rest, `"`)
+		}
 	}
 	go io.Copy(io.Discard, log) // ends with the registry
-	return registry.SchemePlain + l.Addr().String() + "/group/images"
+	return registry.SchemePlain + at + "/group/images"
 }
 
 // Where keys are trusted, an image that another key signed is not taken, from
