@@ -56,7 +56,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	select {
 	case c := <-taken:
 		c.Close()
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("there is no room after all were closed")
 	}
 	l.Close()

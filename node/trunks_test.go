@@ -45,7 +45,7 @@ func TestTrunks(t *testing.T) {
 			t.Errorf("the port changed from %v to %v, %v", at[i], j, err)
 		}
 	}
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for _, c := range clients {

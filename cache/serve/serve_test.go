@@ -130,7 +130,7 @@ func TestPatchesAreMadeAheadOfNeed(t *testing.T) {
 	name := old.Layers[0].Digest.Hex() + "-" + next.Layers[0].Digest.Hex() + ".patch"
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(20 * time.Second); ; {
+	for end := time.After(2 * time.Minute); ; {
 		if _, err := os.Stat(filepath.Join(w.dir, "serve", "derived", name)); err == nil {
 			return
 		}

@@ -305,7 +305,7 @@ func TestOperatorsAreOtherProcesses(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	m, err := r.Await(ctx, card(1), func(m Machine) bool { return m.State != Waiting })
 	if err != nil {

@@ -203,7 +203,7 @@ func TestKilledWhileItWaits(t *testing.T) {
 	go func() { gone <- s.Wait() }()
 	select {
 	case <-gone:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the reader cannot be killed")
 	}
 	if err := s.folder.Close(); err != nil {

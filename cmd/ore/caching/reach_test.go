@@ -27,7 +27,7 @@ func TestSilentCacheIsGivenUp(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ore cache serve") || !strings.Contains(err.Error(), "no answer") {
 		t.Errorf("the error is %v", err)
 	}
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }
