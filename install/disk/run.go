@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -24,6 +25,20 @@ type Doer struct {
 	// Command runs a program of the installer's environment and returns what it
 	// said; nil runs those of PATH.
 	Command func(ctx context.Context, argv []string) ([]byte, error)
+	// Comes, if not nil, says which file systems come otherwise and are not made. The
+	// layout's state is then Begun until it is finished.
+	Comes func(m Made) bool
+}
+
+// plan returns the actions that are left to do.
+func (d Doer) plan(l Layout) []Action {
+	all := Plan(l)
+	if d.Comes == nil {
+		return all
+	}
+	return slices.DeleteFunc(all, func(a Action) bool {
+		return a.made != nil && d.Comes(*a.made) || a.do == markFormatted
+	})
 }
 
 // Run carries out a layout from its first action on and returns how long each
@@ -36,7 +51,7 @@ func (d Doer) Run(ctx context.Context, l Layout) (ore.Timeline, error) {
 	}
 	var done ore.Timeline
 	var undo [][]string
-	plan := Plan(l)
+	plan := d.plan(l)
 	for i, a := range plan {
 		d.Watch.Tell(ore.Event{Stage: a.Stage, Text: a.Does, Done: int64(i), Total: int64(len(plan))})
 		start := time.Now()
@@ -49,7 +64,7 @@ func (d Doer) Run(ctx context.Context, l Layout) (ore.Timeline, error) {
 		}
 		done = append(done, ore.Stage{Name: a.Stage, Start: start, End: time.Now(), Note: a.Does})
 	}
-	d.Watch.Tell(ore.Event{Stage: "format", Done: int64(len(plan)), Total: int64(len(plan)), Final: true})
+	d.Watch.Tell(ore.Event{Stage: plan[len(plan)-1].Stage, Done: int64(len(plan)), Total: int64(len(plan)), Final: true})
 	return done, nil
 }
 

@@ -139,6 +139,14 @@ type Disk struct {
 	Shape
 }
 
+// Check says what is wrong with a disk image that somebody sent.
+func (d Disk) Check() error {
+	if d.Layer.Digest.Hex() == "" || d.Layer.Size <= 0 {
+		return fmt.Errorf("disk image: layer %.80q of %d bytes: malformed", d.Layer.Digest, d.Layer.Size)
+	}
+	return d.Shape.Check()
+}
+
 // Of returns the disk image that a manifest is of.
 func Of(m image.Manifest, s Shape) (Disk, error) {
 	if m.Environment.Base.Distribution != Distribution || len(m.Layers) != 1 {

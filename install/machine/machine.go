@@ -10,6 +10,7 @@ import (
 	"ore"
 	"ore/install/configure"
 	"ore/install/disk"
+	"ore/install/diskimage"
 	"ore/install/recipe"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 
 	Pour Filler // gets the recipe's image: writes it, or lays it ready for Onto where it is not finished
 	Onto Filler // installs what lacks, then files and steps: stages "files" and "steps" of its events
+	// Disk writes the recipe's disk image; nil is [diskimage.Write].
+	Disk func(ctx context.Context, t diskimage.Target) error
 
 	// Command runs a program of the installer's environment and returns what it
 	// said; nil runs those of PATH.
@@ -70,7 +73,8 @@ type run struct {
 	recipe recipe.Recipe
 	tell   *teller
 	layout disk.Layout
-	going  bool // on, where an earlier install of this boot failed
+	going  bool  // on, where an earlier install of this boot failed
+	unfit  error // why the recipe's disk image is not written, nil if it is
 }
 
 // Install makes the machine what the recipe says. Its error has been reported.
@@ -78,6 +82,9 @@ func Install(ctx context.Context, r recipe.Recipe, o Options) (Outcome, error) {
 	u := &run{Options: o, recipe: r, tell: newTeller(o.Report)}
 	if u.Kernel.Root == "" {
 		u.Kernel.Root = "/"
+	}
+	if u.Disk == nil {
+		u.Disk = diskimage.Write
 	}
 	if u.Configure == nil {
 		u.Configure = configure.Apply
@@ -106,6 +113,11 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 	if err := u.room(); err != nil {
 		return false, err
 	}
+	if d := u.recipe.Disk; d != nil {
+		if u.unfit = d.Fits(u.layout); u.unfit != nil && !u.recipe.Pourable() {
+			return false, fmt.Errorf("%w: install from the image", u.unfit)
+		}
+	}
 	if err := u.write(ctx); err != nil {
 		return false, err
 	}
@@ -119,14 +131,23 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 // write makes the file systems and fills them. When it returns, nothing of them
 // is in use any more, and if it returns nil, everything has been written out.
 func (u *run) write(ctx context.Context) (err error) {
-	u.going = u.resumes()
+	whole := u.recipe.Disk != nil && u.unfit == nil
+	u.going = u.resumes() && !whole
 	doer := disk.Doer{Command: u.Command, Watch: u.watch(map[string]string{"partition": recipe.Partition, "format": recipe.Format})}
+	if whole {
+		doer.Comes = u.recipe.Disk.Has
+	}
 	if u.going {
 		u.tell.enter(recipe.Format, "made before: it goes on where it failed")
 	} else if _, err := doer.Run(ctx, u.layout); err != nil {
 		return err
 	}
 	defer doer.Release(u.layout)
+	if whole {
+		if err := u.whole(ctx); err != nil {
+			return err
+		}
+	}
 	m := &mounts{target: u.Target}
 	defer func() { err = errors.Join(err, m.release()) }()
 	if err := m.all(u.layout); err != nil {
@@ -144,11 +165,22 @@ func (u *run) write(ctx context.Context) (err error) {
 	return m.sync()
 }
 
+// whole writes the disk image. Nothing is mounted yet.
+func (u *run) whole(ctx context.Context) error {
+	d := *u.recipe.Disk
+	u.tell.enter(recipe.Root, fmt.Sprintf("disk image of %s, %d bytes", u.recipe.Image.Key.Short(), d.Layer.Size))
+	return u.Disk(ctx, diskimage.Target{Disk: d, Layout: u.layout, From: u.recipe.Blobs[d.Layer.Digest].From, Watch: u.tell.advance})
+}
+
 // fill writes the machine's tree.
 func (u *run) fill(ctx context.Context) error {
 	t := Tree{Target: u.Target, Recipe: u.recipe, Watch: u.tell.advance}
-	if m := u.recipe.Image; m != nil && !u.going {
-		u.tell.enter(recipe.Root, fmt.Sprintf("image %s, %d layers of %d bytes", m.Key.Short(), len(m.Layers), m.Size()))
+	if m := u.recipe.Image; m != nil && !u.going && (u.recipe.Disk == nil || u.unfit != nil) {
+		text := fmt.Sprintf("image %s, %d layers of %d bytes", m.Key.Short(), len(m.Layers), m.Size())
+		if u.unfit != nil {
+			text += fmt.Sprintf(": %v", u.unfit)
+		}
+		u.tell.enter(recipe.Root, text)
 		if err := u.Pour(ctx, t); err != nil {
 			return err
 		}

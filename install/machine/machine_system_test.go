@@ -14,6 +14,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/configure"
 	"ore/install/recipe"
 )
 
@@ -52,7 +53,7 @@ func TestVolumesInAMachine(t *testing.T) {
 }
 
 // bootTime is what an emulated machine may take to a login.
-const bootTime = 15 * time.Minute
+const bootTime = 30 * time.Minute
 
 // A machine installed with GRUB starts on its own, under plain QEMU, and asks for
 // a login; its file system and its packages are whole.
@@ -73,7 +74,7 @@ func TestStartsOnItsOwn(t *testing.T) {
 			}
 			device, file := loop(t, 4<<30)
 			r := standing(t, device, firmware)
-			if _, _, err := install(t, r); err != nil {
+			if _, _, err := install(t, r, patient); err != nil {
 				t.Fatal(err)
 			}
 			boots(t, file, more)
@@ -140,12 +141,26 @@ func standing(t *testing.T, device string, firmware ore.Firmware) recipe.Recipe 
 	return r
 }
 
+// patient has systemd wait for devices as long as they take in a machine that is
+// emulated on a busy host, also for the line on which it is to ask for a login
+// (systemd-system.conf(5)).
+func patient(o *Options) {
+	o.Load = func(target string, _ configure.Start) error {
+		name := filepath.Join(target, "etc/systemd/system.conf.d/slow.conf")
+		err := os.MkdirAll(filepath.Dir(name), 0o755)
+		if err == nil {
+			err = os.WriteFile(name, []byte("[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"), 0o644)
+		}
+		return err
+	}
+}
+
 // boots starts a copy of a disk under QEMU until it asks for a login.
 func boots(t *testing.T, file string, more []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
-	accel := []string{"-accel", "tcg,thread=multi", "-cpu", "max"} // that /dev/kvm is there does not mean that it works
+	accel := []string{"-accel", "tcg", "-cpu", "qemu64,+rdrand"} // that /dev/kvm is there does not mean that it works
 	c := exec.CommandContext(ctx, "qemu-system-x86_64", append(append(accel, more...), "-m", "512", "-display", "none", "-nodefaults", "-serial", "stdio",
 		"-drive", "file="+file+",format=raw,if=virtio,snapshot=on", "-no-reboot")...)
 	out, err := c.StdoutPipe()

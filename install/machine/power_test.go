@@ -124,8 +124,17 @@ func (c *camera) pass(r recipe.Report) {
 // taken for a machine only if it is one, and is not foreign: another run, that
 // finds it so, makes the machine.
 func TestPowerLoss(t *testing.T) {
-	device, file := loop(t, 300*mib)
-	r := sample(t, device)
+	for name, as := range map[string]func(testing.TB, recipe.Recipe, string) recipe.Recipe{
+		"tree": func(_ testing.TB, r recipe.Recipe, _ string) recipe.Recipe { return r }, "disk": wholeDisk,
+	} {
+		t.Run(name, func(t *testing.T) {
+			device, file := loop(t, 300*mib)
+			losePower(t, as(t, sample(t, device), device), device, file)
+		})
+	}
+}
+
+func losePower(t *testing.T, r recipe.Recipe, device, file string) {
 	c := &camera{t: t, file: file, dir: memory(t), taken: map[string]int{}}
 	c.moved = sync.NewCond(&c.mu)
 	var running sync.WaitGroup

@@ -80,12 +80,14 @@ func (c Recipe) checkSelf() error {
 
 func (c Recipe) checkWay() error {
 	switch {
-	case !slices.Contains([]Strategy{Whole, Base, Packages}, c.Strategy):
-		return fmt.Errorf("strategy %.40q: use image, base or packages", c.Strategy)
+	case !slices.Contains([]Strategy{Whole, Base, Packages, Disk}, c.Strategy):
+		return fmt.Errorf("strategy %.40q: use image, base, packages or disk", c.Strategy)
 	case c.Environment.Version != ore.EnvironmentVersion || len(c.Environment.Packages) == 0:
 		return fmt.Errorf("environment of version %d with %d packages: a lock of version %d has some", c.Environment.Version, len(c.Environment.Packages), ore.EnvironmentVersion)
 	case (c.Strategy == Packages) != (c.Image == nil):
 		return fmt.Errorf("strategy %s and image do not fit: packages has none, the others have one", c.Strategy)
+	case (c.Strategy == Disk) != (c.Disk != nil) || c.Disk != nil && c.Finished() == nil:
+		return fmt.Errorf("strategy %s and disk image do not fit: disk has one, of a finished image, and the others have none", c.Strategy)
 	case c.Image == nil && c.Partial:
 		return errors.New("partial without an image: give one")
 	case c.Finished() != nil && c.Image.Key != c.Environment.Key():
@@ -102,6 +104,11 @@ func (c Recipe) checkWay() error {
 		kind, address, _ := strings.Cut(a, ":")
 		if kind != "proxy" && kind != "mirror" || !web(address) {
 			return fmt.Errorf("archive %.120q: use proxy: or mirror: and an http address", a)
+		}
+	}
+	if c.Disk != nil {
+		if err := c.Disk.Check(); err != nil {
+			return err
 		}
 	}
 	if c.Image == nil {
@@ -121,7 +128,10 @@ func web(address string) bool {
 
 func (c Recipe) checkBlobs() error {
 	need := map[ore.Digest]int64{}
-	if c.Image != nil {
+	if c.Disk != nil {
+		need[c.Disk.Layer.Digest] = c.Disk.Layer.Size
+	}
+	if c.Image != nil && (c.Disk == nil || c.Pourable()) {
 		for _, l := range c.Image.Layers {
 			need[l.Digest] = l.Size
 		}

@@ -19,8 +19,9 @@
 //
 // Strategy says what is written to the empty file systems before the missing
 // packages are installed: nothing, the base's image, or an image, which is the
-// environment's or, if Partial, one that others are installed over. All content
-// is named by digest and is verified by whoever uses it, so that none of the
+// environment's or, if Partial, one that others are installed over; or the image of
+// a whole disk (package diskimage), which is of that image and of the disk's layout.
+// All content is named by digest and is verified by whoever uses it, so that none of the
 // sources needs to be trusted. Sources are tried in their order:
 //
 //	/path, http://host/path    of a blob, in the installer or not
@@ -45,6 +46,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/diskimage"
 )
 
 // Version changes when the meaning of a recipe's fields does.
@@ -67,7 +69,8 @@ type Recipe struct {
 	Strategy Strategy
 	Image    *image.Manifest       // what is written first, nil for nothing
 	Partial  bool                  // Image is not the environment's: what lacks is installed over it
-	Blobs    map[ore.Digest]Source // layers of Image, files and certificates of Environment
+	Disk     *diskimage.Disk       `json:",omitempty"` // of Image, and written instead of it where it fits; else nil
+	Blobs    map[ore.Digest]Source // layers of Image and Disk, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
 	Capture  string                `json:",omitempty"` // the address that gets the image of what is installed (package capture); "" for none
 }
@@ -86,6 +89,7 @@ const (
 	Whole    Strategy = "image"    // an image is written, and what it lacks is installed
 	Base     Strategy = "base"     // the base's image is written, and the other packages are installed
 	Packages Strategy = "packages" // all packages are installed
+	Disk     Strategy = "disk"     // a disk image is written
 )
 
 // Parse reads a recipe and checks it.
@@ -152,4 +156,18 @@ func (c Recipe) Finished() *image.Manifest {
 		return nil
 	}
 	return c.Image
+}
+
+// Pourable says whether the layers of the image can be had: beside a disk image they
+// are for disks that it does not fit, and may be left out.
+func (c Recipe) Pourable() bool {
+	if c.Image == nil {
+		return false
+	}
+	for _, l := range c.Image.Layers {
+		if len(c.Blobs[l.Digest].From) == 0 {
+			return false
+		}
+	}
+	return true
 }

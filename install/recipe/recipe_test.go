@@ -9,6 +9,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/diskimage"
 )
 
 func digest(s string) ore.Digest { return ore.DigestOf([]byte(s)) }
@@ -35,6 +36,25 @@ func example() Recipe {
 		Strategy: Whole, Image: &image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: digest("tree"), Layers: []image.Layer{layer}},
 		Blobs:   map[ore.Digest]Source{layer.Digest: {Size: 4096, From: []string{"/layers/0", "http://10.0.0.1/x"}}},
 		Archive: []string{"proxy:http://10.0.0.1:3142", "mirror:http://mirror.example.org/debian"},
+	}
+}
+
+// whole makes a recipe one of a disk image.
+func whole(c *Recipe) {
+	c.Strategy, c.Disk = Disk, &diskimage.Disk{Layer: image.Layer{Digest: digest("disk"), Size: 77}, Shape: diskimage.Shape{Parts: []diskimage.Part{{Number: 1, Mount: "/", Bytes: 1 << 30}}}}
+	c.Blobs[digest("disk")] = Source{Size: 77, From: []string{"/disk"}}
+}
+
+// A disk image is enough, and its tree may be there for disks that it does not fit.
+func TestDisk(t *testing.T) {
+	c := example()
+	whole(&c)
+	if err := c.Check(); err != nil || !c.Pourable() {
+		t.Errorf("with the tree: %v", err)
+	}
+	delete(c.Blobs, digest("layer"))
+	if err := c.Check(); err != nil || c.Pourable() {
+		t.Errorf("without: %v", err)
 	}
 }
 
@@ -73,6 +93,12 @@ func TestCheck(t *testing.T) {
 		"one needs the other":     func(c *Recipe) { c.System.Firmware = "" },
 		"strategy \"x\"":          func(c *Recipe) { c.Strategy = "x" },
 		"packages has none":       func(c *Recipe) { c.Strategy = Packages },
+		"disk has one":            func(c *Recipe) { c.Strategy = Disk },
+		"the others have none":    func(c *Recipe) { whole(c); c.Strategy = Whole },
+		"of a finished image":     func(c *Recipe) { whole(c); c.Partial = true },
+		"layer \"x\"":             func(c *Recipe) { whole(c); c.Disk.Layer.Digest = "x" },
+		"0 partitions":            func(c *Recipe) { whole(c); c.Disk.Parts = nil },
+		"of 77 bytes: of 0":       func(c *Recipe) { whole(c); delete(c.Blobs, digest("disk")) },
 		"set Partial":             func(c *Recipe) { c.Environment.Manual = []string{"x"} },
 		"no archive":              func(c *Recipe) { c.Partial, c.Archive = true, nil },
 		"use proxy: or mirror:":   func(c *Recipe) { c.Archive[0] = "http://x" },

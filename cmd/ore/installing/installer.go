@@ -15,6 +15,7 @@ import (
 
 	"ore"
 	"ore/install/capture"
+	"ore/install/diskimage"
 	"ore/install/machine"
 	"ore/install/onto"
 	"ore/install/pour"
@@ -84,7 +85,7 @@ func (i installer) install(ctx context.Context) error {
 		return i.refuse(home, err)
 	}
 	report, end := i.reporter(home)
-	o := machine.Options{Target: i.target, Report: report, Pour: base, Onto: packages, Keep: kept}
+	o := machine.Options{Target: i.target, Report: report, Pour: base, Onto: packages, Disk: whole, Keep: kept}
 	if home != "" {
 		o.Load = next(home)
 	}
@@ -148,6 +149,12 @@ func base(ctx context.Context, t machine.Tree) error {
 		from[l.Digest] = t.Recipe.Blobs[l.Digest].From
 	}
 	return pour.Pour(ctx, pour.Options{Target: t.Target, Manifest: *t.Recipe.Image, From: from, Client: blob.Client{Pause: basePause}, Watch: t.Watch})
+}
+
+// whole writes a disk image, as patient as base.
+func whole(ctx context.Context, t diskimage.Target) error {
+	t.Client.Pause = basePause
+	return diskimage.Write(ctx, t)
 }
 
 // packages installs what the image lacks.

@@ -1,0 +1,273 @@
+//go:build system
+
+package machine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ore"
+	"ore/install/configure"
+	"ore/install/recipe"
+	"ore/install/restart"
+)
+
+// entered is what a marked kernel says at its first instruction.
+const entered = "<kernel>"
+
+// mark returns a copy of a kernel that says [entered] on the first serial line when
+// it begins: at its 64-bit entry, which all ways lead through, 0x200 bytes behind
+// what real mode loads (the kernel's Documentation/arch/x86/boot.rst). A jump there
+// leads to code in the room before it, which does what the jump took the place of.
+func mark(kernel []byte) ([]byte, error) {
+	const entry = 0x200
+	displaced := []byte{0xfc, 0xfa, 0x31, 0xc0, 0x8e, 0xd8} // cld, cli, xor eax eax, mov ds eax
+	code := []byte{0x66, 0xba, 0xf8, 0x03}                  // mov dx, 0x3f8: the line's transmitter
+	for _, c := range []byte(entered) {
+		code = append(code, 0xb0, c, 0xee) // mov al, c; out dx, al
+	}
+	code = append(code, displaced...)
+	const jump = 5
+	room := entry - len(code) - jump
+	back := entry + len(displaced) - (room + len(code) + jump)
+	code = binary.LittleEndian.AppendUint32(append(code, 0xe9), uint32(int32(back)))
+	if len(kernel) < 0x202+4 || string(kernel[0x202:0x206]) != "HdrS" {
+		return nil, errors.New("it is no bzImage")
+	}
+	begin := (int(kernel[0x1f1]) + 1) * 512
+	k := slices.Clone(kernel)
+	protected := k[begin:]
+	if !bytes.Equal(protected[entry:entry+len(displaced)], displaced) || len(bytes.Trim(protected[room:entry], "\x00")) > 0 {
+		return nil, errors.New("its entry is another than Debian's kernels have")
+	}
+	copy(protected[room:], code)
+	copy(protected[entry:], binary.LittleEndian.AppendUint32([]byte{0xe9}, uint32(int32(room-entry-jump))))
+	return k, nil
+}
+
+// archive is files as an initramfs (the kernel's driver-api/early-userspace/buffer-format.rst).
+func archive(files map[string][]byte) []byte {
+	var b bytes.Buffer
+	pad := func() { b.Write(make([]byte, -b.Len()&3)) }
+	files["TRAILER!!!"] = nil
+	for _, name := range []string{"again", "again.json", "TRAILER!!!"} {
+		fmt.Fprintf(&b, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", 0, 0o100755, 0, 0, 1, 0, len(files[name]), 0, 0, 0, 0, len(name)+1, 0)
+		b.WriteString(name + "\x00")
+		pad()
+		b.Write(files[name])
+		pad()
+	}
+	return b.Bytes()
+}
+
+// prepare makes a target whose machine runs the program again as its first process
+// however it starts, and tells its first instruction. It returns how it is started
+// directly.
+func prepare(target string, s configure.Start, device string) (next restart.Next, err error) {
+	const argument = " rdinit=/again"
+	program := filepath.Join(filepath.Dir(target), "again")
+	c := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "./testdata/again")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return next, fmt.Errorf("%w: %s", err, out)
+	}
+	next = restart.Next{Kernel: "/disk/" + s.Kernel, Initrd: "/disk/" + s.Initrd, Arguments: s.Arguments + argument}
+	told, err := json.Marshal(map[string]any{"Device": device, "FS": "ext4", "Ways": ways, "Next": next})
+	if err != nil {
+		return next, err
+	}
+	change := func(name string, f func([]byte) ([]byte, error)) {
+		if err != nil {
+			return
+		}
+		var b []byte
+		if b, err = os.ReadFile(filepath.Join(target, name)); err == nil {
+			if b, err = f(b); err == nil {
+				err = os.WriteFile(filepath.Join(target, name), b, 0o644)
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	change(s.Kernel, mark)
+	change(s.Initrd, func(b []byte) ([]byte, error) {
+		code, err := os.ReadFile(program)
+		b = append(b, make([]byte, -len(b)&3)...)
+		return append(b, archive(map[string][]byte{"again": code, "again.json": told})...), err
+	})
+	change("boot/grub/grub.cfg", func(b []byte) ([]byte, error) {
+		return regexp.MustCompile(`(?m)^\s*linux\s.*$`).ReplaceAll(b, []byte("$0"+argument)), nil
+	})
+	return next, err
+}
+
+// watched is a machine whose serial line is read, with what it has cost.
+type watched struct {
+	t       *testing.T
+	command *exec.Cmd
+	out     *os.File
+	said    string
+	begun   time.Time
+}
+
+// moment is when something was said.
+type moment struct{ wall, cpu time.Duration }
+
+func (m moment) since(o moment) moment { return moment{m.wall - o.wall, m.cpu - o.cpu} }
+
+func (m moment) String() string {
+	return fmt.Sprintf("%.2f s of CPU, %.2f s by the clock", m.cpu.Seconds(), m.wall.Seconds())
+}
+
+// emulate starts a machine.
+func emulate(ctx context.Context, t *testing.T, argv ...string) *watched {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	m := &watched{t: t, out: r, begun: time.Now(), command: exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "1024",
+		"-display", "none", "-nodefaults", "-serial", "stdio"}, argv...)...)}
+	m.command.Stdout, m.command.Stderr = w, os.Stderr
+	if err := m.command.Start(); err != nil {
+		t.Fatalf("%v: apt-get install qemu-system-x86", err)
+	}
+	t.Cleanup(m.end)
+	return m
+}
+
+func (m *watched) end() {
+	if m.command.ProcessState == nil {
+		m.command.Process.Kill()
+		m.command.Wait()
+		m.out.Close()
+	}
+}
+
+// expect waits for a text, and says when it came.
+func (m *watched) expect(text string) moment {
+	m.t.Helper()
+	b := make([]byte, 4096)
+	for {
+		if _, rest, found := strings.Cut(m.said, text); found {
+			m.said = rest
+			return m.now()
+		}
+		n, err := m.out.Read(b)
+		m.said += string(b[:n])
+		if err != nil || strings.Contains(m.said, "again: fails") {
+			m.t.Fatalf("no %q: %v:\n%s", text, err, m.said)
+		}
+	}
+}
+
+// now is what the machine has taken so far.
+func (m *watched) now() moment {
+	m.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.command.Process.Pid))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the program's name (proc_pid_stat(5))
+	at := moment{wall: time.Since(m.begun)}
+	const user, tick = 11, 10 * time.Millisecond // utime, then stime; USER_HZ is 100 (time(7))
+	for _, f := range strings.Fields(rest)[user : user+2] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		at.cpu += time.Duration(n) * tick
+	}
+	return at
+}
+
+// ways are those that the machine goes, one after the other.
+var ways = [...]string{"firmware", "kexec"}
+
+// faster is how many times as fast the way into the installed kernel without
+// firmware and boot loader is at least, counted to the kernel's first instruction.
+const faster = 2
+
+// TestStartsAgain compares the ways in which a machine starts what it has installed,
+// from the moment when it is decided: kexec, with all that loading takes; a restart
+// through firmware and GRUB; and, where a driver can do that, a new machine that is
+// given the kernel. What comes after a kernel's first instruction is the same in all.
+// Counted are seconds of CPU of the emulated machine: on a host that does much else
+// they say more than a clock.
+func TestStartsAgain(t *testing.T) {
+	for firmware, more := range map[ore.Firmware][]string{
+		ore.BIOS: {"-machine", "pc"},
+		ore.UEFI: {"-machine", "q35", "-bios", "/usr/share/ovmf/OVMF.fd"},
+	} {
+		t.Run(string(firmware), func(t *testing.T) {
+			device, file := loop(t, 4<<30)
+			r := standing(t, device, firmware)
+			var next restart.Next
+			files := t.TempDir()
+			_, _, err := install(t, r, func(o *Options) {
+				o.Load = func(target string, s configure.Start) (err error) {
+					if next, err = prepare(target, s, inside(t, r, device)); err == nil {
+						err = os.CopyFS(files, os.DirFS(filepath.Join(target, "boot")))
+					}
+					return err
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+			defer cancel()
+			disk := "file=" + file + ",format=raw,if=virtio,cache=unsafe"
+			m := emulate(ctx, t, append(more, "-drive", disk)...)
+			t.Logf("from power on to the kernel: %v", m.expect(entered))
+			took := map[string]moment{}
+			for _, way := range ways {
+				m.expect("is up")
+				begun := m.expect("again: loads")
+				left := m.expect("again: leaves")
+				came := m.expect(entered)
+				took[way] = came.since(begun)
+				t.Logf("by %s: %v (before it leaves %v); then to the first process %v", way, took[way], left.since(begun), m.expect("again: ").since(came))
+			}
+			m.expect("ends")
+			m.end()
+			boot := func(path string) string { return filepath.Join(files, filepath.Base(path)) }
+			m = emulate(ctx, t, "-machine", "pc", "-drive", disk, "-kernel", boot(next.Kernel), "-initrd", boot(next.Initrd), "-append", next.Arguments)
+			took["direct"] = m.expect(entered)
+			t.Logf("started directly: %v", took["direct"])
+			m.end()
+			for _, way := range []string{"kexec", "direct"} {
+				if ratio := took["firmware"].cpu.Seconds() / took[way].cpu.Seconds(); ratio < faster {
+					t.Errorf("%s is only %.2f times as fast as a restart through firmware and boot loader", way, ratio)
+				}
+			}
+		})
+	}
+}
+
+// inside is what a machine calls the disk of its root, which is its only one.
+func inside(t *testing.T, r recipe.Recipe, device string) string {
+	t.Helper()
+	for _, f := range look(t, r, device).FileSystems() {
+		if f.Mount == "/" {
+			return "/dev/vda" + strings.TrimPrefix(f.Device, device+"p")
+		}
+	}
+	t.Fatal("there is no root")
+	return ""
+}
