@@ -31,13 +31,17 @@ const asPeer = "ORE_CHAIN_TEST_PEER"
 // told is what such a process says of itself, and is told.
 type told struct {
 	Dir     string
-	Rate    float64 // of what leaves and of what comes in, bytes a second; zero is no limit
-	InRate  float64
+	Rate    float64 // of what leaves, bytes a second; zero is no limit
+	Hold    int64   // so many bytes come in over a connection, and the others once its input has a line
+	Silence time.Duration
 	Alters  bool // what it fetches comes with other bytes, but for the first
 	Address string
 	Conduct chain.Grant
 	Add     string // a file that it offers
 	Blob    chain.Blob
+
+	in  *hold // of connections of a peer in the test's own process
+	out holds
 }
 
 func TestMain(m *testing.M) {
@@ -57,6 +61,9 @@ func bePeer(setting string) error {
 	if err := json.Unmarshal([]byte(setting), &t); err != nil {
 		return err
 	}
+	if t.Hold > 0 {
+		t.in = newHold(t.Hold)
+	}
 	p, err := t.start(context.Background())
 	if err != nil {
 		return err
@@ -69,7 +76,10 @@ func bePeer(setting string) error {
 	if err := json.NewEncoder(os.Stdout).Encode(told{Address: p.Addr().String(), Conduct: t.Conduct}); err != nil {
 		return err
 	}
-	io.Copy(io.Discard, os.Stdin)
+	in := bufio.NewReader(os.Stdin)
+	in.ReadString('\n') // or its end
+	t.in.let()
+	io.Copy(io.Discard, in)
 	return p.Close()
 }
 
@@ -92,19 +102,14 @@ func (t *told) start(ctx context.Context) (*chain.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := chain.Config{Dir: t.Dir, Listener: l}
+	cfg := chain.Config{Dir: t.Dir, Listener: l, Silence: t.Silence}
 	if t.Rate > 0 {
-		cfg.Listener = slowListener{l, &bucket{rate: t.Rate}}
+		cfg.Listener = slowListener{l, &bucket{rate: t.Rate}, t.out}
 	}
-	if t.InRate > 0 {
-		in := &bucket{rate: t.InRate}
+	if t.in != nil {
 		cfg.Dialer.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			c.(*net.TCPConn).SetReadBuffer(64 << 10) // what waits there is not on the link any more
-			return slowConn{Conn: c, in: in}, nil
+			return &heldConn{Conn: c, hold: t.in}, err
 		}
 	}
 	if t.Alters {
@@ -135,9 +140,6 @@ const burst = 20 * time.Millisecond
 
 // take waits until n bytes have gone over the link.
 func (b *bucket) take(n int) {
-	if b == nil {
-		return
-	}
 	b.mu.Lock()
 	now := time.Now()
 	if early := now.Add(-burst); b.free.Before(early) {
@@ -149,9 +151,50 @@ func (b *bucket) take(n int) {
 	<-wait.C
 }
 
+// hold is a place in what goes over a connection at which it stops until it is let
+// go on: what a test does there comes in the middle however busy the computer is.
+type hold struct {
+	after int64
+	once  sync.Once
+	open  chan struct{}
+}
+
+func newHold(after int64) *hold { return &hold{after: after, open: make(chan struct{})} }
+
+// let has all go on.
+func (h *hold) let() {
+	if h != nil {
+		h.once.Do(func() { close(h.open) })
+	}
+}
+
+// pass waits if a connection over which n bytes went is at the place.
+func (h *hold) pass(n int64) {
+	if h != nil && n >= h.after {
+		<-h.open
+	}
+}
+
+type holds []*hold
+
+// heldConn is a connection that is held where a peer reads.
+type heldConn struct {
+	net.Conn
+	hold *hold
+	came int64
+}
+
+func (c *heldConn) Read(b []byte) (int, error) {
+	c.hold.pass(c.came)
+	n, err := c.Conn.Read(b[:min(len(b), piece)])
+	c.came += int64(n)
+	return n, err
+}
+
 type slowListener struct {
 	net.Listener
-	out *bucket
+	out   *bucket
+	holds holds
 }
 
 func (l slowListener) Accept() (net.Conn, error) {
@@ -159,28 +202,27 @@ func (l slowListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slowConn{Conn: c, out: l.out}, nil
+	return &slowConn{Conn: c, out: l.out, holds: l.holds}, nil
 }
 
 type slowConn struct {
 	net.Conn
-	in, out *bucket
+	out   *bucket
+	holds holds
+	went  int64
 }
 
 // piece is how much goes over a slow link at once.
 const piece = 8 << 10
 
-func (c slowConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b[:min(len(b), piece)])
-	c.in.take(n)
-	return n, err
-}
-
-func (c slowConn) Write(b []byte) (int, error) {
+func (c *slowConn) Write(b []byte) (int, error) {
 	all := 0
 	for len(b) > 0 {
+		for _, h := range c.holds {
+			h.pass(c.went)
+		}
 		n, err := c.Conn.Write(b[:min(len(b), piece)])
-		all += n
+		all, c.went = all+n, c.went+int64(n)
 		c.out.take(n)
 		if err != nil {
 			return all, err
@@ -193,6 +235,7 @@ func (c slowConn) Write(b []byte) (int, error) {
 // process is a peer that can be killed.
 type process struct {
 	cmd  *exec.Cmd
+	in   io.Writer
 	host conduct.Host
 	dir  string
 }
@@ -232,7 +275,12 @@ func spawn(t testing.TB, name string, s told) *process {
 	if err := json.Unmarshal(line, &answer); err != nil {
 		t.Fatal(err)
 	}
-	return &process{cmd, conduct.Host{Host: shape.Host{Name: name}, Address: answer.Address, Conduct: answer.Conduct}, s.Dir}
+	return &process{cmd, in, conduct.Host{Host: shape.Host{Name: name}, Address: answer.Address, Conduct: answer.Conduct}, s.Dir}
+}
+
+// goOn lets a process go on that is held.
+func (p *process) goOn() {
+	_, _ = io.WriteString(p.in, "\n") // one that was killed does not
 }
 
 // neighbour is a peer in the test's own process.
@@ -245,7 +293,12 @@ func neighbour(t testing.TB, name string, s told) (conduct.Host, *chain.Peer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Close() })
+	t.Cleanup(func() {
+		for _, h := range append(s.out, s.in) {
+			h.let()
+		}
+		p.Close()
+	})
 	return conduct.Host{Host: shape.Host{Name: name}, Address: p.Addr().String(), Conduct: s.Conduct}, p
 }
 
