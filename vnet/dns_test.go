@@ -3,10 +3,12 @@ package vnet
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,14 +130,21 @@ func TestNames(t *testing.T) {
 // resolver is a DNS server of the host that answers with say's result.
 func resolver(t *testing.T, say func(question []byte, network string) [][]byte) netip.AddrPort {
 	t.Helper()
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	l, err := net.Listen("tcp", at.String())
-	if err != nil {
-		t.Fatal(err)
+	var u net.PacketConn
+	var l net.Listener
+	var at netip.AddrPort
+	for l == nil { // somebody else may have the port of the same number for TCP
+		var err error
+		if u, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		at = u.LocalAddr().(*net.UDPAddr).AddrPort()
+		if l, err = net.Listen("tcp", at.String()); err != nil {
+			u.Close()
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				t.Fatal(err)
+			}
+		}
 	}
 	done := make(chan struct{}, 2)
 	go func() {

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen; reaching it is a failure.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // guest is a machine without a hypervisor: a network stack of its own behind
 // the socket that a hypervisor would get.

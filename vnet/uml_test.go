@@ -120,7 +120,7 @@ func umlGuest(t testing.TB, n *Network, name, commands string, program ...[]byte
 // await returns what follows prefix on the first line that begins with it.
 func await(t testing.TB, lines <-chan string, prefix string) string {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case l, ok := <-lines:
