@@ -86,3 +86,49 @@ func TestTakeFails(t *testing.T) {
 		t.Errorf("the file is gone: %q, %v", b, err)
 	}
 }
+
+// A file of any content is adopted: moved, known by its digest, and with its root at
+// hand. Where it lies in another file system it is copied.
+func TestAdopt(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.MkdirTemp("/dev/shm", "ore-adopt-*")
+	if err != nil {
+		t.Skipf("no second file system: %v", err)
+	}
+	defer os.RemoveAll(other)
+	for _, place := range []string{dir, other} {
+		content, path := []byte("a layer in "+place), filepath.Join(place, "layer")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, n, err := s.Adopt(t.Context(), path)
+		if err != nil || d != ore.DigestOf(content) || n != int64(len(content)) {
+			t.Fatalf("%s: %s, %d bytes: %v", place, d, n, err)
+		}
+		if err := s.Verify(t.Context(), d); err != nil {
+			t.Error(err)
+		}
+		p, err := s.Path(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.Stat(p)
+		if err != nil || os.SameFile(before, after) != (place == dir) {
+			t.Errorf("%s: moved: %t, %v", place, os.SameFile(before, after), err)
+		}
+		if _, err := os.Stat(s.stamp(d) + rootSuffix); (err == nil) != (place == dir) {
+			t.Errorf("%s: its root: %v", place, err)
+		}
+	}
+	if _, _, err := s.Adopt(t.Context(), filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("adopted what is not there: %v", err)
+	}
+}

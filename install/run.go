@@ -127,15 +127,7 @@ func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) e
 // keep puts a finished layer into the store; the base's is also noted, so that
 // later builds find it.
 func (r *run) keep(ctx context.Context, l wire.Sealed) error {
-	d, size, err := r.builder.Store.Put(ctx, func(f *os.File) error {
-		in, err := os.Open(l.Path)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		_, err = io.Copy(f, in)
-		return err
-	})
+	d, size, err := r.builder.Store.Adopt(ctx, l.Path)
 	if err != nil {
 		return err
 	}

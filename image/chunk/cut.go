@@ -1,9 +1,7 @@
 package chunk
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -34,19 +32,13 @@ func Make(ctx context.Context, r io.ReaderAt, size int64) (List, error) {
 	if size > MaxSize {
 		return l, fmt.Errorf("cut blob of %d bytes: more than %d", size, int64(MaxSize))
 	}
-	c := cutter{list: &l, in: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20)}
-	all := sha256.New()
-	for _, s := range layout(r, size).segments {
-		if err := ctx.Err(); err != nil {
-			return l, fmt.Errorf("cut blob: %w", err)
-		}
-		c.all = all
-		if err := c.segment(s); err != nil {
-			return l, fmt.Errorf("cut blob: %w", err)
-		}
+	whole := hashed(io.NewSectionReader(r, 0, size))
+	c := cutter{list: &l, in: whole}
+	err := c.cut(ctx, layout(r, size).segments)
+	l.Blob = whole.end()
+	if err != nil {
+		return l, fmt.Errorf("cut blob: %w", err)
 	}
-	c.end()
-	l.Blob = ore.NewDigest([sha256.Size]byte(all.Sum(nil)))
 	if len(l.Chunks) > MaxChunks {
 		return l, fmt.Errorf("cut blob of %d bytes: more than %d chunks", size, MaxChunks)
 	}
@@ -56,10 +48,23 @@ func Make(ctx context.Context, r io.ReaderAt, size int64) (List, error) {
 // cutter collects the bytes of a chunk.
 type cutter struct {
 	list *List
-	in   *bufio.Reader
-	all  io.Writer // hashes the blob
-	buf  []byte    // the chunk that is being collected
-	at   int64     // where it begins
+	in   io.Reader
+	buf  []byte // the chunk that is being collected
+	at   int64  // where it begins
+}
+
+// cut takes in all segments.
+func (c *cutter) cut(ctx context.Context, segments []segment) error {
+	for _, s := range segments {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.segment(s); err != nil {
+			return err
+		}
+	}
+	c.end()
+	return nil
 }
 
 // end makes a chunk of what was collected.
@@ -97,10 +102,6 @@ func (c *cutter) read(b []byte) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	if err != nil {
-		return err
-	}
-	_, err = c.all.Write(b)
 	return err
 }
 
