@@ -50,15 +50,16 @@ type Have struct {
 	Restore    int64               // bytes of it that must be unpacked before anything is installed over it
 	Debs       map[ore.Digest]bool // packages whose .deb is on the host
 	Packs      map[ore.Digest]bool // packages that were decoded before
-	Weights    map[ore.Digest]Weight
+	Weights    map[ore.Digest]Weight // of packages to install and to remove, of whom it is known
 	Candidates []Candidate
 	Unasked    []string           // caches that were not asked, since nothing they may have could come soon enough
 	Links      map[string]LinkTry // what asking showed of links; counts for those that have no rates yet
 }
 
-// Weight is what is known of a package that was decoded before.
+// Weight is what is known of a package whose maintainer scripts were read.
 type Weight struct {
-	Scripts int // maintainer scripts that run when it is installed
+	Scripts  int // that run when it is installed
+	Programs int // that its scripts call when it is removed
 }
 
 // Candidate is an image that shares packages with the environment.

@@ -174,19 +174,21 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 
 // removal predicts removing packages, each by what that took before: one whose
 // scripts stop a service takes many times as long as one that has none. One that
-// was never removed is judged by what configuring it took, as it is the same kind
-// of scripts. As long as nobody removed any, it is taken for configuring.
+// was never removed is judged by the programs that its scripts call, or, if nobody
+// has read them, as any. As long as nobody removed any, it is taken for configuring.
 func (m *model) removal(gone []ore.Package, b bench) Estimate {
-	var seconds, unseen, configured float64
+	var seconds, weighed, programs, unseen float64
 	for _, p := range gone {
 		if s, known := m.rates.Names[RemovalName(p.Name)]; known {
 			seconds += s
-			continue
+		} else if w, known := m.have.Weights[p.Digest]; known {
+			weighed++
+			programs += float64(w.Programs)
+		} else {
+			unseen++
 		}
-		unseen++
-		configured += m.rates.Names[PackageName(p.Name)]
 	}
-	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, unseen, configured}}
+	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, weighed, programs, unseen}}
 	m.likeConfiguring(t, lawName(workConfigure, b.host.name()))
 	return Estimate{Stage: Remove, Work: float64(len(gone)), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
 }
@@ -198,7 +200,8 @@ func (m *model) likeConfiguring(t Term, configure string) {
 	if l.Knows(t.Amounts) || !c.Knows([]float64{1, 0, 1}) {
 		return
 	}
-	first := l.Calibrated([]float64{c.Coef[0], 1, c.Coef[2], 1})
+	script := c.Coef[2]
+	first := l.Calibrated([]float64{c.Coef[0], 1, script, script, script})
 	m.laws[t.Law] = &first
 }
 

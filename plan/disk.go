@@ -12,6 +12,7 @@ const (
 	FromImage    = "image"    // the image is made once, and each machine writes it
 	FromBase     = "base"     // each writes the base's, and installs the rest
 	FromPackages = "packages" // each installs all
+	FromDisk     = "disk"     // the image of a whole disk is made once, and each writes it
 )
 
 // Directly is how machines start from the disk that they have installed where their

@@ -6,7 +6,7 @@ import (
 )
 
 // maxAmounts is the most amounts that one law has.
-const maxAmounts = 4
+const maxAmounts = 5
 
 // forget is what a measurement still weighs after the next one: some six of
 // them make a law, so that it follows a site that changes and one odd run does
@@ -248,7 +248,7 @@ func (l *Law) normal() (m [maxAmounts][maxAmounts]float64, v [maxAmounts]float64
 }
 
 // fit finds the coefficients with the least squared relative errors, none
-// negative. There are at most four, so all choices of those that are not zero
+// negative. There are at most five, so all choices of those that are not zero
 // are tried.
 func (l *Law) fit() {
 	n := len(l.Moment)

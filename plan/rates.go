@@ -9,14 +9,14 @@ import (
 
 // RatesVersion changes when the amounts of a law do; rates of another version
 // are not used.
-const RatesVersion = 2
+const RatesVersion = 3
 
 // Kinds of work that have a law of their own on each host, with their amounts.
 const (
 	workFetch     = "fetch"     // over a link: requests, bytes
 	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
-	workRemove    = "removal"   // runs, seconds that the packages took before, packages never removed, seconds that configuring those took
+	workRemove    = "removal"   // runs, seconds that the packages took before, others that have a Weight, programs that these call, packages of which nothing is known
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
 	// and those called start and restart, with a hypervisor: runs, machines for each core
@@ -106,7 +106,7 @@ func (r *Rates) learn(name string, m Measurement) {
 		case workSteps:
 			l = l.Calibrated([]float64{1, 0})
 		case workRemove:
-			l = l.Calibrated([]float64{0, 1, 0, 0})
+			l = l.Calibrated([]float64{0, 1, 0, 0, 0})
 		}
 	}
 	r.Laws[name] = l.Learn(m.Amounts, m.Took)

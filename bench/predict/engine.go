@@ -118,6 +118,9 @@ func (e *engine) run(stop func() bool) {
 			step = e.after[0].at - e.now
 		}
 		for _, p := range e.hosts {
+			if len(p.active) == 0 {
+				continue
+			}
 			r := p.rate()
 			for _, t := range p.active {
 				step = min(step, t.left/r)
@@ -140,6 +143,9 @@ const instant = 1e-9
 func (e *engine) advance(step float64) {
 	var due []func()
 	for _, p := range e.hosts {
+		if len(p.active) == 0 {
+			continue
+		}
 		r := p.rate()
 		kept := p.active[:0]
 		for _, t := range p.active {
