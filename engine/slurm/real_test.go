@@ -264,7 +264,7 @@ func (l *lab) nothingLeft(t *testing.T, hosts ...string) {
 // quiet waits until nothing of salloc is left on the user's host.
 func (l *lab) quiet(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		out, err := l.Command(ctx, testbed.Head, "sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null | grep -xE 'salloc|srun' || :").Output()
@@ -390,7 +390,7 @@ func awaitTick(ctx context.Context) {
 // awaitState waits until Slurm says that a host is in a state.
 func awaitState(t *testing.T, l *lab, host, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		out, _ := l.Command(ctx, testbed.Head, "sinfo", "-h", "-n", host, "-o", "%t").Output()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // play submits jobs and follows them.
 func play(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	c, err := New("unix:"+socket, "", "")
 	if err != nil {
@@ -139,7 +140,7 @@ func TestRealService(t *testing.T) {
 	if err := service.Start(); err != nil {
 		t.Fatal(err)
 	}
-	drained := make(chan []byte)
+	drained := make(chan []byte, 1)
 	go func() {
 		text, _ := io.ReadAll(said)
 		drained <- text
@@ -152,9 +153,16 @@ func TestRealService(t *testing.T) {
 			t.Logf("slurmrestd: %s", text)
 		}
 	}()
-	for ctx.Err() == nil { // until it listens
-		if _, err := os.Stat(socket); err == nil {
+	for ctx.Err() == nil { // until it listens, which is somewhat after the socket's file is there
+		if c, err := net.Dial("unix", socket); err == nil {
+			c.Close()
 			break
+		}
+		select {
+		case text := <-drained:
+			drained <- text
+			t.Fatal("slurmrestd ended")
+		default:
 		}
 		again, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		<-again.Done()
