@@ -58,14 +58,16 @@ func TestJobsThatMisbehave(t *testing.T) {
 func TestMemoryThatRunsOut(t *testing.T) {
 	p := someone(t)
 	p.must(t, "build", "-q") // which may be the first
+	least := deadline
 	for range 3 {
 		o := p.ore(t, "run", "-q", "-m", "80M", "--results", p.results(t), "--", "sh", "-c", `perl -e 'push @x, "x" x 1_000_000 while 1'; echo "perl: $?"`)
 		if o.code != 0 || o.out != "perl: 137\n" || !strings.Contains(o.err, "out of memory: its kernel killed perl") {
 			t.Errorf("%v", o)
 		}
-		if o.took > soon {
-			t.Errorf("took %v", o.took)
-		}
+		least = min(least, o.took)
+	}
+	if least > soon {
+		t.Errorf("the quickest took %v", least)
 	}
 }
 

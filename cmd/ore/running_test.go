@@ -131,7 +131,7 @@ func (p *person) await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(20 * time.Second)
+	limit := time.After(sawDeadline)
 	for !holds() {
 		select {
 		case <-tick.C:
