@@ -161,8 +161,13 @@ func losePower(t *testing.T, r recipe.Recipe, device, file string) {
 		}
 		for i := range moments {
 			exec.Command("partx", "-d", device).Run() // it fails where there is none
-			sh(t, "losetup", "-d", device)
-			sh(t, "losetup", device, c.place(stage, i))
+			// The loop device stays, since whoever else looks for a free one might take
+			// its number. What is kept of its content is dropped, written or not.
+			sh(t, "blockdev", "--flushbufs", device)
+			if err := copyDisk(file, c.place(stage, i)); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, "blockdev", "--flushbufs", device)
 			exec.Command("partx", "-u", device).Run() // it fails where there is no table yet
 			t.Logf("lost in %s: it is %v", stage, look(t, r, device).State())
 			if _, _, err := install(t, r); err != nil {
