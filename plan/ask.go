@@ -44,12 +44,13 @@ type Host struct {
 
 // Have is what exists that the environment could use.
 type Have struct {
-	Exact      *image.Manifest     // the image of the environment's key, on the first host
-	Base       bool                // the layer of its base set is there
-	BaseLayer  image.Layer         // that layer, if there is one
-	Restore    int64               // bytes of it that must be unpacked before anything is installed over it
-	Debs       map[ore.Digest]bool // packages whose .deb is on the host
-	Packs      map[ore.Digest]bool // packages that were decoded before
+	Exact      *image.Manifest       // the image of the environment's key, on the first host
+	Base       bool                  // the layer of its base set is there
+	BaseLayer  image.Layer           // that layer, if there is one
+	Disk       *image.Layer          // the disk image of the asked machines, of no size if it is not there; nil if there can be none
+	Restore    int64                 // bytes of it that must be unpacked before anything is installed over it
+	Debs       map[ore.Digest]bool   // packages whose .deb is on the host
+	Packs      map[ore.Digest]bool   // packages that were decoded before
 	Weights    map[ore.Digest]Weight // of packages to install and to remove, of whom it is known
 	Candidates []Candidate
 	Unasked    []string           // caches that were not asked, since nothing they may have could come soon enough

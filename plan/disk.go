@@ -22,9 +22,10 @@ const Directly = "direct"
 // Stages of a machine that installs itself, also those of the timeline where it has
 // them. It restarts after them.
 const (
-	Setup    = "setup"    // all that is neither of the next two
-	Pour     = "base"     // writing layers onto the disk
-	Packages = "packages" // installing what they lack
+	Setup     = "setup"      // all that is neither of the next two
+	Pour      = "base"       // writing layers onto the disk
+	Packages  = "packages"   // installing what they lack
+	DiskImage = "disk image" // before them: making one
 )
 
 // Kinds of work of one machine, each with a hypervisor, and their amounts.
@@ -37,7 +38,7 @@ const (
 // Onto returns a for machines that install themselves, by one strategy alone or, for
 // "", by the best, and that start again in one of the ways restarts.
 func (a Ask) Onto(only string, restarts ...string) Ask {
-	a.Disk, a.Restarts = []string{FromImage, FromBase, FromPackages}, restarts
+	a.Disk, a.Restarts = []string{FromImage, FromDisk, FromBase, FromPackages}, restarts
 	if only != "" {
 		a.Disk = []string{only}
 	}
@@ -47,9 +48,11 @@ func (a Ask) Onto(only string, restarts ...string) Ask {
 // onDisks lists how machines install themselves with what w gives.
 func (m *model) onDisks(w way, spreads []Distribution) []Option {
 	var all []Option
-	if slices.Contains(m.ask.Disk, FromImage) {
+	for _, s := range []string{FromImage, FromDisk} {
 		for _, d := range spreads {
-			all = append(all, m.once(w, d))
+			if slices.Contains(m.ask.Disk, s) && (s == FromImage || m.have.Disk != nil || len(m.ask.Disk) == 1) {
+				all = append(all, m.once(w, d, s))
+			}
 		}
 	}
 	var own []string
@@ -93,7 +96,7 @@ func (m *model) themselves(w way, from string, d Distribution) Option {
 		sent := way{layers: []Layer{{Size: int64(layers + debs(o.Install))}}}
 		o.Stages = append(o.Stages, m.distribute(sent, d, t))
 	}
-	o.Stages = append(o.Stages, m.installing(layers, o.Install)...)
+	o.Stages = append(o.Stages, m.installing(from, layers, o.Install)...)
 	o.Start = m.start(m.ask.Starts, Start).by
 	return m.finish(o, t)
 }
@@ -106,11 +109,24 @@ func debs(packages []ore.Package) float64 {
 	return bytes
 }
 
+// whole has a disk image made where there is none, and returns what machines write.
+func (m *model) whole(o *Option, bytes float64) float64 {
+	if m.have.Disk != nil && m.have.Disk.Size > 0 {
+		return float64(m.have.Disk.Size)
+	}
+	t := Term{Law: lawName(DiskImage, m.head().name()), Amounts: []float64{1, bytes}}.on(m.head(), m.head().cores(), 1)
+	o.Stages = append(o.Stages, Estimate{Stage: DiskImage, Work: bytes, Unit: "bytes", Branches: [][]Term{{t}}})
+	return bytes
+}
+
 // installing predicts what machines do between their start and being ready, on the
 // host where it takes longest. A machine works in one thread.
-func (m *model) installing(layers float64, packages []ore.Package) []Estimate {
+func (m *model) installing(from string, layers float64, packages []ore.Package) []Estimate {
 	by := m.start(m.ask.Starts, Start).by
 	one := func(kind string, h Host, amounts ...float64) [][]Term {
+		if from == FromDisk { // they make neither file systems nor files
+			kind += " " + from
+		}
 		if by != "" {
 			kind += " " + by
 		}
@@ -153,7 +169,7 @@ func provenFirst(all []Option) {
 }
 
 func (o Option) daring() int {
-	if o.Each && o.Strategy != "" && !o.Known {
+	if (o.Each && o.Strategy != "" || o.Strategy == FromDisk) && !o.Known {
 		return 1
 	}
 	return 0

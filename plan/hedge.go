@@ -30,7 +30,7 @@ func (p Plan) Hedge(rule HedgeRule) (Hedged, bool) {
 	}
 	first := p.Chosen()
 	for _, second := range p.Options[1:] {
-		if !second.Possible || second.Each != first.Each || !apart(first, second) {
+		if !second.Possible || second.Each != first.Each || second.Strategy != first.Strategy || !apart(first, second) {
 			continue
 		}
 		h := Hedged{First: first, Second: second, Price: rule.Price * first.Total.Middle}

@@ -204,7 +204,7 @@ func (m *model) options(w way) []Option {
 		return m.onDisks(w, spreads)
 	}
 	for _, d := range spreads {
-		all = append(all, m.once(w, d))
+		all = append(all, m.once(w, d, ""))
 	}
 	if m.ask.Each && m.ask.Machines > 0 && !w.ready && w.at == "" && (w.way == Delta || w.way == Clean) {
 		all = append(all, m.each(w))
@@ -213,9 +213,9 @@ func (m *model) options(w way) []Option {
 }
 
 // once predicts making the image on the first host and spreading it.
-func (m *model) once(w way, d Distribution) Option {
+func (m *model) once(w way, d Distribution, strategy string) Option {
 	o := newOption(w)
-	o.Distribution = d
+	o.Distribution, o.Strategy = d, strategy
 	t := newTraffic(m)
 	if w.at != "" && !(w.ready && m.spread()) {
 		o.Stages = append(o.Stages, m.pull(w, t))
@@ -224,13 +224,18 @@ func (m *model) once(w way, d Distribution) Option {
 		o.Stages = append(o.Stages, m.fetchDebs(w, t))
 		o.Stages = append(o.Stages, m.build(w, m.head(), 1)...)
 	}
+	written := w.lacks(Host{})
+	if strategy == FromDisk {
+		written = m.whole(&o, written)
+		w = way{layers: []Layer{{Size: int64(written)}}}
+	}
 	if m.spread() {
 		o.Stages = append(o.Stages, m.distribute(w, d, t))
 	}
 	switch start := m.start(m.ask.Starts, Start); {
 	case m.ask.Machines == 0:
 	case len(m.ask.Disk) > 0:
-		o.Stages, o.Start, o.Strategy = append(o.Stages, m.installing(w.lacks(Host{}), nil)...), start.by, FromImage
+		o.Stages, o.Start = append(o.Stages, m.installing(strategy, written, nil)...), start.by
 	default:
 		o.Stages, o.Start = append(o.Stages, start.stage), start.by
 	}

@@ -15,7 +15,7 @@ const maxParts = 1 << 16
 // Recorder times the parts of one build by what its watcher is told. Its
 // methods may be called concurrently.
 //
-// The stages fetch, pull, remove, steps, distribute and restart last from the
+// The stages fetch, pull, remove, steps, disk image, distribute and restart last from the
 // first event with their name to the one that is Final; distribute to the last
 // such one, if it goes on while machines run, and is not timed if it is cut short
 // then. Configure begins anew with the first package after a layer was sealed; seal
@@ -57,7 +57,7 @@ func (r *Recorder) Take(at time.Time, e ore.Event) {
 		return
 	}
 	switch e.Stage {
-	case plan.Fetch, plan.Pull, plan.Remove, plan.Steps, plan.Distribute, plan.Restart:
+	case plan.Fetch, plan.Pull, plan.Remove, plan.Steps, plan.DiskImage, plan.Distribute, plan.Restart:
 		if r.sections == nil {
 			r.sections = map[string]phase{}
 		}
@@ -185,6 +185,7 @@ func (r *Recorder) endPhase(at time.Time) {
 type Outcome struct {
 	Measured []plan.Measurement
 	Parts    map[string]time.Duration // for plan.Rates.Remember
+	Kinds    map[string][]string      // of parts, for plan.Rates.Accustom
 	Actual   map[string]float64       // seconds of each stage that was timed
 	Whole    float64                  // seconds of all that the plan predicts; 0 when not all was timed
 }
@@ -199,6 +200,7 @@ func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
 		return o
 	}
 	c := p.Chosen()
+	o.Kinds = kinds(c, p.Weights)
 	img, made := stage(t, "image")
 	if made && !c.Each {
 		o.Whole = img.End.Sub(img.Start).Seconds()
@@ -249,6 +251,11 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
 				r.take(o, e, s)
 				r.name(o, e, s)
+			}
+		case plan.DiskImage:
+			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
+				r.take(o, e, s)
+				img.End = s.begun // of what comes before it
 			}
 		case plan.Unpack:
 			for _, before := range []string{plan.Pull, plan.Fetch} {
@@ -333,6 +340,16 @@ func (r *Recorder) name(o *Outcome, e plan.Estimate, s phase) {
 	for name, d := range s.parts {
 		o.Parts[name] += time.Duration(float64(d) / times)
 	}
+}
+
+// kinds says of what kinds the packages that an option removes are.
+func kinds(c plan.Option, weights map[ore.Digest]plan.Weight) map[string][]string {
+	all := map[string][]string{}
+	for _, p := range c.Remove {
+		w, known := weights[p.Digest]
+		all[plan.RemovalName(p.Name)] = plan.RemovalKind(w, known)
+	}
+	return all
 }
 
 func stage(t ore.Timeline, name string) (ore.Stage, bool) {

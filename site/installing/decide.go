@@ -8,6 +8,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/image"
+	"ore/install/diskimage"
 	"ore/install/recipe"
 	"ore/node"
 	"ore/node/installing"
@@ -28,10 +29,51 @@ func (d *decider) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if o.Strategy != "" {
 		watch.Tell(ore.Event{Stage: "note", Text: chosen(mk.Plan)})
 	}
-	if d.maker.From == recipe.Whole {
+	switch d.maker.From {
+	case recipe.Whole:
 		return d.Images.Make(ctx, mk, watch)
+	case recipe.Disk:
+		return d.both(ctx, mk, watch)
 	}
 	return image.Manifest{Version: image.ManifestVersion, Key: mk.Environment.Key(), Environment: mk.Environment}, func() {}, nil
+}
+
+// both makes the image and that of the machines' disks.
+func (d *decider) both(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, func(), error) {
+	shape, err := d.maker.shape()
+	if err != nil {
+		return image.Manifest{}, nil, err
+	}
+	tree, release, err := d.Images.Make(ctx, mk, watch)
+	if err != nil {
+		return tree, nil, err
+	}
+	_, also, err := d.maker.diskImage(ctx, tree, shape, watch)
+	if err != nil {
+		release()
+		return tree, nil, err
+	}
+	return tree, func() { also(); release() }, nil
+}
+
+// Have says whether there is an image of the machines' disks, too, or could be.
+func (d *decider) Have(ctx context.Context, env ore.Environment) (plan.Have, error) {
+	h, err := d.Images.Have(ctx, env)
+	if err != nil {
+		return h, err
+	}
+	shape, err := d.maker.shape()
+	if err != nil {
+		if d.maker.From != recipe.Disk {
+			err = nil // there are other ways
+		}
+		return h, err
+	}
+	h.Disk = &image.Layer{}
+	if m, err := d.maker.Site.Cache.Find(ctx, diskimage.Environment(env.Key(), shape).Key()); err == nil {
+		h.Disk = &m.Layers[0]
+	}
+	return h, nil
 }
 
 // chosen says in a line how machines install themselves, and what lost.

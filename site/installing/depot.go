@@ -1,7 +1,6 @@
 package installing
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 
 	"ore"
 	"ore/deb/proxy"
-	"ore/image"
 	"ore/node/installing"
 )
 
@@ -83,17 +81,4 @@ func (d *depot) blob(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", `"`+digest.Hex()+`"`)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, r, "", time.Time{}, f)
-}
-
-// paths returns where the layers of an image are.
-func paths(ctx context.Context, store *image.Store, m image.Manifest) (map[ore.Digest]string, error) {
-	all := map[ore.Digest]string{}
-	for _, l := range m.Layers {
-		p, err := store.Verified(ctx, l.Digest)
-		if err != nil {
-			return nil, err
-		}
-		all[l.Digest] = p
-	}
-	return all, nil
 }

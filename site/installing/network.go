@@ -92,10 +92,12 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 // recipe makes what h is told, and has what that names in the stock.
 func (n *Network) recipe(ctx context.Context, s *stock, j ore.Job, h Host) (r recipe.Recipe, err error) {
 	// Another one has what is installed: the server, for whom it is kept.
-	m := Maker{Site: n.Site, ID: h.ID, Job: j, From: n.From, Depot: n.Packages, Watch: n.Watch}
+	m := Maker{Site: n.Site, ID: h.ID, Job: j, From: n.From, Depot: n.Packages, Loose: true, Watch: n.Watch}
 	var img image.Manifest
-	if m.From == "" || m.From == recipe.Whole {
+	if m.From == "" {
 		m.From = recipe.Whole
+	}
+	if m.From == recipe.Whole || m.From == recipe.Disk {
 		if img, err = n.Site.Build(ctx, j.Wants, n.Watch); err == nil {
 			img, err = s.hold(n.Site.Cache.Acquire(ctx, img.Key))
 		}

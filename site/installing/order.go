@@ -44,6 +44,9 @@ type Maker struct {
 	// Elsewhere says that machines are on hosts that have no part of this one: all
 	// that machines need is blobs, which reach each host once.
 	Elsewhere bool
+	// Loose says that a machine's disk may be of another size than the job says, and is
+	// then written the tree of its image instead of a disk image.
+	Loose bool
 	// Depot is the address of a depot that somebody else serves (see [Maker.Serve]),
 	// from which each machine then takes all, for itself: http://HOST:PORT, or
 	// unix:PATH on this host. "" for none.
@@ -88,8 +91,8 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.Image != nil && m.Depot == "" {
-		for _, l := range r.Image.Layers {
+	for _, l := range layers(r) {
+		if m.Depot == "" {
 			o.Blobs = append(o.Blobs, l.Digest)
 		}
 	}
@@ -191,7 +194,7 @@ func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe
 		Environment: img.Environment, Strategy: m.From, Blobs: map[ore.Digest]recipe.Source{},
 	}
 	switch m.From {
-	case recipe.Whole:
+	case recipe.Whole, recipe.Disk:
 		r.Image = &img
 	case recipe.Base:
 		base, err := s.hold(m.base(ctx))
@@ -200,15 +203,22 @@ func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe
 		}
 		r.Image, r.Partial = &base, base.Key != img.Environment.Key()
 	}
-	if r.Image != nil {
-		layers, err := paths(ctx, m.Site.Cache.Store, *r.Image)
+	var all []image.Layer
+	if r.Image != nil && (m.From != recipe.Disk || m.Loose) {
+		all = r.Image.Layers
+	}
+	if m.From == recipe.Disk {
+		if err := m.whole(ctx, s, &r); err != nil {
+			return r, err
+		}
+		all = append(slices.Clip(all), r.Disk.Layer)
+	}
+	for _, l := range all {
+		p, err := m.Site.Cache.Verified(ctx, l.Digest)
 		if err != nil {
 			return r, err
 		}
-		for _, l := range r.Image.Layers {
-			s.files[l.Digest] = layers[l.Digest]
-			r.Blobs[l.Digest] = m.source(l.Digest, l.Size)
-		}
+		s.files[l.Digest], r.Blobs[l.Digest] = p, m.source(l.Digest, l.Size)
 	}
 	if r.Finished() != nil {
 		return r, nil

@@ -7,7 +7,6 @@ import (
 
 	"ore"
 	"ore/install/disk"
-	"ore/install/machine"
 	"ore/install/recipe"
 	"ore/node/installing"
 )
@@ -33,8 +32,7 @@ func onItsDisk(s ore.Storage) ore.Storage {
 // rootOf says where the root of a machine will be, and refuses a layout that does
 // not fit onto its disk, before anything is started.
 func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
-	seen := disk.Seen{Device: disk.Device{Name: "vda", Links: []string{installing.DiskPath}, Size: size, Sector: sector}}
-	l, err := disk.Arrange(machine.Wish(r), []disk.Seen{seen})
+	l, err := layoutOf(r, size)
 	if err != nil {
 		return installing.Root{}, err
 	}

@@ -224,7 +224,7 @@ func (j *Job) applyMachines(out *ore.Job) error {
 
 // strategies are the ways in which machines install themselves.
 func strategies() []string {
-	return []string{string(recipe.Whole), string(recipe.Base), string(recipe.Packages)}
+	return []string{string(recipe.Whole), string(recipe.Base), string(recipe.Packages), string(recipe.Disk)}
 }
 
 func (j *Job) applyRoot(m *ore.Machines) error {
