@@ -12,6 +12,7 @@ import (
 
 // A root on a volume, over an array, with xfs: what the kernel of this host can
 // seldom do, and that of a machine can (see machine_system_test.go).
+// The group has a name that no other test of this host uses.
 func TestVolumes(t *testing.T) {
 	for _, m := range []string{"dm_mod", "raid1", "xfs", "loop", "overlay"} {
 		exec.Command("modprobe", m).Run() // what lacks shows below
@@ -28,10 +29,10 @@ func TestVolumes(t *testing.T) {
 		{Size: ore.Share{Bytes: 64 * mib}, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/boot"}},
 		{Size: ore.Share{Bytes: 400 * mib}, Array: "md"}, {Size: ore.Share{Bytes: 400 * mib}, Array: "md"},
 	}
-	r.Storage.Arrays = []ore.RAID{{Name: "md", Level: 1, Group: "vg"}}
+	r.Storage.Arrays = []ore.RAID{{Name: "md", Level: 1, Group: "stack"}}
 	r.Storage.Volumes = []ore.Volume{
-		{Group: "vg", Name: "root", Size: rest, FileSystem: ore.FileSystem{FS: "xfs", Mount: "/"}},
-		{Group: "vg", Name: "swap", Size: ore.Share{Bytes: 16 * mib}, FileSystem: ore.FileSystem{FS: "swap"}},
+		{Group: "stack", Name: "root", Size: rest, FileSystem: ore.FileSystem{FS: "xfs", Mount: "/"}},
+		{Group: "stack", Name: "swap", Size: ore.Share{Bytes: 16 * mib}, FileSystem: ore.FileSystem{FS: "swap"}},
 	}
 	for _, again := range []bool{false, true} {
 		before := sum(t, file)
@@ -52,7 +53,7 @@ func TestVolumes(t *testing.T) {
 	}
 	sh(t, append([]string{"mdadm", "--assemble", "--run", l.Arrays[0].Device}, l.Arrays[0].Members...)...)
 	defer disk.Doer{}.Release(l)
-	sh(t, "vgchange", "--config", "activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0}", "-ay", "vg")
+	sh(t, "vgchange", "--config", "activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0}", "-ay", "stack")
 	for _, m := range l.FileSystems() {
 		if m.Mount != "/" {
 			continue
