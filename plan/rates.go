@@ -16,7 +16,7 @@ const (
 	workFetch     = "fetch"     // over a link: requests, bytes
 	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
-	workRemove    = "removal"   // runs, seconds that the packages took before, others that have a Weight, programs that these call, packages of which nothing is known
+	workRemove    = "removal"   // runs, seconds that the packages took before, seconds that others like them did, packages that nothing is known of
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
 	// and those called start and restart, with a hypervisor: runs, machines for each core
@@ -35,6 +35,7 @@ type Rates struct {
 	Version int
 	Laws    map[string]Law     // by kind of work and host, see lawName
 	Names   map[string]float64 // seconds that the part of one package or step took, by its name
+	Usual   map[string]Usual   `json:",omitempty"` // what parts of a kind took, see RemovalKind
 	Layer   float64            // bytes of a layer for one byte of .debs; 0: never seen
 	Width   float64            `json:",omitempty"` // times that ranges are as wide as laws have it, see Aim; 0 is 1
 }
@@ -42,6 +43,9 @@ type Rates struct {
 // lawName names the law of a kind of work on a host or a link. That of host ""
 // is of all hosts together: a new host is judged by it.
 func lawName(kind, place string) string { return kind + "@" + place }
+
+// LinkLaw names the law of fetching over a link; its amounts are requests and bytes.
+func LinkLaw(link string) string { return lawName(workFetch, link) }
 
 // named returns the law to predict with for a name that lawName gave.
 func (r *Rates) named(name string) Law {
@@ -65,9 +69,12 @@ func pool(name string) string {
 // clone returns rates of this version that share nothing with r.
 func (r Rates) clone() Rates {
 	if r.Version != RatesVersion {
-		return Rates{Version: RatesVersion, Laws: map[string]Law{}, Names: map[string]float64{}}
+		return Rates{Version: RatesVersion, Laws: map[string]Law{}, Names: map[string]float64{}, Usual: map[string]Usual{}}
 	}
-	r.Laws, r.Names = maps.Clone(r.Laws), maps.Clone(r.Names)
+	r.Laws, r.Names, r.Usual = maps.Clone(r.Laws), maps.Clone(r.Names), maps.Clone(r.Usual)
+	if r.Usual == nil {
+		r.Usual = map[string]Usual{}
+	}
 	if r.Laws == nil {
 		r.Laws = map[string]Law{}
 	}
@@ -106,7 +113,7 @@ func (r *Rates) learn(name string, m Measurement) {
 		case workSteps:
 			l = l.Calibrated([]float64{1, 0})
 		case workRemove:
-			l = l.Calibrated([]float64{0, 1, 0, 0, 0})
+			l = l.Calibrated([]float64{0, 1, 1, 0})
 		}
 	}
 	r.Laws[name] = l.Learn(m.Amounts, m.Took)

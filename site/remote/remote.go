@@ -70,7 +70,7 @@ func Open(a Address, l Local) (*Cache, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("cache %q: not an address: write https://HOST:PORT or oci://HOST/REPOSITORY", a.URL)
 	}
-	c.Name = u.Scheme + "://" + u.Host
+	c.Name = Name(a.URL)
 	config := client.Config{URL: a.URL, Token: a.Token, Check: l.Check, Dir: filepath.Join(l.Dir, u.Host),
 		Received: c.came}
 	if a.CA != "" {
@@ -80,6 +80,15 @@ func Open(a Address, l Local) (*Cache, error) {
 	}
 	c.client, err = client.New(config)
 	return c, err
+}
+
+// Name returns what the cache at an address is called: the address without secrets.
+func Name(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" {
+		return address // a registry's has none
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 func (c *Cache) came(n int64) {

@@ -19,7 +19,9 @@ import (
 	"ore/cache/serve/wire"
 	"ore/cmd/ore/view"
 	"ore/image"
+	"ore/plan"
 	"ore/site"
+	"ore/site/learn"
 	elsewhere "ore/site/remote"
 )
 
@@ -126,7 +128,7 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 			if err != nil {
 				return a.Usage(err)
 			}
-			return f(ctx, both{site: s, registry: o}, args)
+			return f(ctx, both{site: s, name: o.Name, registry: o}, args)
 		}
 		c, err := r.open(a, dirs.Cache, s.Cache.Check)
 		if err != nil {
@@ -136,13 +138,14 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 		if err := reach(cmd.Context(), c, patience); err != nil {
 			return err
 		}
-		return f(ctx, both{site: s, cache: c}, args)
+		return f(ctx, both{site: s, name: elsewhere.Name(r.url), cache: c}, args)
 	}
 }
 
 // both are the two ends between which images go.
 type both struct {
 	site     *site.Site
+	name     string           // of the cache, and of its link in plans
 	cache    *client.Client   // a served cache, or
 	registry *elsewhere.Cache // an OCI registry
 }
@@ -293,12 +296,15 @@ func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
 	if len(near) > 0 {
 		first = &near[0]
 	}
+	asked := time.Now()
 	f, err := b.cache.Find(ctx, key, first)
 	if err != nil {
 		return client.Traffic{}, err
 	}
+	lacking := b.lacking(f.Manifest)
 	begun := time.Now()
 	got, err := b.cache.Fetch(ctx, f.Manifest, b.site.Cache.Store, near)
+	b.learn(lacking, got.Received, time.Since(asked))
 	got.Received += f.Traffic
 	if err != nil {
 		return got, err
@@ -307,16 +313,37 @@ func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
 	return got, err
 }
 
+// lacking counts the layers of an image that are not here.
+func (b both) lacking(m image.Manifest) (n int) {
+	for _, l := range m.Layers {
+		if _, err := b.site.Cache.Path(l.Digest); err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// learn takes what layers over the link to the cache took into this host's rates,
+// from which plans are made. What cannot be kept is lost: the image is here.
+func (b both) learn(layers int, bytes int64, took time.Duration) {
+	if layers == 0 || bytes == 0 {
+		return
+	}
+	m := plan.Measurement{Law: plan.LinkLaw(b.name), Amounts: []float64{float64(layers), float64(bytes)}, Took: took}
+	_ = learn.Memory{Dir: b.site.Dirs.State}.Change(nil, func(r plan.Rates) plan.Rates { return r.Learn(m) })
+}
+
 // pullRegistry is pull from a registry.
 func (b both) pullRegistry(ctx context.Context, key ore.Key) (got client.Traffic, err error) {
 	found, err := b.registry.Find(ctx, key, nil)
 	if err != nil {
 		return got, err
 	}
-	begun := time.Now()
+	begun, lacking := time.Now(), b.lacking(found.Manifest)
 	if got.Received, err = b.registry.Fetch(ctx, found.Manifest, nil); err != nil {
 		return got, err
 	}
+	b.learn(lacking, got.Received, time.Since(begun))
 	got.Copied = found.Manifest.Size() - got.Received
 	_, err = b.site.Cache.RegisterSigned(ctx, found.Manifest, found.Signature, time.Since(begun))
 	return got, err
