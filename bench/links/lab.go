@@ -307,35 +307,19 @@ func (l *lab) rates(host int) (plan.Rates, error) {
 	return r, err
 }
 
-// teach has a host try link k with images of the cache, as a calibration does:
-// their layers are fetched, and the images forgotten.
+// teach has a host try link k with images of the cache: ore learns from what it
+// pulls. The images are forgotten.
 func (l *lab) teach(ctx context.Context, host, k int, images ...image.Manifest) error {
-	var bytes, took float64
 	for _, m := range images {
-		d, err := l.do(ctx, host, "cache", "pull", string(m.Key), "--cache", l.cacheURL(k))
-		if err != nil {
+		if _, err := l.do(ctx, host, "cache", "pull", string(m.Key), "--cache", l.cacheURL(k)); err != nil {
 			return err
 		}
-		bytes, took = bytes+float64(above(m)), took+d.took
 		if err := l.forget(ctx, host, m.Key); err != nil {
 			return err
 		}
 	}
-	r, err := l.rates(host)
-	if err != nil {
-		return err
-	}
-	c := plan.Calibration{Links: map[string]plan.LinkTry{cacheName(k): {Request: requestSeconds, Rate: bytes / took}}}
-	text, err := json.Marshal(r.Calibrate("", c))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(l.ratesFile(host), text, 0o644)
+	return nil
 }
-
-// requestSeconds is what is first expected of a request: what it really takes
-// is learned from builds.
-const requestSeconds = 0.005
 
 // above returns the bytes of an image's layers over the base.
 func above(m image.Manifest) int64 {

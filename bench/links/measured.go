@@ -178,8 +178,8 @@ func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
 		if err := shape(ctx, rate*1e6); err != nil {
 			return err
 		}
-		try := tried[:1]
-		if rate > 5 { // larger images say more about a fast link
+		try := tried[:2] // a request and a byte are told apart by two sizes
+		if rate > 5 {    // larger images say more about a fast link
 			try = tried
 		}
 		if err := l.teach(ctx, master, k, try...); err != nil {
@@ -203,18 +203,21 @@ func (l *lab) measurePoint(ctx context.Context, p point) ([]measuredRow, error) 
 		}
 	}
 	var rows []measuredRow
+	var err error
 	for try := range tries {
-		r, err := l.tryPoint(ctx, p)
-		if err != nil {
+		var r measuredRow
+		if r, err = l.tryPoint(ctx, p); err != nil {
 			return nil, err
 		}
 		r.Try = try + 1
 		rows = append(rows, r)
 	}
-	if err := l.learn(ctx, 1, master); err != nil {
-		return nil, err
+	// A host that shares the link without knowing it takes the others' share for
+	// the link's rate: what it learned then holds for no other number of hosts.
+	if p.Hosts == 1 {
+		err = l.learn(ctx, 1, master)
 	}
-	return rows, nil
+	return rows, err
 }
 
 // tryPoint asks the plan, then has all hosts build at once.
@@ -243,8 +246,14 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	begun := time.Now()
 	for host := 1; host <= p.Hosts; host++ {
 		g.Go(func() error {
-			_, _, err := l.build(within, host, p.Set, "--cache", l.cacheURL(p.Link))
-			return err
+			_, d, err := l.build(within, host, p.Set, "--cache", l.cacheURL(p.Link))
+			if err != nil {
+				return err
+			}
+			if r, err := l.lastRun(host); err != nil || r.At.Before(begun.Truncate(time.Second)) {
+				return fmt.Errorf("host %d kept no record of its run: %w: %s", host, err, d.said)
+			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
