@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ const asPeer = "ORE_CHAIN_TEST_PEER"
 type told struct {
 	Dir     string
 	Rate    float64 // of what leaves, bytes a second; zero is no limit
-	Hold    int64   // so many bytes come in over a connection, and the others once its input has a line
+	Hold    int64   // so many bytes come in, of which it tells, and the others once its input has a line
 	Silence time.Duration
 	Alters  bool // what it fetches comes with other bytes, but for the first
 	Address string
@@ -76,6 +77,12 @@ func bePeer(setting string) error {
 	if err := json.NewEncoder(os.Stdout).Encode(told{Address: p.Addr().String(), Conduct: t.Conduct}); err != nil {
 		return err
 	}
+	if t.in != nil {
+		go func() { // until the process ends
+			<-t.in.reached
+			fmt.Println(heldWord)
+		}()
+	}
 	in := bufio.NewReader(os.Stdin)
 	in.ReadString('\n') // or its end
 	t.in.let()
@@ -109,7 +116,7 @@ func (t *told) start(ctx context.Context) (*chain.Peer, error) {
 	if t.in != nil {
 		cfg.Dialer.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-			return &heldConn{Conn: c, hold: t.in}, err
+			return heldConn{Conn: c, hold: t.in}, err
 		}
 	}
 	if t.Alters {
@@ -151,43 +158,46 @@ func (b *bucket) take(n int) {
 	<-wait.C
 }
 
-// hold is a place in what goes over a connection at which it stops until it is let
-// go on: what a test does there comes in the middle however busy the computer is.
+// hold is a place in what comes or goes at which it stops until it is let go on:
+// what a test does there comes in the middle, however busy the computer is.
 type hold struct {
-	after int64
-	once  sync.Once
-	open  chan struct{}
+	after         int64
+	came          atomic.Int64
+	told, letting sync.Once
+	reached, open chan struct{}
 }
 
-func newHold(after int64) *hold { return &hold{after: after, open: make(chan struct{})} }
+func newHold(after int64) *hold {
+	return &hold{after: after, reached: make(chan struct{}), open: make(chan struct{})}
+}
 
 // let has all go on.
 func (h *hold) let() {
 	if h != nil {
-		h.once.Do(func() { close(h.open) })
+		h.letting.Do(func() { close(h.open) })
 	}
 }
 
-// pass waits if a connection over which n bytes went is at the place.
+// pass waits if n bytes are as many as go before the place.
 func (h *hold) pass(n int64) {
-	if h != nil && n >= h.after {
+	if n >= h.after {
+		h.told.Do(func() { close(h.reached) })
 		<-h.open
 	}
 }
 
 type holds []*hold
 
-// heldConn is a connection that is held where a peer reads.
+// heldConn is one of the connections over which all that comes to a peer is held.
 type heldConn struct {
 	net.Conn
 	hold *hold
-	came int64
 }
 
-func (c *heldConn) Read(b []byte) (int, error) {
-	c.hold.pass(c.came)
+func (c heldConn) Read(b []byte) (int, error) {
+	c.hold.pass(c.hold.came.Load())
 	n, err := c.Conn.Read(b[:min(len(b), piece)])
-	c.came += int64(n)
+	c.hold.came.Add(int64(n))
 	return n, err
 }
 
@@ -236,6 +246,7 @@ func (c *slowConn) Write(b []byte) (int, error) {
 type process struct {
 	cmd  *exec.Cmd
 	in   io.Writer
+	held chan struct{} // closed when it is
 	host conduct.Host
 	dir  string
 }
@@ -263,19 +274,48 @@ func spawn(t testing.TB, name string, s told) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var reading sync.WaitGroup
 	t.Cleanup(func() {
 		in.Close()
+		reading.Wait()
 		cmd.Wait()
 	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadBytes('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
+	held := make(chan struct{})
+	reading.Go(func() {
+		if line, _ := lines.ReadString('\n'); line == heldWord+"\n" {
+			close(held)
+		}
+	})
 	var answer told
 	if err := json.Unmarshal(line, &answer); err != nil {
 		t.Fatal(err)
 	}
-	return &process{cmd, in, conduct.Host{Host: shape.Host{Name: name}, Address: answer.Address, Conduct: answer.Conduct}, s.Dir}
+	return &process{cmd, in, held, conduct.Host{Host: shape.Host{Name: name}, Address: answer.Address, Conduct: answer.Conduct}, s.Dir}
+}
+
+// heldWord is what a process says when it is held.
+const heldWord = "held"
+
+// when calls do once something has happened, if the test still goes on.
+func when(t testing.TB, happened <-chan struct{}, do func()) {
+	var waiting sync.WaitGroup
+	over := make(chan struct{})
+	waiting.Go(func() {
+		select {
+		case <-happened:
+			do()
+		case <-over:
+		}
+	})
+	t.Cleanup(func() {
+		close(over)
+		waiting.Wait()
+	})
 }
 
 // goOn lets a process go on that is held.

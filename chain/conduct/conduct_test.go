@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,17 +58,14 @@ func TestARelayForwardsBeforeItHasTheWhole(t *testing.T) {
 	if err := offer(p, b, name); err != nil {
 		t.Fatal(err)
 	}
-	tr := conduct.Transfer{Blob: b, Source: source}
-	var lacking atomic.Int32
+	have := map[string]bool{}
+	tr := conduct.Transfer{Blob: b, Source: source, Coming: func(o conduct.Outcome) {
+		if have[o.Host] = true; len(have) == 4 {
+			half.let()
+		}
+	}}
 	for i := range 4 {
-		h := spawn(t, fmt.Sprint("h", i), told{Rate: linkRate, Silence: time.Minute})
-		tr.Receivers = append(tr.Receivers, h.host)
-		lacking.Add(1)
-		progress(t, h.dir, b, 1, func() {
-			if lacking.Add(-1) == 0 {
-				half.let()
-			}
-		})
+		tr.Receivers = append(tr.Receivers, spawn(t, fmt.Sprint("h", i), told{Rate: linkRate, Silence: time.Minute}).host)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -92,35 +89,6 @@ func TestARelayForwardsBeforeItHasTheWhole(t *testing.T) {
 	}
 }
 
-// progress calls do once, when a host's file has grown to n bytes.
-func progress(t testing.TB, dir string, b chain.Blob, n int64, do func()) {
-	t.Helper()
-	done := make(chan struct{})
-	stop := make(chan struct{})
-	go func() {
-		defer close(done)
-		for tick := time.NewTicker(time.Millisecond); ; {
-			select {
-			case <-stop:
-				tick.Stop()
-				return
-			case <-tick.C:
-			}
-			for _, suffix := range []string{".part", ""} {
-				if st, err := os.Stat(filepath.Join(dir, b.Digest.String()+suffix)); err == nil && st.Size() >= n {
-					tick.Stop()
-					do()
-					return
-				}
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		close(stop)
-		<-done
-	})
-}
-
 func TestAKilledRelayIsBypassed(t *testing.T) {
 	b, want, name := blob(t, 8<<20)
 	source := spawn(t, "source", told{Rate: linkRate, Add: name, Blob: b})
@@ -129,13 +97,13 @@ func TestAKilledRelayIsBypassed(t *testing.T) {
 	for i := range 4 {
 		s := told{Rate: linkRate}
 		if i == 1 {
-			s.Hold = b.Size * 6 / 10 // here it is killed, if not before
+			s.Hold = b.Size / 2 // here it is killed
 		}
 		p := spawn(t, fmt.Sprint("h", i), s)
 		all = append(all, p)
 		tr.Receivers = append(tr.Receivers, p.host)
 	}
-	progress(t, all[1].dir, b, b.Size/2, func() { all[1].cmd.Process.Kill() })
+	when(t, all[1].held, func() { all[1].cmd.Process.Kill() })
 	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +137,14 @@ func TestAKilledRelayIsBypassed(t *testing.T) {
 func TestTheSourcesDeathIsSurvived(t *testing.T) {
 	b, want, name := blob(t, 4<<20)
 	source := spawn(t, "source", told{Add: name, Blob: b})
-	tr := conduct.Transfer{Blob: b, Source: source.host}
 	var all []*process
+	var once sync.Once // when the first is whole, and the last is not
+	tr := conduct.Transfer{Blob: b, Source: source.host, Done: func(conduct.Outcome) {
+		once.Do(func() {
+			source.cmd.Process.Kill()
+			all[3].goOn()
+		})
+	}}
 	for i := range 4 {
 		s := told{Rate: linkRate}
 		if i == 3 {
@@ -180,10 +154,6 @@ func TestTheSourcesDeathIsSurvived(t *testing.T) {
 		all = append(all, p)
 		tr.Receivers = append(tr.Receivers, p.host)
 	}
-	progress(t, all[3].dir, b, b.Size/4, func() {
-		source.cmd.Process.Kill()
-		all[3].goOn()
-	})
 	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +173,7 @@ func TestTheSourcesDeathIsToldWhenBytesAreLost(t *testing.T) {
 	tr := conduct.Transfer{Blob: b, Source: source.host}
 	first := spawn(t, "h0", told{Hold: b.Size / 2}) // until the source is dead
 	tr.Receivers = append(tr.Receivers, first.host, spawn(t, "h1", told{}).host)
-	progress(t, first.dir, b, b.Size/4, func() {
+	when(t, first.held, func() {
 		source.cmd.Process.Kill()
 		first.goOn()
 	})
@@ -220,7 +190,7 @@ func TestALatecomerJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr, late := conduct.Transfer{Blob: b, Source: source}, conduct.Transfer{Blob: b, Source: source}
-	held := newHold(b.Size * 3 / 4) // until the second transfer begins
+	held := newHold(b.Size / 2) // until the second transfer begins
 	var dirs []string
 	for i := range 3 {
 		dirs = append(dirs, t.TempDir())
@@ -237,7 +207,7 @@ func TestALatecomerJoins(t *testing.T) {
 	}
 	c := conduct.New(conduct.Config{})
 	second := make(chan error, 1)
-	progress(t, dirs[1], b, b.Size/2, func() {
+	when(t, held.reached, func() {
 		held.let()
 		r, err := c.Send(t.Context(), late)
 		if err == nil {
@@ -267,8 +237,9 @@ func TestWhoGivesUpLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	h, _ := neighbour(t, "h", told{Dir: dir, in: newHold(b.Size / 2)}) // for ever
 	ctx, cancel := context.WithCancel(t.Context())
-	progress(t, dir, b, b.Size/4, cancel)
-	r, err := conduct.New(conduct.Config{}).Send(ctx, conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{h}})
+	defer cancel()
+	tr := conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{h}, Coming: func(conduct.Outcome) { cancel() }}
+	r, err := conduct.New(conduct.Config{}).Send(ctx, tr)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
