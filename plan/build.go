@@ -172,39 +172,6 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 	return stages
 }
 
-// removal predicts removing packages, each by what that took before: one whose
-// scripts stop a service takes many times as long as one that has none. One that
-// was never removed is judged by the programs that its scripts call, or, if nobody
-// has read them, as any. As long as nobody removed any, it is taken for configuring.
-func (m *model) removal(gone []ore.Package, b bench) Estimate {
-	var seconds, weighed, programs, unseen float64
-	for _, p := range gone {
-		if s, known := m.rates.Names[RemovalName(p.Name)]; known {
-			seconds += s
-		} else if w, known := m.have.Weights[p.Digest]; known {
-			weighed++
-			programs += float64(w.Programs)
-		} else {
-			unseen++
-		}
-	}
-	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, weighed, programs, unseen}}
-	m.likeConfiguring(t, lawName(workConfigure, b.host.name()))
-	return Estimate{Stage: Remove, Work: float64(len(gone)), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
-}
-
-// likeConfiguring has a law of removing that does not know of t's work begin with
-// that of configuring. The term keeps its law, which a run then teaches.
-func (m *model) likeConfiguring(t Term, configure string) {
-	c, l := m.law(configure), m.law(t.Law)
-	if l.Knows(t.Amounts) || !c.Knows([]float64{1, 0, 1}) {
-		return
-	}
-	script := c.Coef[2]
-	first := l.Calibrated([]float64{c.Coef[0], 1, script, script, script})
-	m.laws[t.Law] = &first
-}
-
 func (m *model) steps(steps []ore.Step, h Host, n int) Estimate {
 	var seconds, unknown float64
 	for _, st := range steps {

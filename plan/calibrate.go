@@ -52,7 +52,7 @@ func (r Rates) Calibrate(host string, c Calibration) Rates {
 	}
 	if c.Process > 0 {
 		learn(workConfigure, run, 1, programsPerScript*c.Process, each)
-		learn(workRemove, run, 1, c.Process, c.Process, programsPerScript*c.Process)
+		learn(workRemove, run, 1, programsPerScript*c.Process)
 	}
 	if c.Compress > 0 {
 		seal := each / cores

@@ -49,7 +49,7 @@ func TestLawFits(t *testing.T) {
 		t.Errorf("spread %v, want 0.05", s)
 	}
 	if inside, outside := l.Deviation([]float64{1, 5e7, 50})/l.Seconds([]float64{1, 5e7, 50}),
-		l.Deviation([]float64{0, 0, 5000})/l.Seconds([]float64{0, 0, 5000}); inside >= outside {
+		l.Deviation([]float64{5000, 0, 0})/l.Seconds([]float64{5000, 0, 0}); inside >= outside {
 		t.Errorf("relative deviation %v where it was measured, %v far away", inside, outside)
 	}
 }

@@ -131,6 +131,7 @@ type Option struct {
 type Plan struct {
 	Key     ore.Key
 	Options []Option
+	Weights map[ore.Digest]Weight `json:"-"` // Have's, by which runs teach what is usual
 }
 
 // Chosen returns the option to take.
@@ -162,7 +163,7 @@ func Choose(ask Ask, have Have, rates Rates) Plan {
 	for i := range options[1:] {
 		options[i+1].Why = behind(options[0], options[i+1])
 	}
-	return Plan{Key: ask.Environment.Key(), Options: append(options, none...)}
+	return Plan{Key: ask.Environment.Key(), Options: append(options, none...), Weights: have.Weights}
 }
 
 // price gives each option the seconds to compare by. Work of a law that nobody

@@ -32,7 +32,7 @@ func testRates() Rates {
 		"fetch@mirror":   sure(0, 1e-3),
 		"unpack@here":    sure(0, 1e-3, 1e-4, 1e-5),
 		"configure@here": sure(0, 1, 0.5, 0),
-		"removal@here":   sure(0.25, 1, 0.5, 0.5, 0.5),
+		"removal@here":   sure(0.25, 1, 0.5),
 		"seal@here":      sure(0, 2.5e-4),
 		"steps@here":     sure(1, 3),
 		"start@here":     sure(0.5, 0.125), // for each machine: one core

@@ -16,7 +16,7 @@ const (
 	workFetch     = "fetch"     // over a link: requests, bytes
 	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
-	workRemove    = "removal"   // runs, seconds that the packages took before, seconds that others like them did, packages that nothing is known of
+	workRemove    = "removal"   // runs, seconds that the packages took before or those like them did, packages that nothing is known of
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
 	// and those called start and restart, with a hypervisor: runs, machines for each core
@@ -113,7 +113,7 @@ func (r *Rates) learn(name string, m Measurement) {
 		case workSteps:
 			l = l.Calibrated([]float64{1, 0})
 		case workRemove:
-			l = l.Calibrated([]float64{0, 1, 1, 0})
+			l = l.Calibrated([]float64{0, 1, 0})
 		}
 	}
 	r.Laws[name] = l.Learn(m.Amounts, m.Took)

@@ -3,14 +3,10 @@ package plan
 import "slices"
 
 // alike lists for each amount of a kind of work those amounts that are most like
-// it, the likest first: all of unpacking puts bytes into files, and a package that
-// is removed is one whatever is known of it.
+// it, the likest first: all of unpacking puts bytes into files.
 func alike(kind string) [][]int {
-	switch kind {
-	case workUnpack:
+	if kind == workUnpack {
 		return [][]int{nil, {2, 3}, {3, 1}, {2, 1}}
-	case workRemove:
-		return [][]int{nil, nil, {4}, {2, 4}, {2, 3}}
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func teach(rng *rand.Rand, number int) asker {
 		rounds := float64(1 + i%4)
 		again := a.site.kexec*vary(rng, spreadStart) + a.site.boot/a.site.speed*vary(rng, spreadStart)*rounds
 		o.Measured = append(o.Measured, plan.Measurement{Law: "restart kexec@", Amounts: []float64{1, rounds}, Took: seconds(again)})
-		a.rates = a.rates.Learn(o.Measured...).Remember(o.Parts, layer).Aim(answer.Options[0], o.Whole)
+		a.rates = a.rates.Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(answer.Options[0], o.Whole)
 	}
 	return a
 }

@@ -184,7 +184,7 @@ func (p *point) stock(rng *rand.Rand, rest []ore.Package) {
 		switch u := rng.Float64(); {
 		case u < packs || pkg.Base && u < 0.9:
 			p.have.Packs[pkg.Digest] = true
-			p.have.Weights[pkg.Digest] = plan.Weight{Scripts: s.truth[pkg.Name].scripts}
+			p.have.Weights[pkg.Digest] = s.weight(pkg)
 		case rng.Float64() < debs:
 			p.have.Debs[pkg.Digest] = true
 		}
@@ -230,6 +230,7 @@ func (p *point) candidate(rng *rand.Rand, rest []ore.Package, at string, base pl
 			c.Extra = append(c.Extra, pkg)
 		}
 	}
+	p.weigh(c)
 	size := p.site.layer(append(has, c.Extra...))
 	l := plan.Layer{Digest: ore.Digest("sha256:candidate" + at), Size: size}
 	if at != "" {
@@ -237,6 +238,28 @@ func (p *point) candidate(rng *rand.Rand, rest []ore.Package, at string, base pl
 	}
 	c.Layers = []plan.Layer{base, l}
 	return c
+}
+
+// keptPacks is the share of what went into an image here that is still kept decoded.
+const keptPacks = 0.9
+
+// weigh has the store know scripts of packages that a candidate has too much: what
+// is in an image here was decoded here, but for what has been deleted since; of
+// what is in a cache elsewhere, the host may have nothing.
+func (p *point) weigh(c plan.Candidate) {
+	for _, pkg := range c.Extra {
+		own := rand.New(rand.NewPCG(uint64(pkg.Size), uint64(len(c.Extra)))) // so that all else is drawn as it was without
+		if c.At == "" && own.Float64() < keptPacks {
+			p.have.Weights[pkg.Digest] = p.site.weight(pkg)
+		}
+	}
+}
+
+// weight is what the scripts of a package say: that they call programs or that they
+// do not, and not how long these take.
+func (a archive) weight(p ore.Package) plan.Weight {
+	s := a.truth[p.Name].scripts
+	return plan.Weight{Scripts: s, Programs: s - 1}
 }
 
 // layer returns the size of a layer with the packages in it.

@@ -156,7 +156,7 @@ func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
 	}
 	run := hindsight.NewRun(time.Now(), p, o)
 	_ = l.Memory.Change(&run, func(r plan.Rates) plan.Rates {
-		return r.Learn(o.Measured...).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)
+		return r.Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)
 	})
 }
 
