@@ -46,7 +46,7 @@ func (c *compilation) prepare(w *worker, packs *pack.Store) (err error) {
 	if c.instead, err = c.StandIn(w.path("standin"), w.path("lent")); err != nil {
 		return err
 	}
-	w.others.Programs = append(w.others.Programs, c.instead.Program)
+	w.others.Programs = append(w.others.Programs, c.instead.Programs[:]...)
 	w.others.Lend = w.path("lent")
 	if c.compiled, err = pack.Open(w.Compiled, w.Options, nil); err != nil {
 		return err
@@ -66,8 +66,8 @@ func (c *compilation) prepare(w *worker, packs *pack.Store) (err error) {
 	for _, x := range needs {
 		err = errors.Join(err, c.want(x, bytecode.Needed))
 	}
-	for _, s := range c.Sources() {
-		err = errors.Join(err, c.want(c.loading.Get(s[0]), c.Module), c.want(c.loading.Get(s[1]), nil))
+	for _, o := range c.Origins() {
+		err = errors.Join(err, c.want(c.loading.Get(o.From), o.Module), c.want(c.loading.Get(o.By), nil))
 	}
 	return err
 }
@@ -156,8 +156,8 @@ func (c *compilation) place(ctx context.Context, placed map[string]layer.Source)
 // interpreter and the modules, and which of them this build unpacks.
 func (c *compilation) key() ore.Digest {
 	key := string(c.Environment.BaseOnly().Key())
-	for _, names := range c.Sources() {
-		for _, name := range names {
+	for _, o := range c.Origins() {
+		for _, name := range []string{o.From, o.By} {
 			for _, p := range c.Environment.Packages {
 				if p.Name == name {
 					key += fmt.Sprintf("\n%s %t", p.Digest, c.loading.Get(name) != nil)
@@ -182,24 +182,22 @@ func (c *compilation) make(ctx context.Context) error {
 	for _, x := range needs {
 		sources[x] = c.source(x, bytecode.Needed)
 	}
-	for _, s := range c.Sources() {
-		from, by := c.loading.Get(s[0]), c.loading.Get(s[1])
+	for _, o := range c.Origins() {
+		from, by := c.loading.Get(o.From), c.loading.Get(o.By)
 		if from == nil || by == nil {
 			continue
 		}
 		if err := load.Wait(ctx, from, by); err != nil {
 			return err
 		}
-		if !c.Asks(by.Files["postinst"]) {
+		if !o.Asks(from.Pack, by.Pack) {
 			continue
 		}
-		var names []string
-		for i := range from.Nodes {
-			names = append(names, from.Nodes[i].Path)
+		if call := o.Call(from.Nodes); len(call.Files) > 0 {
+			c.calls = append(c.calls, call)
 		}
-		c.calls = append(c.calls, bytecode.Call{Files: c.Modules(names)})
 		if sources[from] == nil {
-			sources[from] = c.source(from, c.Module)
+			sources[from] = c.source(from, o.Module)
 		}
 	}
 	if len(c.calls) == 0 {
@@ -285,13 +283,5 @@ func (c *compilation) compile(ctx context.Context, sources map[*load.Package]*by
 		}
 		return nil
 	}
-	for i := range c.calls {
-		if err := c.Make(ctx, t.root, &c.calls[i], run); err != nil {
-			return err
-		}
-		if err := c.instead.Lay(i, c.calls[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.Make(ctx, t.root, c.calls, run, func(i int) error { return c.instead.Lay(i, c.calls[i]) })
 }

@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	"ore/install/pack"
+	"ore/install/tree"
 )
 
 // Python is one version of the interpreter, named as its program: python3.11.
@@ -32,18 +33,29 @@ func Find(names []string) Python {
 // Minimal is the package of the interpreter.
 func (p Python) Minimal() string { return string(p) + "-minimal" }
 
-// Sources are the packages that have the modules, and for each the package whose
-// script has them compiled.
-func (p Python) Sources() [][2]string {
-	return [][2]string{{"lib" + string(p) + "-minimal", p.Minimal()}, {"lib" + string(p) + "-stdlib", string(p)}}
+// Origin is a package with modules, and the package whose script has them compiled.
+type Origin struct {
+	From, By string
+	Module   func(name string) bool         // tells whether a file of From is compiled
+	Asks     func(from, by *pack.Pack) bool // tells whether By's script makes the call that is known
+}
+
+// Origins are the packages that have the modules, in the order in which their
+// scripts ask.
+func (p Python) Origins() []Origin {
+	return []Origin{
+		{From: "lib" + string(p) + "-minimal", By: p.Minimal(), Module: p.Module, Asks: p.asks},
+		{From: tools, By: tools, Module: toolModule, Asks: p.asksTool},
+		{From: "lib" + string(p) + "-stdlib", By: string(p), Module: p.Module, Asks: p.asks},
+	}
 }
 
 // compiler is the program that is called.
 func (p Python) compiler() string { return "/usr/lib/" + string(p) + "/py_compile.py" }
 
-// Asks tells whether a maintainer script makes the call that is known.
-func (p Python) Asks(script []byte) bool {
-	return bytes.Contains(script, []byte("/usr/bin/"+string(p)+" -E -S "+p.compiler()+" $files\n"))
+// asks tells whether a maintainer script calls the compiler in the known way.
+func (p Python) asks(_, by *pack.Pack) bool {
+	return bytes.Contains(by.Control["postinst"], []byte("/usr/bin/"+string(p)+" -E -S "+p.compiler()+" $files\n"))
 }
 
 // Command is the call that compiles files.
@@ -51,15 +63,15 @@ func (p Python) Command(files []string) []string {
 	return append([]string{"/usr/bin/" + string(p), "-E", "-S", p.compiler()}, files...)
 }
 
-// Modules picks from a package's names those that the scripts have compiled.
-func (p Python) Modules(names []string) []string {
-	var list []string
-	for _, n := range names {
-		if p.Module(n) {
-			list = append(list, "/"+n)
+// Call returns the call that compiles the modules of a package.
+func (o Origin) Call(nodes []tree.Node) Call {
+	var c Call
+	for i := range nodes {
+		if o.Module(nodes[i].Path) {
+			c.Files = append(c.Files, "/"+nodes[i].Path)
 		}
 	}
-	return list
+	return c
 }
 
 // Call is one call of the compiler: what it was to compile and what it made.

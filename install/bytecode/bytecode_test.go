@@ -14,6 +14,7 @@ import (
 	"ore"
 	"ore/install/pack"
 	"ore/install/sandbox/instead"
+	"ore/install/tree"
 	"ore/squashfs"
 )
 
@@ -25,11 +26,18 @@ func TestFind(t *testing.T) {
 	if p != "python3.11" || Find([]string{"libpython3.11-stdlib"}) != p || Find([]string{"python3", "python3.11", "libpython3.11"}) != "" {
 		t.Errorf("found %q", p)
 	}
-	if !p.Asks([]byte(script311)) || p.Asks([]byte(strings.ReplaceAll(script311, "-S", "-S -O"))) {
+	o := p.Origins()[0]
+	asks := func(script string) bool {
+		return o.Asks(nil, &pack.Pack{Control: map[string][]byte{"postinst": []byte(script)}})
+	}
+	if !asks(script311) || asks(strings.ReplaceAll(script311, "-S", "-S -O")) {
 		t.Error("the call is not told from others")
 	}
-	got := p.Modules([]string{"usr/lib/python3.11/os.py", "usr/lib/python3.11/x.so", "etc/python3.11/sitecustomize.py", "usr/lib/python3.11/a/b.py"})
-	if strings.Join(got, " ") != "/usr/lib/python3.11/os.py /usr/lib/python3.11/a/b.py" {
+	var nodes []tree.Node
+	for _, name := range []string{"usr/lib/python3.11/os.py", "usr/lib/python3.11/x.so", "etc/python3.11/sitecustomize.py", "usr/lib/python3.11/a/b.py"} {
+		nodes = append(nodes, tree.Node{Entry: squashfs.Entry{Path: name}})
+	}
+	if got := o.Call(nodes).Files; strings.Join(got, " ") != "/usr/lib/python3.11/os.py /usr/lib/python3.11/a/b.py" {
 		t.Errorf("modules %v", got)
 	}
 }
@@ -57,10 +65,16 @@ func compiled(t *testing.T) []Call {
 		}
 		return nil
 	}
-	for i := range calls {
-		if err := Python("python3.11").Make(t.Context(), root, &calls[i], run); err != nil {
-			t.Fatal(err)
+	done := 0
+	next := func(i int) error {
+		if i != done || len(calls[i].Made) != len(calls[i].Files) {
+			t.Errorf("call %d is done with %d files, %d were done before", i, len(calls[i].Made), done)
 		}
+		done++
+		return nil
+	}
+	if err := Python("python3.11").Make(t.Context(), root, calls, run, next); err != nil || done != len(calls) {
+		t.Fatalf("%d calls are done: %v", done, err)
 	}
 	return calls
 }
@@ -122,19 +136,20 @@ func TestStandIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(s.Host)
+	program := s.Programs[0].Host
+	text, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
 	moved := strings.NewReplacer(instead.LentDir, lent, instead.OwnDir, own, `/made/." /`, `/made/." `+root).Replace(string(text))
-	if err := errors.Join(os.WriteFile(s.Host, []byte(moved), 0o755), os.Mkdir(own, 0o755),
+	if err := errors.Join(os.WriteFile(program, []byte(moved), 0o755), os.Mkdir(own, 0o755),
 		os.WriteFile(filepath.Join(own, "python3.11"), []byte("#!/bin/sh\necho own \"$@\"\n"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	call := func(files []string) *exec.Cmd {
-		return exec.Command(s.Host, append([]string{"-E", "-S", Python("python3.11").compiler()}, files...)...)
+		return exec.Command(program, append([]string{"-E", "-S", Python("python3.11").compiler()}, files...)...)
 	}
-	out, err := exec.Command(s.Host, "-c", "print 1").CombinedOutput() // does not wait
+	out, err := exec.Command(program, "-c", "print 1").CombinedOutput() // does not wait
 	if err != nil || string(out) != "own -c print 1\n" {
 		t.Errorf("another call: %q, %v", out, err)
 	}

@@ -6,7 +6,9 @@
 # Nothing is imported that would itself have to be compiled first: with py_compile
 # and all that it needs, that is a seventh of the whole time. What is frozen into
 # the interpreter does just what py_compile does with SOURCE_DATE_EPOCH set (PEP 552,
-# hash-based files that are checked); where it lacks a name, py_compile is taken.
+# hash-based files that are checked); where it lacks a name, py_compile is taken. A
+# name behind "@" is that of a module of which an import is to be the cause: what comes
+# of it has the time and the size of the source instead.
 import gc, os, sys
 gc.disable()
 
@@ -17,23 +19,28 @@ gc.disable()
 star = sys.intern("*")
 
 try:
-    from _frozen_importlib_external import _RAW_MAGIC_NUMBER, _code_to_hash_pyc, cache_from_source
+    from _frozen_importlib_external import _RAW_MAGIC_NUMBER, _code_to_hash_pyc, _code_to_timestamp_pyc, cache_from_source
     from _imp import source_hash
 
-    def compile_module(name):
+    def compile_module(arg):
+        name = arg.lstrip("@")
         with open(name, "rb") as f:
-            source = f.read()
+            source, mtime = f.read(), int(os.fstat(f.fileno()).st_mtime)
         code = compile(source, name, "exec", dont_inherit=True, optimize=-1)
         made = cache_from_source(name)
         os.makedirs(os.path.dirname(made), exist_ok=True)
+        if arg == name:
+            pyc = _code_to_hash_pyc(code, source_hash(_RAW_MAGIC_NUMBER, source), True)
+        else:
+            pyc = _code_to_timestamp_pyc(code, mtime, len(source))
         with open(made, "wb") as f:
-            f.write(_code_to_hash_pyc(code, source_hash(_RAW_MAGIC_NUMBER, source), True))
+            f.write(pyc)
 except ImportError:
     def compile_module(name):
         import py_compile
         py_compile.compile(name, doraise=True)
 
-files = sorted(sys.argv[2:], key=lambda name: os.stat(name).st_size, reverse=True)
+files = sorted(sys.argv[2:], key=lambda name: os.stat(name.lstrip("@")).st_size, reverse=True)
 take, give = os.pipe()
 os.write(give, b"".join(i.to_bytes(2, "little") for i in range(len(files))))
 os.close(give)

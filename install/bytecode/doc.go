@@ -13,5 +13,7 @@
 // While scripts run, a stand-in for the interpreter compares the files that it is to
 // compile with those that are compiled, name by name, waits for them, and copies what
 // came of it. In every other case the interpreter runs: a script that asks for
-// something else gets it, and one that needs a compiled file finds it.
+// something else gets it, and one that needs a compiled file finds it. py3compile, by
+// which scripts have the rest compiled, is stood in for in the same way where python3's
+// own packages call it.
 package bytecode

@@ -26,24 +26,52 @@ const maxModules = 1 << 14
 // command compiles the files on all cores. Modules that the compiler itself needs
 // are not written when they are imported: each is compiled once, as is asked for.
 func (p Python) command(files []string) []string {
-	return append([]string{"/usr/bin/" + string(p), "-B", "-E", "-S", "-c", program, strconv.Itoa(runtime.NumCPU())}, files...)
+	args := []string{"/usr/bin/" + string(p), "-B", "-E", "-S", "-c", program, strconv.Itoa(runtime.NumCPU())}
+	for _, f := range files {
+		if strings.HasPrefix(f, imported) {
+			f = "@" + f
+		}
+		args = append(args, f)
+	}
+	return args
 }
 
-// Make has the files of a call compiled by run, in the tree root, and adds to the
-// call what came of it. A module's code depends on its source alone, so they are
-// compiled in any order.
-func (p Python) Make(ctx context.Context, root string, c *Call, run func(ctx context.Context, args []string) error) error {
-	if len(c.Files) > maxModules {
-		return fmt.Errorf("compile: %d modules: more than %d", len(c.Files), maxModules)
+// Make has the files of calls compiled by run, in the tree root, adds to each call what
+// came of it, and tells done. A module's code depends on its source alone, so they are
+// compiled in any order. The few modules of py3compile go with the call before them,
+// since starting the interpreter takes as long as they do.
+func (p Python) Make(ctx context.Context, root string, calls []Call, run func(ctx context.Context, args []string) error, done func(i int) error) error {
+	for from, to := 0, 0; from < len(calls); from = to {
+		var files []string
+		for to < len(calls) && (to == from || strings.HasPrefix(calls[to].Files[0], "/"+toolDir)) {
+			files = append(files, calls[to].Files...)
+			to++
+		}
+		if len(files) > maxModules {
+			return fmt.Errorf("compile: %d modules: more than %d", len(files), maxModules)
+		}
+		if err := run(ctx, p.command(files)); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		for i := from; i < to; i++ {
+			if err := p.collect(root, &calls[i]); err != nil {
+				return fmt.Errorf("compile: %w", err)
+			}
+			if err := done(i); err != nil {
+				return err
+			}
+		}
 	}
-	if err := run(ctx, p.command(c.Files)); err != nil {
-		return fmt.Errorf("compile: %w", err)
-	}
+	return nil
+}
+
+// collect adds to a call what was made in the tree root.
+func (p Python) collect(root string, c *Call) error {
 	for _, source := range c.Files {
 		name := p.compiled(strings.TrimPrefix(source, "/"))
 		b, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
-			return fmt.Errorf("compile: %w", err)
+			return err
 		}
 		c.Made = append(c.Made, pack.File{Path: name, Content: b})
 	}

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +16,9 @@ import (
 //go:embed python
 var script string
 
+//go:embed py3compile
+var toolScript string
+
 // Names in the lent folder, and in that of each call in it.
 const (
 	lockName  = "lock"  // locked until all that is beside it is there
@@ -22,14 +26,14 @@ const (
 	madeName  = "made"  // what came of it
 )
 
-// StandIn stands in for an interpreter. It waits until Calls has told which calls
+// StandIn stands in for an interpreter, and for py3compile. It waits until Calls has told which calls
 // are made, and for each of them until it is laid out; after Close it waits for
 // nothing. Its methods are for one goroutine at a time.
 type StandIn struct {
-	instead.Program
-	lent  string
-	lock  *os.File
-	locks []*os.File // of the calls; nil for one that is laid out
+	Programs [2]instead.Program
+	lent     string
+	lock     *os.File
+	locks    []*os.File // of the calls; nil for one that is laid out
 }
 
 // StandIn writes the stand-in into dir, which a tree sees in the interpreter's place,
@@ -41,11 +45,14 @@ func (p Python) StandIn(dir, lent string) (*StandIn, error) {
 			return nil, fmt.Errorf("stand in for %s: %w", p, err)
 		}
 	}
-	text := strings.NewReplacer("PYTHON", string(p), "COMPILER", p.compiler(),
-		"LENT", instead.LentDir, "OWN", instead.OwnDir).Replace(script)
-	s.Program = instead.Program{Path: "usr/bin/" + string(p), Host: filepath.Join(dir, string(p))}
-	if err := os.WriteFile(s.Host, []byte(text), 0o755); err != nil {
-		return nil, fmt.Errorf("stand in for %s: %w", p, err)
+	names := strings.NewReplacer("PYTHON", string(p), "COMPILER", p.compiler(),
+		"DIR", toolDir, "IMPORTED", imported, "LENT", instead.LentDir, "OWN", instead.OwnDir)
+	for i, text := range []string{script, toolScript} {
+		place := []string{"usr/bin/" + string(p), toolPath}[i]
+		s.Programs[i] = instead.Program{Path: place, Host: filepath.Join(dir, path.Base(place))}
+		if err := os.WriteFile(s.Programs[i].Host, []byte(names.Replace(text)), 0o755); err != nil {
+			return nil, fmt.Errorf("stand in for %s: %w", p, err)
+		}
 	}
 	var err error
 	if s.lock, err = hold(filepath.Join(lent, lockName)); err != nil {
