@@ -83,7 +83,7 @@ func (r Rates) Assume(host string, c Calibration) Rates {
 			continue
 		}
 		for i, c := range old.Coef { // what was measured keeps its part
-			if i < len(l.Coef) && old.knows(i) && c > 0 {
+			if i < len(l.Coef) && old.KnowsAmount(i) && c > 0 {
 				l.Coef[i] = c
 			}
 		}

@@ -376,7 +376,7 @@ func (o Option) Again(rates Rates) (seconds float64, known bool) {
 // packages, machines.
 func amount(l *Law, amounts []float64) float64 {
 	for i, a := range slices.Backward(amounts) {
-		if a > 0 && !l.knows(i) {
+		if a > 0 && !l.KnowsAmount(i) {
 			return a
 		}
 	}
@@ -388,7 +388,7 @@ func (m *model) law(name string) *Law {
 		return l
 	}
 	kind, _, _ := strings.Cut(name, "@")
-	l := m.rates.named(name).related(kind)
+	l := m.rates.named(name).Related(alike(kind))
 	m.laws[name] = &l
 	return &l
 }

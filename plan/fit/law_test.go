@@ -1,0 +1,89 @@
+package fit
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func near(a, b, share float64) bool { return math.Abs(a-b) <= share*math.Abs(b) }
+
+func TestLawOfOneAmount(t *testing.T) {
+	l := Law{}.Learn([]float64{1000}, time.Second)
+	if got := l.Seconds([]float64{3000}); !near(got, 3, 1e-3) {
+		t.Errorf("after one measurement: %v", got)
+	}
+	if s := l.Spread(); s < 0.3 {
+		t.Errorf("one measurement shows no spread of %v", s)
+	}
+	same := l.Learn([]float64{0}, time.Second).Learn([]float64{5}, time.Microsecond)
+	if same.Count != l.Count || same.Coef[0] != l.Coef[0] {
+		t.Errorf("measurements of nothing changed %+v to %+v", l, same)
+	}
+}
+
+// Several amounts are told apart, whatever their sizes, and the spread that is
+// shown is the one that was.
+func TestLawFits(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	truth := []float64{0.3, 2e-8, 0.05}
+	var l Law
+	for range 80 {
+		a := []float64{1, rng.Float64() * 1e8, float64(rng.IntN(100))}
+		var s float64
+		for i := range a {
+			s += a[i] * truth[i]
+		}
+		l = l.Learn(a, seconds(s*math.Exp(rng.NormFloat64()*0.05)))
+	}
+	for _, a := range [][]float64{{1, 0, 10}, {1, 1e8, 0}, {1, 5e7, 50}} {
+		want := truth[0] + truth[1]*a[1] + truth[2]*a[2]
+		if got := l.Seconds(a); !near(got, want, 0.12) {
+			t.Errorf("%v: %v, want %v", a, got, want)
+		}
+	}
+	if s := l.Spread(); s < 0.02 || s > 0.1 {
+		t.Errorf("spread %v, want 0.05", s)
+	}
+	if inside, outside := l.Deviation([]float64{1, 5e7, 50})/l.Seconds([]float64{1, 5e7, 50}),
+		l.Deviation([]float64{5000, 0, 0})/l.Seconds([]float64{5000, 0, 0}); inside >= outside {
+		t.Errorf("relative deviation %v where it was measured, %v far away", inside, outside)
+	}
+}
+
+// One odd run moves a law little; a site that has changed is followed.
+func TestLawIsRobust(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var l Law
+	learn := func(rate float64) { l = l.Learn([]float64{100}, seconds(100*rate*math.Exp(rng.NormFloat64()*0.05))) }
+	for range 30 {
+		learn(0.01)
+	}
+	before := l.Coef[0]
+	l = l.Learn([]float64{100}, seconds(100))
+	if l.Coef[0] > before*1.15 {
+		t.Errorf("a run of a hundred times as long moved %v to %v", before, l.Coef[0])
+	}
+	n := 0
+	for ; !near(l.Coef[0], 0.05, 0.1) && n < 100; n++ {
+		learn(0.05)
+	}
+	t.Logf("five times slower: followed after %d runs", n)
+	if n > 25 {
+		t.Errorf("a site that became five times slower was followed after %d runs", n)
+	}
+}
+
+// What was never measured is unknown, also beside what was.
+func TestLawKnowsWhatItKnows(t *testing.T) {
+	l := Law{}.Learn([]float64{1, 0}, time.Second)
+	if !l.Knows([]float64{5, 0}) || l.Knows([]float64{1, 1}) || l.Knows([]float64{0, 0, 1}) {
+		t.Errorf("%+v", l)
+	}
+	if (&Law{}).Knows([]float64{1}) {
+		t.Error("the zero law knows something")
+	}
+}
