@@ -16,6 +16,7 @@ func diskRates() Rates {
 	r := testRates()
 	r.Layer = 1
 	r.Laws["setup@here"], r.Laws["pour@here"], r.Laws["packages@here"] = sure(2), sure(0, 1e-3), sure(1, 4, 0)
+	r.Laws["setup disk@here"], r.Laws["pour disk@here"], r.Laws["disk image@here"] = sure(1), sure(0, 0.5e-3), sure(0.5, 1e-3)
 	r.Laws["restart kexec@here"], r.Laws["restart restart@here"] = sure(0.25, 0), sure(3, 0)
 	return r
 }
@@ -33,6 +34,9 @@ func TestChooseOntoDisks(t *testing.T) {
 	slow, unseen := diskRates(), diskRates()
 	slow.Laws["unpack@here"] = sure(0, 1, 1, 1)
 	delete(unseen.Laws, "packages@here")
+	undared := diskRates()
+	delete(undared.Laws, "pour disk@here")
+	kept, none := &image.Layer{Size: 5000}, &image.Layer{}
 	for _, c := range []struct {
 		summary  string
 		ask      Ask
@@ -47,6 +51,12 @@ func TestChooseOntoDisks(t *testing.T) {
 		{"nothing is there, and building is slow", disks(1, all...), Have{}, slow, FromPackages, 4 + 2 + 1 + 2*4 + 0.25},
 		{"the base is there", disks(1, all...), Have{Base: true, BaseLayer: image.Layer{Digest: "sha256:b", Size: 1000}}, slow, FromBase, 3 + 2 + 1 + 1 + 4 + 0.25},
 		{"never done by packages", disks(1, all...), Have{}, unseen, FromImage, 4 + 1.1 + 3.5 + 1.05 + 0.75 + 2 + 4 + 0.25},
+		{"a disk image is there", disks(1, FromImage, FromDisk), Have{Exact: exact, Disk: kept}, diskRates(), FromDisk, 1 + 2.5 + 0.25},
+		{"it does not pay to make it for one", disks(1, FromImage, FromDisk), Have{Exact: exact, Disk: none}, slowDisk(), FromImage, 2 + 4 + 0.25},
+		{"it does for four", disks(4, FromImage, FromDisk), Have{Exact: exact, Disk: none}, slowDisk(), FromDisk, 0.5 + 4*1.5 + 4*(1+2) + 0.25},
+		{"the layout can have none", disks(1, FromImage, FromDisk), Have{Exact: exact}, diskRates(), FromImage, 2 + 4 + 0.25},
+		{"nobody has measured it", disks(4, FromImage, FromDisk), Have{Exact: exact, Disk: kept}, undared, FromImage, 4*(2+4) + 0.25},
+		{"it is asked for", disks(1, FromDisk), Have{Exact: exact}, diskRates(), FromDisk, 0.5 + 4 + 1 + 2 + 0.25},
 		{"asked for", disks(1, FromPackages), Have{Exact: exact}, diskRates(), FromPackages, 4 + 2 + 1 + 2*4 + 0.25},
 	} {
 		p := Choose(c.ask, c.have, c.rates)
@@ -58,6 +68,13 @@ func TestChooseOntoDisks(t *testing.T) {
 			t.Errorf("%s: it ends with %+v", c.summary, last)
 		}
 	}
+}
+
+// slowDisk has making a disk image take 6.5 s for the test's image.
+func slowDisk() Rates {
+	r := diskRates()
+	r.Laws["disk image@here"] = sure(0.5, 1.5e-3)
+	return r
 }
 
 // about compares seconds.
