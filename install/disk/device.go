@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ore/install/disk/signature"
 	"ore/install/disk/table"
 )
@@ -223,6 +225,10 @@ func Look(d Device) (Seen, error) {
 		return s, fmt.Errorf("look at disk: %w", err)
 	}
 	defer f.Close()
+	// Partitions have caches of their own: what somebody has read of the whole disk
+	// before need not be what stands there by now. Where it cannot be dropped, as in
+	// a disk image, it is no other.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	if s.Mark, err = readMark(f); err != nil {
 		return s, fmt.Errorf("look at disk %s: %w: the disk may be broken: replace it, or leave it out of disks", d.Path(), err)
 	}

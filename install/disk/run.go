@@ -186,7 +186,7 @@ func (d Doer) doHere(ctx context.Context, l Layout, a Action) error {
 	case erase:
 		err = eraseDisk(ctx, f, p)
 	case writeTable:
-		err = tabulate(f, p)
+		err = tabulate(ctx, f, p)
 	case clearPart:
 		err = eraseParts(ctx, f, p)
 	}
@@ -221,7 +221,7 @@ func (l Layout) Finish() error {
 // headers of a GPT go first, one after the other, so that a run that is cut off
 // leaves either the whole table of before or none, and never a damaged one.
 func eraseDisk(ctx context.Context, f *os.File, p Placed) error {
-	if err := forget(f); err != nil {
+	if err := forget(ctx, f); err != nil {
 		return err
 	}
 	for _, at := range []int64{0, p.Sector, p.Size/p.Sector*p.Sector - p.Sector} {
@@ -260,7 +260,7 @@ func zero(ctx context.Context, f *os.File, from, to int64) error {
 
 // tabulate writes the table, block by block, each on the disk before the next,
 // and tells the kernel of the partitions.
-func tabulate(f *os.File, p Placed) error {
+func tabulate(ctx context.Context, f *os.File, p Placed) error {
 	for _, b := range p.Table.Blocks() {
 		if _, err := f.WriteAt(b.Data, b.Offset); err != nil {
 			return err
@@ -276,7 +276,7 @@ func tabulate(f *os.File, p Placed) error {
 	if err != nil || len(got.Parts) != len(p.Table.Parts) {
 		return fmt.Errorf("it reads back otherwise (%v): the disk does not keep what is written: replace it", err)
 	}
-	if err := forget(f); err != nil {
+	if err := forget(ctx, f); err != nil {
 		return err
 	}
 	for i, e := range p.Table.Parts {
@@ -287,10 +287,31 @@ func tabulate(f *os.File, p Placed) error {
 	return nil
 }
 
+const (
+	// busyTime is how long a partition may be open before it counts as in use: who
+	// looks at all disks, as programs of udev and LVM do whenever one changes, has it
+	// open for a moment.
+	busyTime = 10 * time.Second
+	// busyEvery is how often it is tried meanwhile.
+	busyEvery = 20 * time.Millisecond
+)
+
 // forget makes the kernel forget all partitions of a disk.
-func forget(f *os.File) error {
+func forget(ctx context.Context, f *os.File) error {
+	end := time.Now().Add(busyTime)
+	every := time.NewTicker(busyEvery)
+	defer every.Stop()
 	for n := 1; n <= table.MaxEntries; n++ {
-		err := tell(f, unix.BLKPG_DEL_PARTITION, unix.BlkpgPartition{Pno: int32(n)})
+		one := unix.BlkpgPartition{Pno: int32(n)}
+		err := tell(f, unix.BLKPG_DEL_PARTITION, one)
+		for errors.Is(err, unix.EBUSY) && time.Now().Before(end) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-every.C:
+			}
+			err = tell(f, unix.BLKPG_DEL_PARTITION, one)
+		}
 		if err != nil && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("forget partition %d: %w: unmount it, and stop what is built on it", n, err)
 		}

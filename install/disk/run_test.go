@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,9 +26,11 @@ func sh(t *testing.T, argv ...string) string {
 	t.Helper()
 	c := exec.Command(argv[0], argv[1:]...)
 	c.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
-	out, err := c.CombinedOutput()
+	var said bytes.Buffer // what LVM complains of is often another test's disk
+	c.Stderr = &said
+	out, err := c.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+		t.Fatalf("%s: %v\n%s%s", strings.Join(argv, " "), err, out, said.String())
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -302,6 +306,25 @@ func flushes(a Action, l Layout) func(at int64) int {
 		}
 	}
 	return func(int64) int { return 0 }
+}
+
+// Who has a partition open for a moment, as udev's and LVM's programs do, is waited
+// for.
+func TestWhoLooksIsWaitedFor(t *testing.T) {
+	device, _ := loop(t, gib)
+	l := arrange(t, everything(device), device)
+	if _, err := (Doer{}).Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(device + "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(5*busyEvery, func() { f.Close() }).Stop()
+	if _, err := (Doer{}).Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	checkAll(t, l)
 }
 
 // A mark of an earlier run does not make another system's disk ours.
