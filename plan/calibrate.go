@@ -91,16 +91,3 @@ func (r Rates) Assume(host string, c Calibration) Rates {
 	}
 	return n
 }
-
-// Weigh returns what is known of a package by the names of the files in its
-// control member.
-func Weigh(control []string) Weight {
-	var w Weight
-	for _, name := range control {
-		switch name {
-		case "preinst", "postinst", "triggers":
-			w.Scripts++
-		}
-	}
-	return w
-}

@@ -19,6 +19,7 @@ import (
 	"ore/site/calibrate"
 	"ore/site/race"
 	"ore/site/remote"
+	"ore/site/weigh"
 )
 
 const (
@@ -52,7 +53,16 @@ func (m *images) all(ctx context.Context, env ore.Environment) (plan.Have, error
 	if have.Exact, err = m.exact(ctx, env); err != nil || have.Exact != nil {
 		return have, err
 	}
-	return m.elsewhere(ctx, env, have)
+	if have, err = m.elsewhere(ctx, env, have); err != nil {
+		return have, err
+	}
+	a, err := m.site.archive(ctx, m.wants, nil)
+	if err != nil {
+		return have, err
+	}
+	b := m.site.builder(nil, nil)
+	have.Weights, err = weigh.Source{Builder: b.Dir, Options: b.Options, AtHand: a.AtHand}.Extras(ctx, have.Candidates, m.site.Rates())
+	return have, err
 }
 
 // exact returns the image of env, nil if it is not here.

@@ -10,6 +10,7 @@ import (
 	"ore/plan"
 	"ore/plan/hindsight"
 	"ore/site/calibrate"
+	"ore/site/disks"
 	"ore/site/learn"
 )
 
@@ -25,7 +26,7 @@ func (s *Site) Accuracy() (hindsight.Accuracy, error) {
 }
 
 // learner returns what watches one job and learns from it.
-func (s *Site) learner() *learn.Watch { return &learn.Watch{Memory: s.memory(), Layer: s.layerShare} }
+func (s *Site) learner() *learn.Watch { return &learn.Watch{Memory: s.memory(), Find: s.Cache.Find} }
 
 // learned has an image made by a plan and learns from it.
 func (s *Site) learned(p plan.Plan, watch ore.Watcher, do func(ore.Watcher) error) error {
@@ -36,24 +37,6 @@ func (s *Site) learned(p plan.Plan, watch ore.Watcher, do func(ore.Watcher) erro
 		l.Learn(ore.Timeline{{Name: "image", Start: begun, End: time.Now()}}, p)
 	}
 	return err
-}
-
-// layerShare returns how many bytes the layers had that the plan's way made, for
-// each byte of its packages; 0 if that is not known.
-func (s *Site) layerShare(p plan.Plan) float64 {
-	c := p.Chosen()
-	if c.Way != plan.Clean || len(c.Install) == 0 {
-		return 0
-	}
-	m, err := s.Cache.Find(context.Background(), p.Key)
-	if err != nil {
-		return 0
-	}
-	var debs int64
-	for _, pkg := range c.Install {
-		debs += pkg.Size
-	}
-	return float64(m.Size()) / float64(max(1, debs))
 }
 
 // ask returns what the plan of a job has to know of this host.
@@ -83,7 +66,7 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Wat
 	ask := s.ask(s.driver(reservation(j)))
 	ask.Environment, ask.Machines = env, j.Machines.Count
 	if j.Machines.Root == ore.OnDisk {
-		ask = ask.Onto("", plan.Directly)
+		ask, have.Disk = ask.Onto("", plan.Directly), disks.Kept(ctx, s.Cache, env.Key(), j.Machines)
 	}
 	return env, plan.Choose(w.Apply(ask, have, s.Rates())), nil
 }

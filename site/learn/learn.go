@@ -7,6 +7,7 @@ package learn
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ore"
+	"ore/image"
 	"ore/plan"
 	"ore/plan/hindsight"
 	"ore/site/ledger"
@@ -118,7 +120,7 @@ func (m Memory) keep(r hindsight.Run) error {
 // Watch watches one job and teaches the rates what it showed.
 type Watch struct {
 	Memory Memory
-	Layer  func(plan.Plan) float64 // bytes of layers for each byte of the packages in them, 0 if not known; may be nil
+	Find   func(context.Context, ore.Key) (image.Manifest, error) // of images that were made; may be nil
 	parts  hindsight.Recorder
 	read   atomic.Int64 // when the load was read last, in nanoseconds
 }
@@ -140,6 +142,24 @@ func (l *Watch) Through(w ore.Watcher) ore.Watcher {
 	}
 }
 
+// share returns how many bytes the layers had that the plan's way made, for each
+// byte of its packages; 0 if that is not known.
+func (l *Watch) share(p plan.Plan) float64 {
+	c := p.Chosen()
+	if l.Find == nil || c.Way != plan.Clean || len(c.Install) == 0 {
+		return 0
+	}
+	m, err := l.Find(context.Background(), p.Key)
+	if err != nil {
+		return 0
+	}
+	var debs int64
+	for _, pkg := range c.Install {
+		debs += pkg.Size
+	}
+	return float64(m.Size()) / float64(max(1, debs))
+}
+
 // Learn takes a job that finished into the rates and the runs. What cannot be
 // kept is lost: a job does not fail for it.
 func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
@@ -150,10 +170,7 @@ func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
 	if len(o.Measured) == 0 {
 		return
 	}
-	var layer float64
-	if l.Layer != nil {
-		layer = l.Layer(p)
-	}
+	layer := l.share(p)
 	run := hindsight.NewRun(time.Now(), p, o)
 	_ = l.Memory.Change(&run, func(r plan.Rates) plan.Rates {
 		return r.Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)

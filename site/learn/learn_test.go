@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"ore"
+	"ore/image"
 	"ore/plan"
 	"ore/plan/hindsight"
 )
@@ -94,9 +96,14 @@ func TestRunsAreBounded(t *testing.T) {
 // A watched build teaches rates, and its events reach who watches.
 func TestWatch(t *testing.T) {
 	m := Memory{Dir: t.TempDir()}
-	env := ore.Environment{Packages: []ore.Package{{Name: "p", Size: 1000, Digest: "sha256:p"}}}
-	p := plan.Choose(plan.Ask{Environment: env}, plan.Have{Base: true}, m.Rates())
-	w := &Watch{Memory: m, Layer: func(plan.Plan) float64 { return 1.25 }}
+	env := ore.Environment{Packages: []ore.Package{{Name: "p", Size: 1000, Digest: "sha256:p", Base: true}}}
+	p := plan.Choose(plan.Ask{Environment: env}, plan.Have{}, m.Rates())
+	w := &Watch{Memory: m, Find: func(_ context.Context, k ore.Key) (image.Manifest, error) {
+		if k != env.Key() {
+			t.Errorf("image %s is looked for, %s was made", k, env.Key())
+		}
+		return image.Manifest{Layers: []image.Layer{{Size: 1000}, {Size: 250}}}, nil
+	}}
 	seen := 0
 	tell := w.Through(func(ore.Event) { seen++ })
 	begun := time.Now()
