@@ -8,11 +8,11 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/image"
-	"ore/install/diskimage"
 	"ore/install/recipe"
 	"ore/node"
 	"ore/node/installing"
 	"ore/plan"
+	"ore/site/disks"
 )
 
 // decider has machines install themselves as the plan says, and makes the image if
@@ -40,7 +40,7 @@ func (d *decider) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 
 // both makes the image and that of the machines' disks.
 func (d *decider) both(ctx context.Context, mk cluster.Make, watch ore.Watcher) (image.Manifest, func(), error) {
-	shape, err := d.maker.shape()
+	shape, err := disks.Shape(d.maker.Job.Machines)
 	if err != nil {
 		return image.Manifest{}, nil, err
 	}
@@ -62,17 +62,12 @@ func (d *decider) Have(ctx context.Context, env ore.Environment) (plan.Have, err
 	if err != nil {
 		return h, err
 	}
-	shape, err := d.maker.shape()
-	if err != nil {
-		if d.maker.From != recipe.Disk {
-			err = nil // there are other ways
+	if d.maker.From == recipe.Disk {
+		if _, err := disks.Shape(d.maker.Job.Machines); err != nil {
+			return h, err // there are other ways, but no other is wanted
 		}
-		return h, err
 	}
-	h.Disk = &image.Layer{}
-	if m, err := d.maker.Site.Cache.Find(ctx, diskimage.Environment(env.Key(), shape).Key()); err == nil {
-		h.Disk = &m.Layers[0]
-	}
+	h.Disk = disks.Kept(ctx, d.maker.Site.Cache, env.Key(), d.maker.Job.Machines)
 	return h, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"ore/install/recipe"
 	"ore/node/installing"
 	"ore/plan"
+	"ore/site/disks"
 )
 
 // one is a storage of partitions on the one disk.
@@ -50,7 +51,7 @@ func TestRootOf(t *testing.T) {
 		{"a volume", lvm, ore.System{}, installing.Root{FS: "xfs", Modules: []string{"xfs", "dm-mod"}, Volumes: true}},
 		{"an array", raid, ore.System{}, installing.Root{FS: "ext4", Modules: []string{"raid1"}, Arrays: true}},
 	} {
-		r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: onItsDisk(c.storage), System: c.system}
+		r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: disks.Of(c.storage), System: c.system}
 		got, err := rootOf(r, 8<<30)
 		if err != nil {
 			t.Errorf("%s: %v", c.summary, err)
@@ -70,12 +71,12 @@ func TestRootOf(t *testing.T) {
 
 // What does not fit is refused before anything is started.
 func TestRootThatDoesNotFit(t *testing.T) {
-	r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: onItsDisk(one(part(ore.Share{Bytes: 9 << 30}, "ext4", "/")))}
+	r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: disks.Of(one(part(ore.Share{Bytes: 9 << 30}, "ext4", "/")))}
 	if _, err := rootOf(r, 8<<30); err == nil {
 		t.Error("9 GiB fit onto 8")
 	}
 	two := ore.Storage{Disks: []ore.Disk{{Partitions: []ore.Partition{part(rest, "ext4", "/")}}, {Partitions: []ore.Partition{part(rest, "ext4", "/data")}}}}
-	r.Storage = onItsDisk(two)
+	r.Storage = disks.Of(two)
 	if _, err := rootOf(r, 8<<30); err == nil || !strings.Contains(err.Error(), "disk 2") {
 		t.Errorf("two disks, of which there is one: %v", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"ore/node/installing"
 	"ore/plan"
 	"ore/site"
+	"ore/site/disks"
 	"ore/site/inputs"
 )
 
@@ -190,7 +191,7 @@ func (m Maker) program(ctx context.Context, s *stock) (ore.Digest, error) {
 // recipe makes what the recipes of all machines have in common.
 func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe.Recipe, error) {
 	r := recipe.Recipe{
-		Version: recipe.Version, Storage: onItsDisk(m.Job.Machines.Storage), System: m.Job.Machines.System,
+		Version: recipe.Version, Storage: disks.Of(m.Job.Machines.Storage), System: m.Job.Machines.System,
 		Environment: img.Environment, Strategy: m.From, Blobs: map[ore.Digest]recipe.Source{},
 	}
 	switch m.From {

@@ -5,34 +5,15 @@ import (
 	"fmt"
 	"slices"
 
-	"ore"
-	"ore/install/disk"
 	"ore/install/recipe"
 	"ore/node/installing"
+	"ore/site/disks"
 )
-
-// sector is that of the disks that hypervisors make.
-const sector = 512
-
-// onItsDisk has a description mean the one disk that a machine has: beside it the
-// installer sees others, which are what it is made of.
-func onItsDisk(s ore.Storage) ore.Storage {
-	if s.Empty() {
-		s = disk.Default()
-	}
-	s.Disks = slices.Clone(s.Disks)
-	for i := range s.Disks {
-		if s.Disks[i].Match.Path == "" {
-			s.Disks[i].Match.Path = installing.DiskPath
-		}
-	}
-	return s
-}
 
 // rootOf says where the root of a machine will be, and refuses a layout that does
 // not fit onto its disk, before anything is started.
 func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
-	l, err := layoutOf(r, size)
+	l, err := disks.Layout(r, size)
 	if err != nil {
 		return installing.Root{}, err
 	}

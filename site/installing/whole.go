@@ -2,30 +2,20 @@ package installing
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"ore"
 	"ore/image"
-	"ore/install/disk"
 	"ore/install/diskimage"
-	"ore/install/machine"
 	"ore/install/recipe"
-	"ore/node/installing"
+	"ore/site/disks"
 )
-
-// layoutOf returns the layout of the one disk that a machine of a hypervisor's has,
-// of so many bytes.
-func layoutOf(r recipe.Recipe, size int64) (disk.Layout, error) {
-	seen := disk.Seen{Device: disk.Device{Name: "vda", Links: []string{installing.DiskPath}, Size: size, Sector: sector}}
-	return disk.Arrange(machine.Wish(r), []disk.Seen{seen})
-}
 
 // whole has r write the image of a disk as large as the job says: the one that is
 // kept of r's image and of that disk's layout, which is made if there is none. It
 // stays in the cache as other images do, for the next machines.
 func (m Maker) whole(ctx context.Context, s *stock, r *recipe.Recipe) error {
-	shape, err := m.shape()
+	shape, err := disks.Shape(m.Job.Machines)
 	if err != nil {
 		return err
 	}
@@ -36,19 +26,6 @@ func (m Maker) whole(ctx context.Context, s *stock, r *recipe.Recipe) error {
 	d, err := diskimage.Of(img, shape)
 	r.Disk = &d
 	return err
-}
-
-// shape returns that of the disks of the job's machines.
-func (m Maker) shape() (diskimage.Shape, error) {
-	l, err := layoutOf(recipe.Recipe{Storage: onItsDisk(m.Job.Machines.Storage), System: m.Job.Machines.System}, m.Job.Machines.Disk)
-	if err != nil {
-		return diskimage.Shape{}, fmt.Errorf("machines: %w", err)
-	}
-	s, err := diskimage.ShapeOf(l)
-	if err != nil {
-		err = fmt.Errorf("install from disk: %w", err)
-	}
-	return s, err
 }
 
 // diskImage gives the image of a disk, and makes it if there is none: of all who
