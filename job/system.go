@@ -80,6 +80,8 @@ func (r *reader) user(n *yaml.Node) ore.User {
 	})
 	if u.Name == "" {
 		r.fault(n, "a user needs name")
+	} else if err := CheckUser(u); err != nil {
+		r.fault(n, "user %q: %v", u.Name, err)
 	}
 	return u
 }
@@ -95,7 +97,7 @@ func checkSystem(s ore.System) error {
 			return fmt.Errorf("machines: two users are called %s: rename one", u.Name)
 		}
 		names[u.Name] = true
-		if err := checkUser(u); err != nil {
+		if err := CheckUser(u); err != nil {
 			return fmt.Errorf("machines: user %q: %w", u.Name, err)
 		}
 	}
@@ -105,7 +107,8 @@ func checkSystem(s ore.System) error {
 	return nil
 }
 
-func checkUser(u ore.User) error {
+// CheckUser says what about an account cannot be.
+func CheckUser(u ore.User) error {
 	switch {
 	case !accountName.MatchString(u.Name):
 		return fmt.Errorf("not an account's name: use lower-case letters, digits, - and _, at most 32")

@@ -20,6 +20,7 @@ type Draft struct {
 	Steps    []ore.Step
 	OnDisk   bool // the description installs onto disks
 	Storage  ore.Storage
+	Users    []ore.User // what accounts have that is no image's to know
 	Left     []Left
 }
 

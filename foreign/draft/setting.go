@@ -2,7 +2,12 @@ package draft
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+
+	"ore"
+	"ore/job"
 )
 
 // User is an account.
@@ -29,6 +34,10 @@ func (p *Place) Account(u User) {
 		p.Leave("user "+u.Name, "this is no account's name")
 		return
 	}
+	if u.Name == "root" {
+		p.Leave("user root", "it is there already")
+		return
+	}
 	argv := []string{"useradd"}
 	option := func(name, value string) {
 		if value != "" {
@@ -45,7 +54,11 @@ func (p *Place) Account(u User) {
 	}
 	option("-s", u.Shell)
 	option("-d", u.Home)
-	option("-u", u.UID)
+	if n, err := strconv.ParseUint(u.UID, 10, 31); err == nil && n > 0 {
+		option("-u", u.UID)
+	} else if u.UID != "" {
+		p.Leave("uid "+u.UID+" of "+u.Name, "this is no user's number: it gets the next that is free")
+	}
 	option("-c", u.Full)
 	option("-p", u.Hash)
 	var run strings.Builder
@@ -99,11 +112,11 @@ func (p *Place) Password(user, secret string, hashed bool) {
 	case !plainUser(user):
 		p.Leave("password", "%q is no account's name", user)
 	case !hashed:
-		p.Leave("password of "+user, "it stands there in the clear, and an image is no place for it: give its hash (openssl passwd -6)")
+		p.Leave("password of "+user, "it stands there in the clear, and a job file is no place for it: give its hash (openssl passwd -6)")
 	case strings.ContainsAny(secret, " \t\n:"):
 		p.Leave("password of "+user, "this is no hash of crypt(5)")
 	default:
-		p.Step("password-"+user, "usermod -p "+Quote(secret)+" "+user, false)
+		p.give("password of "+user, user, func(u *ore.User) { u.Password = secret })
 	}
 }
 
@@ -113,9 +126,51 @@ func (p *Place) Keys(user, key string) {
 		p.Leave("key", "%q is no account's name", user)
 		return
 	}
-	run := fmt.Sprintf("home=$(getent passwd %s | cut -d: -f6)\ninstall -d -m 700 -o %s \"$home/.ssh\"\n", user, user) +
-		fmt.Sprintf("echo %s >>\"$home/.ssh/authorized_keys\"\nchown %s \"$home/.ssh/authorized_keys\"\nchmod 600 \"$home/.ssh/authorized_keys\"\n", Quote(key), user)
-	p.Step("key-"+user, run, false)
+	p.give("key of "+user, user, func(u *ore.User) { u.Keys = append(u.Keys, key) })
+}
+
+// maxUsers keeps a draft within what a job file takes.
+const maxUsers = 500
+
+// give changes what an account has, unless a job file cannot say so.
+func (p *Place) give(what, user string, change func(*ore.User)) {
+	i := slices.IndexFunc(p.Users, func(u ore.User) bool { return u.Name == user })
+	u := ore.User{Name: user}
+	if i >= 0 {
+		u = p.Users[i]
+		u.Keys = slices.Clone(u.Keys)
+	}
+	change(&u)
+	switch err := job.CheckUser(u); {
+	case err != nil:
+		p.Leave(what, "%v", err)
+	case i < 0 && len(p.Users) == maxUsers:
+		p.Leave(what, "no more than %d accounts are carried over", maxUsers)
+	case i < 0:
+		p.Users = append(p.Users, u)
+	default:
+		p.Users[i] = u
+	}
+}
+
+// accounts gives accounts what they have by steps, in machines that have no disk of
+// their own. Others are given it while they install themselves, so that an image,
+// which many may read, knows no password.
+func (p *Place) accounts() {
+	if p.OnDisk {
+		return
+	}
+	for _, u := range p.Users {
+		if u.Password != "" {
+			p.Step("password-"+u.Name, "usermod -p "+Quote(u.Password)+" "+u.Name, false)
+		}
+		for _, key := range u.Keys {
+			run := fmt.Sprintf("home=$(getent passwd %s | cut -d: -f6)\ninstall -d -m 700 -o %s \"$home/.ssh\"\n", u.Name, u.Name) +
+				fmt.Sprintf("echo %s >>\"$home/.ssh/authorized_keys\"\nchown %s \"$home/.ssh/authorized_keys\"\nchmod 600 \"$home/.ssh/authorized_keys\"\n", Quote(key), u.Name)
+			p.Step("key-"+u.Name, run, false)
+		}
+	}
+	p.Users = nil
 }
 
 // Zone sets the time zone (timezone(5)).

@@ -41,6 +41,15 @@ type (
 		Disks   []disk   `yaml:"disks,omitempty"`
 		Arrays  []array  `yaml:"arrays,omitempty"`
 		Volumes []volume `yaml:"volumes,omitempty"`
+		System  *system  `yaml:"system,omitempty"`
+	}
+	system struct {
+		Users []user `yaml:"users"`
+	}
+	user struct {
+		Name     string   `yaml:"name"`
+		Password string   `yaml:"passwd,omitempty"`
+		Keys     []string `yaml:"ssh_authorized_keys,omitempty"`
 	}
 	disk struct {
 		Match      *match      `yaml:"match,omitempty,flow"`
@@ -90,10 +99,11 @@ func (d *Draft) Settle(file string) {
 		}
 		return len(x.Partitions) == 0
 	})
+	d.OnDisk = d.OnDisk || !d.Storage.Empty()
+	d.At(file, 1).accounts()
 	if d.Storage.Empty() {
 		return
 	}
-	d.OnDisk = true
 	for i := range d.Storage.Disks {
 		if x := &d.Storage.Disks[i]; x.Table == ore.MBR && len(x.Partitions) > maxPrimary {
 			d.At(file, 1).Leave("mbr of disk "+x.Match.Path, "it holds no more than %d partitions: gpt is used", maxPrimary)
@@ -189,6 +199,12 @@ func (d *Draft) machines() *machines {
 	}
 	for _, v := range d.Storage.Volumes {
 		m.Volumes = append(m.Volumes, volume{v.Group, v.Name, share(v.Size), use(v.FileSystem)})
+	}
+	if len(d.Users) > 0 {
+		m.System = &system{}
+		for _, u := range d.Users {
+			m.System.Users = append(m.System.Users, user{u.Name, u.Password, u.Keys})
+		}
 	}
 	if m.Count == 0 && m.Root == "" {
 		return nil

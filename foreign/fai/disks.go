@@ -77,11 +77,20 @@ func (s *storage) begin(p *draft.Place, f []string) {
 			d.Table = ore.MBR
 		case name == "disklabel" && (value == "gpt" || value == "gpt-bios"), name == "bootable", name == "fstabkey", name == "align-at":
 		case strings.HasPrefix(name, "preserve") || strings.HasPrefix(name, "resize"):
-			p.Leave(o, "a disk is divided anew")
+			s.preserve(p, o)
 		default:
 			p.Leave(o, "there is nothing like it in a job file")
 		}
 	}
+}
+
+// preserve notes that a disk has something that FAI would keep. A disk is divided
+// anew here, or left alone: so nothing may be lost of it until somebody says so.
+func (s *storage) preserve(p *draft.Place, what string) {
+	if d := s.find(p, s.disk); d != nil {
+		d.Wipe = false
+	}
+	p.Leave(what, "nothing is kept of a disk that is divided: wipe is left out, so that it is divided only if it is empty")
 }
 
 var numbered = regexp.MustCompile(`^disk([1-9][0-9]?)$`)
@@ -113,8 +122,8 @@ func (s *storage) partition(p *draft.Place, f []string) {
 		return
 	}
 	fs := system(f)
-	if strings.Contains(f[2], "preserve") || f[0] == "raw-disk" {
-		p.Leave(strings.Join(f, " "), "a disk is divided anew")
+	if strings.Contains(f[2], "preserve") || strings.Contains(f[2], "resize") || f[0] == "raw-disk" {
+		s.preserve(p, strings.Join(f, " "))
 		return
 	}
 	made := ore.Partition{Size: size(p, f[2])}

@@ -1,6 +1,7 @@
 package kickstart
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,8 @@ import (
 
 // disks is what has been said about disks before all of it is known.
 type disks struct {
-	wipe    bool
+	wipe    bool     // what is on disks may be lost,
+	only    []string // if any are named: on these alone
 	kind    ore.Table
 	members map[string]string // of pv.01, raid.01: the group or array that takes them
 	lent    []lent
@@ -25,15 +27,18 @@ type lent struct {
 	part ore.Partition
 }
 
+// clearpart reads what may be lost. A job file says so of a whole disk or not at
+// all: a disk of which only a part is given up is left to the reader of the job file.
 func (r *reader) clearpart(p *draft.Place, words []string) {
 	o := draft.Option(words, "all", "none", "linux", "initlabel", "cdl")
-	all, some := o.Has("all"), o.Has("drives")
-	r.wipe = r.wipe || all || some
-	if o.Has("linux") {
-		p.Leave("clearpart --linux", "a disk is taken as a whole or not at all: set wipe: true if all that it holds may be lost")
+	drives := strings.FieldsFunc(o.Get("drives"), func(c rune) bool { return c == ',' || c == ' ' })
+	if o.Has("all") {
+		r.wipe, r.only = true, append(r.only, drives...)
 	}
-	if o.Has("list") {
-		p.Leave("clearpart --list", "a disk is taken as a whole or not at all")
+	for _, n := range []string{"linux", "list"} {
+		if o.Has(n) {
+			p.Leave("clearpart --"+n, "a disk is taken as a whole or not at all: set wipe: true if all that it holds may be lost")
+		}
 	}
 	switch o.Get("disklabel") {
 	case "msdos", "mbr":
@@ -41,6 +46,16 @@ func (r *reader) clearpart(p *draft.Place, words []string) {
 	}
 	o.Skip("none", "initlabel")
 	rest(p, "clearpart", &o)
+}
+
+// plainDrive is a kernel's name of a disk.
+var plainDrive = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
+
+// cleared says whether what a disk holds may be lost.
+func (r *reader) cleared(d ore.Disk) bool {
+	return r.wipe && (len(r.only) == 0 || slices.ContainsFunc(r.only, func(n string) bool {
+		return "/dev/"+strings.TrimPrefix(n, "/dev/") == d.Match.Path
+	}))
 }
 
 func (r *reader) zerombr(*draft.Place, []string) {}
@@ -206,7 +221,12 @@ func (r *reader) join() {
 	}
 	for i := range r.Storage.Disks {
 		d := &r.Storage.Disks[i]
-		d.Wipe = r.wipe
+		if d.Match.Path == "" && len(r.Storage.Disks) == 1 && len(r.only) == 1 && plainDrive.MatchString(r.only[0]) {
+			d.Match.Path = "/dev/" + r.only[0] // the one that is given up is the one that is used
+		}
+		if d.Wipe = r.cleared(*d); r.wipe && !d.Wipe {
+			r.At(r.file, 1).Leave("disk "+d.Match.Path, "clearpart --drives does not name it: it is divided only if it is empty, or with wipe: true")
+		}
 		if r.kind != "" {
 			d.Table = r.kind
 		}

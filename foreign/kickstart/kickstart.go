@@ -53,6 +53,9 @@ func Read(d *draft.Draft, from Source, table names.Table) {
 		for end < len(lines) && !ends(strings.TrimSpace(lines[end])) {
 			end++
 		}
+		if end == len(lines) && words[0] != "%end" {
+			p.Leave(words[0], "it has no %%end: all that follows is taken for its text")
+		}
 		r.section(p, words, lines[min(i+1, len(lines)):end])
 		if i = end; end < len(lines) && strings.TrimSpace(lines[end]) != "%end" {
 			i-- // the next section ends this one, as it did in old versions
@@ -88,10 +91,11 @@ func (r *reader) section(p *draft.Place, words, text []string) {
 		if interpreter == "" {
 			interpreter = "/bin/sh"
 		}
-		for _, n := range []string{"erroronfail", "log", "logfile"} {
-			if o.Has(n) {
-				p.Leave("%post --"+n, "a step's output is in the log of the build, and what fails in it is not looked at")
-			}
+		if o.Has("erroronfail") {
+			p.Leave("%post --erroronfail", "what fails in a step made of a script is not looked at: take set +e, or || true, out of it")
+		}
+		if o.Has("log") || o.Has("logfile") {
+			p.Leave("%post --log", "a step's output is in the log of the build")
 		}
 		p.Script("post", interpreter, strings.Join(text, "\n"))
 	case "%end":

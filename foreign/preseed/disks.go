@@ -17,6 +17,11 @@ const million = 1000 * 1000
 func (r *reader) disks(p *draft.Place) {
 	method := r.value("partman-auto/method")
 	if method == "" {
+		for _, question := range []string{"partman-auto/expert_recipe", "partman-auto/choose_recipe"} {
+			if a, ok := r.answers[question]; ok {
+				a.at.Leave(question, "without partman-auto/method the installer would ask: describe it under machines, disks")
+			}
+		}
 		return
 	}
 	at := r.place("partman-auto/method", p)

@@ -7,6 +7,7 @@
 package preseed
 
 import (
+	"regexp"
 	"strings"
 
 	"ore/foreign/draft"
@@ -115,18 +116,19 @@ func (r *reader) read(a answer) {
 	}
 }
 
+// aptInstall is how a late command has the installer install packages.
+var aptInstall = regexp.MustCompile(`(^|[;&|\n]\s*)apt-install((?:[ \t]+[a-z0-9][a-z0-9+.-]+)+)`)
+
 // inTarget turns a command for the installer into one for the system that it
-// installs: in-target is what runs commands there, and /target where it is.
-func inTarget(command string) string {
-	var out []string
-	for _, part := range strings.Split(command, ";") {
-		part = strings.TrimSpace(part)
-		for _, before := range []string{"in-target ", "chroot /target "} {
-			part = strings.ReplaceAll(part, before, "")
-		}
-		out = append(out, strings.ReplaceAll(part, "/target/", "/"))
-	}
-	return strings.Join(out, "\n")
+// installs: in-target is what runs commands there, and /target where it is. The
+// packages that it has the installer install are the job's.
+func inTarget(p *draft.Place, command string) string {
+	command = strings.NewReplacer("in-target ", "", "chroot /target ", "", "/target/", "/").Replace(command)
+	return aptInstall.ReplaceAllStringFunc(command, func(s string) string {
+		m := aptInstall.FindStringSubmatch(s)
+		p.Package(strings.Fields(m[2])...)
+		return m[1] + ":"
+	})
 }
 
 func suite(s string) bool {
@@ -178,8 +180,13 @@ func (r *reader) other(a answer) {
 		if strings.HasPrefix(a.question, "apt-setup/services-select") || strings.HasPrefix(a.question, "apt-setup/cdrom") || strings.HasPrefix(a.question, "apt-setup/disable") {
 			return
 		}
+	case "localechooser":
+		if a.question != "localechooser/supported-locales" || a.value == "" {
+			return
+		}
+		why = "add further languages to /etc/locale.gen in the step locale"
 	case "clock-setup", "finish-install", "cdrom-detect", "debian-installer", "debconf", "hw-detect", "grub-installer", "lilo-installer",
-		"anna", "auto-install", "tasksel", "localechooser", "base-installer", "nobootloader", "prebaseconfig", "mdadm":
+		"anna", "auto-install", "tasksel", "base-installer", "nobootloader", "prebaseconfig", "mdadm":
 		return // they only spare the installer a question
 	case "partman", "partman-lvm", "partman-md", "partman-efi", "partman-basicfilesystems", "partman-partitioning":
 		return
@@ -230,7 +237,8 @@ func (r *reader) finish(p *draft.Place) {
 	r.accounts(p)
 	r.disks(p)
 	if late := r.value("preseed/late_command"); late != "" { // the last of all, as its name says
-		r.place("preseed/late_command", p).Script("late", "/bin/sh", inTarget(late))
+		at := r.place("preseed/late_command", p)
+		at.Script("late", "/bin/sh", inTarget(at, late))
 	}
 }
 

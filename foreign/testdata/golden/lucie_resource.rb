@@ -13,5 +13,5 @@ lucie/resource.rb:25: package_server.uri = http://192.168.0.100/debian/: the mir
 lucie/resource.rb:30: dhcp_server.nis_domain_name = yp.example.org: there is nothing like it in a job file: set it up with files and steps
 lucie/resource.rb:31: dhcp_server.gateway = 192.168.0.254: machines of a job have a network of their own, with its own addresses and names
 lucie/resource.rb:37: installer.kernel_package = kernel-image-2.4.27_i386.deb: it is no package of the archive: name one with environment.kernel
-lucie/resource.rb:38: password of root: it stands there in the clear, and an image is no place for it: give its hash (openssl passwd -6)
+lucie/resource.rb:38: password of root: it stands there in the clear, and a job file is no place for it: give its hash (openssl passwd -6)
 lucie/resource.rb:40: installer.distribution_version = woody: Debian's suites of then are not signed by keys of today: choose one with environment.base
