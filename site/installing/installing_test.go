@@ -114,6 +114,22 @@ func (known) Make(context.Context, cluster.Make, ore.Watcher) (image.Manifest, f
 	return image.Manifest{Layers: []image.Layer{{Digest: "sha256:l", Size: 2}}}, func() {}, nil
 }
 
+func (known) Lock(context.Context, ore.Wants, ore.Watcher) (ore.Environment, error) {
+	return ore.Environment{Version: ore.EnvironmentVersion}, nil
+}
+
+// A layout that does not fit is refused before anything is resolved or made.
+func TestRefusedBeforeItIsResolved(t *testing.T) {
+	for size, want := range map[int64]string{9 << 30: "", 8 << 30: "machines: disk"} {
+		m := ore.Machines{Root: ore.OnDisk, Resources: ore.Resources{Disk: size}, Storage: one(part(ore.Share{Bytes: 8 << 30}, "ext4", "/"))}
+		d := &decider{Images: known{}, maker: Maker{Job: ore.Job{Machines: m}}}
+		env, err := d.Lock(t.Context(), ore.Wants{}, nil)
+		if want == "" && (err != nil || env.Version == 0) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d GiB: %+v, %v, want %q", size>>30, env, err, want)
+		}
+	}
+}
+
 // The plan decides from what machines install themselves, unless somebody has; only
 // an image that they are written from is made.
 func TestDecide(t *testing.T) {

@@ -1,14 +1,26 @@
 package installing
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
+	"ore"
 	"ore/install/recipe"
 	"ore/node/installing"
 	"ore/site/disks"
 )
+
+// Lock resolves what machines are to have, unless it is known already that their
+// disks cannot hold it as they are described: nobody waits for an image to hear that.
+func (d *decider) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error) {
+	m := d.maker.Job.Machines
+	if _, err := rootOf(recipe.Recipe{Storage: disks.Of(m.Storage), System: m.System}, m.Disk); err != nil {
+		return ore.Environment{}, fmt.Errorf("machines: %w", err)
+	}
+	return d.Images.Lock(ctx, w, watch)
+}
 
 // rootOf says where the root of a machine will be, and refuses a layout that does
 // not fit onto its disk, before anything is started.
