@@ -38,7 +38,7 @@ func TestRootOnDiskEverywhere(t *testing.T) {
 			}
 		})
 	}
-	for _, from := range []string{"image", "base", "packages"} {
+	for _, from := range []string{"image", "base", "packages", "disk"} {
 		t.Run(from, func(t *testing.T) {
 			o := p.must(t, "run", "-q", "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", from, "-p", "hello", "--hypervisor", "uml",
 				"--results", p.results(t), "--", "sh", "-c", "hello; dpkg --audit; dpkg --verify")
@@ -66,7 +66,7 @@ func TestRootOnDiskOfHosts(t *testing.T) {
 	p.must(t, "build", "-q", "-p", "hello")
 	p.must(t, "install", "image", "-q")
 	p.must(t, "run", "-q", "--hypervisor", "uml", "--results", p.results(t), "--", "true") // the kernel is at hand now
-	for _, from := range []string{"image", "packages"} {
+	for _, from := range []string{"image", "packages", "disk"} {
 		t.Run(from, func(t *testing.T) {
 			f := lend(t, p, 2)
 			before := f.sent(t, testbed.Head)

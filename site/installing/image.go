@@ -25,8 +25,13 @@
 // From what the plan says (package plan), unless somebody has said it: the image,
 // which is made once, and written as fast as disks are, where N machines would run
 // the maintainer scripts of the same packages N times; or, without making it, the
-// base's, and each machine installs the rest; or packages alone. As long as nobody
-// has seen here what machines take for the other two, it is the image.
+// base's, and each machine installs the rest; or packages alone. Or from the image of
+// a whole disk (package install/diskimage), which is made of the image and of the disk
+// that the job describes, once for each size, and kept. As long as nobody has seen here
+// what machines take for the other three, it is the image.
+//
+// A machine that boots from the network may have a disk of another size than its job
+// says. It is told of the image as well, and writes that then.
 //
 // # Machines on other hosts
 //

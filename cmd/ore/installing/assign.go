@@ -48,7 +48,7 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 	f.StringVarP(&s.file, "file", "f", "", "job `file` that says what the machines are to be, - for standard input")
 	f.StringVar(&s.name, "name", "", "the machine's host `name`; default: that which it has, else one made of its card's address")
 	f.StringVar(&s.firmware, "firmware", "", "bios or uefi, for a machine that was never seen; default: what it was seen to boot with")
-	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; base, with the other packages; or packages alone")
+	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; or packages alone")
 	f.StringVar(&s.restart, "restart", "kexec", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware")
 	f.BoolVar(&s.waiting, "waiting", false, "all machines that wait, as well")
 	f.BoolVar(&s.again, "again", false, "install also what is installed already")
@@ -68,8 +68,8 @@ func (s *assigning) check(args []string) error {
 		return errors.New("--name: is one machine's: give one machine")
 	case s.firmware != "" && s.firmware != string(ore.BIOS) && s.firmware != string(ore.UEFI):
 		return fmt.Errorf("--firmware %q: use bios or uefi", s.firmware)
-	case s.from != "image" && s.from != "base" && s.from != "packages":
-		return fmt.Errorf("--install-from %q: use image, base or packages", s.from)
+	case s.from != "image" && s.from != "disk" && s.from != "base" && s.from != "packages":
+		return fmt.Errorf("--install-from %q: use image, disk, base or packages", s.from)
 	case s.restart != "kexec" && s.restart != "firmware":
 		return fmt.Errorf("--restart %q: use kexec or firmware", s.restart)
 	case s.timeout != 0 && !s.andWait:

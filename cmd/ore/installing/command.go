@@ -68,7 +68,7 @@ type Want struct {
 	Name     string // the machine's host name
 	MAC      link.MAC
 	Firmware ore.Firmware // what it was seen to boot with; "" when it was never seen
-	From     string       // what it installs from: image, base or packages; "" for what is best
+	From     string       // what it installs from: image, disk, base or packages; "" for what is best
 	Slow     bool         // it starts again through its firmware, and not by kexec
 }
 

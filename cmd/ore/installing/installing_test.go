@@ -219,7 +219,7 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		{"assign " + one + " -f other.yaml", "not exist", false},
 		{"assign " + one + " --firmware coreboot -f node.yaml", "bios or uefi", false},
 		{"assign " + one + " --timeout 3s -f node.yaml", "--wait", false},
-		{"assign " + one + " --install-from tape -f node.yaml", "image, base or packages", false},
+		{"assign " + one + " --install-from tape -f node.yaml", "image, disk, base or packages", false},
 		{"assign " + one + " --restart never -f node.yaml", "kexec or firmware", false},
 		{"wait " + one, "not on the list", false},
 		{"forget nobody", "card's address", false},
