@@ -60,7 +60,9 @@ func (a *app) installs(ctx context.Context, list string) (*cli.Site, error) {
 	closing := []io.Closer{s, n}
 	return &cli.Site{
 		System: func(ctx context.Context, w cli.Want) (roster.System, error) {
-			n.From = recipe.Strategy(w.From)
+			v := a.view(ore.Job{})
+			defer v.Close()
+			n.From, n.Watch = recipe.Strategy(w.From), v.Watch
 			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware, Slow: w.Slow})
 			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe, Becomes: told.Becomes}, err
 		},
