@@ -15,7 +15,9 @@ import (
 	"ore/squashfs"
 )
 
-func machines() ore.Machines { return ore.Machines{Root: ore.OnDisk, Resources: ore.Resources{Disk: 2 << 30}} }
+func machines() ore.Machines {
+	return ore.Machines{Root: ore.OnDisk, Resources: ore.Resources{Disk: 2 << 30}}
+}
 
 // Of each machine's disk there is one image: as large as its disk, with what its
 // firmware needs left out.
