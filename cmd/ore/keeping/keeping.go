@@ -104,9 +104,13 @@ func Retry(s Shell) *cobra.Command {
 		Use:   "retry NAME",
 		Short: "Have kept machines go on whose installation failed",
 		Long: `Have the machines go on whose installation failed and which were kept by
---keep-failed: packages and steps that were done are not done again. What is to be
-mended there is mended before, with 'ore shell' or 'ore exec'. A machine that fails
-again is kept again.`,
+--keep-failed: packages and steps that were done are not done again. What was lacking
+is to be there by then: a server, the network, or what 'ore exec' sets in the machine.
+A machine that fails again is kept again.
+
+A step sees what the packages and the steps before it made, and nothing that is put
+onto the disk by hand. One whose own words are wrong is mended in the job file: end
+the machines with 'ore down', and start them again.`,
 		Example: "  ore up --name bed --root disk -f job.yaml --keep-failed\n  ore shell bed\n  ore retry bed",
 		Args:    cobra.ExactArgs(1),
 		RunE: s.On(func(ctx context.Context, at *site.Site, m Machines, _ []string) error {
