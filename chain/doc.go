@@ -38,7 +38,7 @@
 // One TCP port serves all. Each connection begins with a proof of a grant's key
 // by both sides, then carries sealed messages:
 //
-//	client: "orechn/2", id of the grant (16 bytes), nonce (32)
+//	client: "orechn/3", id of the grant (16 bytes), nonce (32)
 //	server: nonce (32), HMAC(key, "ore chain server", id, both nonces)
 //	client: HMAC(key, "ore chain client", id, both nonces)
 //	both:   length (4 bytes), message: JSON, sealed with AES-256-GCM by keys
@@ -47,7 +47,9 @@
 // With a grant that conducts, messages are [Order] and [Report]. With all others
 // they are requests for the list or a set of chunks of one blob, answered with
 // frames: number (4 bytes), size (4 bytes), bytes of the chunk. A source with
-// nothing to send says so ten times a second.
+// nothing to send says so ten times a second. Of one that does not, a receiver sees by
+// a message of length zero, which is passed over, whether its host acknowledges
+// anything still (package chain/pulse).
 //
 // # What protects what
 //

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore/chain/pulse"
 	"ore/chain/set"
 )
 
@@ -20,15 +21,17 @@ import (
 const (
 	// DefaultSilence is how long a source may say nothing (it beats ten times as
 	// often) until it is held to be lost. A killed process is noticed at once,
-	// by its closed connection; this is for a host or a cable that is gone.
+	// by its closed connection, a host or a cable that is gone in less than half of
+	// that, since nothing is acknowledged; this is for one that hangs.
 	DefaultSilence = time.Second
-	// beginTimes times that is how long a new connection may be silent: its first
-	// bytes wait behind all that other streams have in the queue of the source's
-	// link (4 MB at 20 Mbit/s are 1.6 s), its request in that of ours.
-	beginTimes = 4
 	// retryEvery is the pause before the same source is tried again, as long as
 	// nobody names another one.
 	retryEvery = 200 * time.Millisecond
+	// leisureStep is how often it is looked whether the cores have become free, and
+	// leisureRate what comes until then, bytes a second: little beside what a core can
+	// take in, and a large image comes in minutes even so.
+	leisureStep = 50 * time.Millisecond
+	leisureRate = 512 << 10
 	// maxWants bounds the sources of one blob.
 	maxWants = 64
 )
@@ -190,7 +193,7 @@ func (f *flow) once(ctx context.Context) error {
 	}
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Conn.Close() })()
-	in := &incoming{link: l, silence: f.peer.cfg.silence()}
+	in := f.peer.incoming(l)
 	if err := f.openFetched(ctx, in); err != nil {
 		return err
 	}
@@ -300,8 +303,22 @@ func (f *flow) chunks(in *incoming, missing set.Set) error {
 			f.peer.poke()
 		}
 		f.well()
+		f.leave(list.Chunks[i].Size)
 	}
 	return nil
+}
+
+// leave leaves the cores to others for a while, where the rest has time, after so many
+// bytes.
+func (f *flow) leave(size int64) {
+	most := time.Duration(float64(size) / leisureRate * float64(time.Second))
+	for begun := time.Now(); f.peer.cfg.Busy != nil && time.Since(begun) < most && f.blob.hasTime() && f.peer.cfg.Busy(); {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-time.After(leisureStep):
+		}
+	}
 }
 
 // well notes that the source gives what it should.
@@ -316,11 +333,14 @@ func (f *flow) well() {
 
 // incoming reads frames, and gives up on a source that is silent.
 type incoming struct {
-	link    *link
-	silence time.Duration
-	heard   bool // something came
-	quick   bool // the last chunk came fast
-	wake    int  // how many bytes wake us; zero is one
+	link  *link
+	from  pulse.Reader
+	quick bool // the last chunk came fast
+	wake  int  // how many bytes wake us; zero is one
+}
+
+func (p *Peer) incoming(l *link) *incoming {
+	return &incoming{link: l, from: pulse.Reader{Conn: l.Conn, Silence: p.cfg.silence(), Ask: make([]byte, 4)}}
 }
 
 // errGone is what a source says that cannot go on.
@@ -353,28 +373,17 @@ func (in *incoming) full(b []byte) error {
 		if in.quick && size > wakeLeast {
 			in.wakeAt(min(len(b), wakeMost))
 		}
-		silence := in.silence
-		if !in.heard {
-			silence *= beginTimes
+		n, err := in.from.Read(b)
+		b = b[n:]
+		if errors.Is(err, io.EOF) && len(b) > 0 {
+			return fmt.Errorf("the source hung up: %w", io.ErrUnexpectedEOF)
 		}
-		if err := in.link.SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return err
-		}
-		n, err := in.link.Conn.Read(b)
-		b, in.heard = b[n:], in.heard || n > 0
 		if err != nil && len(b) > 0 {
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				return fmt.Errorf("nothing came for %v: %w", silence, err)
-			}
-			if errors.Is(err, io.EOF) {
-				return fmt.Errorf("the source hung up: %w", io.ErrUnexpectedEOF)
-			}
 			return err
 		}
 	}
 	if size > wakeLeast {
-		in.quick = time.Since(begun) < in.silence/quickPart
+		in.quick = time.Since(begun) < in.from.Silence/quickPart
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (s *stalling) Close() error {
 // TestStrangersAreHungUpOn sends what is no handshake.
 func TestStrangersAreHungUpOn(t *testing.T) {
 	p := start(t, nil)
-	for _, hello := range []string{"GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\nUser-Agent: none\r\n\r\n", "orechn/2" + string(make([]byte, 48))} {
+	for _, hello := range []string{"GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\nUser-Agent: none\r\n\r\n", "orechn/3" + string(make([]byte, 48))} {
 		c, err := net.Dial("tcp", p.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -98,8 +98,8 @@ func FuzzConnection(f *testing.F) {
 	if err := p.Add(b, l, name); err != nil {
 		f.Fatal(err)
 	}
-	f.Add([]byte("orechn/2"))
-	f.Add(append(append([]byte("orechn/2"), p.conduct.ID[:]...), make([]byte, 100)...))
+	f.Add([]byte("orechn/3"))
+	f.Add(append(append([]byte("orechn/3"), p.conduct.ID[:]...), make([]byte, 100)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := net.Dial("tcp", p.Addr().String())
 		if err != nil {

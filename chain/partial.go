@@ -51,6 +51,7 @@ type partial struct {
 	ahead    int        // how many of these are not here
 	hurried  set.Set    // chunks that were asked for out of order
 	hurries  int        // how many such requests are under way
+	rushed   time.Time  // when the last of them began
 	readers  int        // who reads the file, and keeps it open
 	closed   bool
 	list     List

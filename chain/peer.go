@@ -39,6 +39,10 @@ type Config struct {
 	// Fill, where set, may write chunks that the host holds elsewhere into a new
 	// partial file. Its bytes are verified afterwards like all others.
 	Fill func(ctx context.Context, b Blob, l List, f *os.File) error
+	// Busy, where set, says whether this host's cores have other work to do. Then a
+	// blob that is being read here comes in slowly, once all is here that goes first:
+	// who reads it waits for the cores, and not for what he has not asked for.
+	Busy func() bool
 	// Silence is after which time without a sign a source is held to be lost;
 	// zero means DefaultSilence.
 	Silence time.Duration

@@ -22,6 +22,9 @@ const (
 	// reads where nobody expected it often reads on, and the way there and back
 	// takes longer than a chunk.
 	hurryMore = 3
+	// hurryTime is for how long the rest does not wait for idle cores once somebody
+	// read what was not expected.
+	hurryTime = 5 * time.Second
 )
 
 // ErrAbsent is what a Reader returns for a blob that the peer does not know, or
@@ -42,7 +45,11 @@ type Reader struct {
 // Reader returns a reader of a blob, which may be one that is still to come. A
 // file that it has begun to read it can read when the transfer is over, too, and
 // when its name is gone.
-func (p *Peer) Reader(d Digest) *Reader { return &Reader{peer: p, digest: d} }
+func (p *Peer) Reader(d Digest) *Reader {
+	r := &Reader{peer: p, digest: d}
+	r.attach()
+	return r
+}
 
 // ReadAt fills b from offset on, as far as the blob goes, once all of it is here.
 // What is missing is asked for out of the order in which the rest comes.
@@ -202,11 +209,20 @@ func (p *partial) hurry(want set.Set) {
 			continue
 		}
 		p.hurries++
+		p.rushed = time.Now()
 		p.hurried = p.hurried.With(part)
 		want = want.Without(part)
 		rush := &flow{peer: f.peer, blob: p, want: f.want, grant: f.grant, ctx: f.ctx}
 		p.flows.wait.Go(func() { rush.rush(part) })
 	}
+}
+
+// hasTime says whether nobody waits for what is still to come: it is read here, and
+// all was here that was read.
+func (p *partial) hasTime() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.readers > 0 && p.ahead == 0 && p.hurries == 0 && time.Since(p.rushed) > hurryTime
 }
 
 // rush fetches chunks that somebody waits for. If it cannot they come in their
@@ -227,7 +243,7 @@ func (f *flow) rush(part set.Set) {
 	if l.send(request{Blob: f.blob.blob.Digest, Want: part.Clone(), Urgent: true}) != nil {
 		return
 	}
-	if f.chunks(&incoming{link: l, silence: f.peer.cfg.silence()}, part.Clone()) != nil {
+	if f.chunks(f.peer.incoming(l), part.Clone()) != nil {
 		return
 	}
 	if f.blob.finish() == nil {

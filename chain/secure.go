@@ -27,7 +27,7 @@ const (
 )
 
 // protocolMagic opens each connection; the digit is the protocol's version.
-const protocolMagic = "orechn/2"
+const protocolMagic = "orechn/3"
 
 // ErrRefused is what errors match when the other side does not accept a key or
 // the key does not open what was asked for.
@@ -221,12 +221,15 @@ func (l *link) send(v any) error {
 	return err
 }
 
-// receive opens a message into v. It must not be called from two goroutines at
-// once.
+// receive opens a message into v. What has no length has no seal either, and is passed
+// over: a receiver writes it to see whether this host's kernel acknowledges it. It must
+// not be called from two goroutines at once.
 func (l *link) receive(v any) error {
 	var head [4]byte
-	if _, err := io.ReadFull(l.Conn, head[:]); err != nil {
-		return err
+	for n := uint32(0); n == 0; n = binary.BigEndian.Uint32(head[:]) {
+		if _, err := io.ReadFull(l.Conn, head[:]); err != nil {
+			return err
+		}
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxMessage || int(n) < l.in.Overhead() {

@@ -340,6 +340,7 @@ type end struct {
 	in, out       *stream
 	local, remote *station
 	closed        bool
+	wrote         time.Time
 }
 
 // Read implements net.Conn.
@@ -397,8 +398,22 @@ func (s *stream) ring() {
 	s.some.Signal() // the reader, if there is one, looks at the time
 }
 
+// Unanswered says what a kernel would of TCP (see package pulse).
+func (c *end) Unanswered() time.Duration {
+	f := c.local.fabric
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.wrote.IsZero() || !c.local.gone && !c.remote.gone {
+		return 0
+	}
+	return time.Since(c.wrote)
+}
+
 // Write implements net.Conn. No reader here is slower than its link.
 func (c *end) Write(b []byte) (int, error) {
+	c.local.fabric.mu.Lock()
+	c.wrote = time.Now()
+	c.local.fabric.mu.Unlock()
 	if err := c.out.put(segment{append([]byte(nil), b...), 1}); err != nil {
 		return 0, err
 	}

@@ -51,7 +51,7 @@ func openBlobs(ctx context.Context, c Config, chainDir string) (*blobs, error) {
 			return nil, err
 		}
 	}
-	b.peer, err = chain.Start(ctx, chain.Config{Dir: chainDir, Listener: c.Chain, Log: c.Log})
+	b.peer, err = chain.Start(ctx, chain.Config{Dir: chainDir, Listener: c.Chain, Busy: busy, Log: c.Log})
 	return b, err
 }
 

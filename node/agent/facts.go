@@ -109,6 +109,28 @@ func load() (float64, error) {
 	return v, nil
 }
 
+// busy says whether more wants to run here than there are cores, not counting who
+// asks (proc(5), loadavg).
+func busy() bool {
+	b, err := os.ReadFile("/proc/loadavg")
+	return err == nil && running(string(b)) > runtime.NumCPU()+1
+}
+
+// running is how many threads run or wait for a core: the first number of the fourth
+// field. It is 0 where that cannot be read.
+func running(loadavg string) int {
+	f := strings.Fields(loadavg)
+	if len(f) < 4 {
+		return 0
+	}
+	first, _, _ := strings.Cut(f[3], "/")
+	n, err := strconv.Atoi(first)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // memory returns how much memory programs here can have, and how much of it is
 // free: the host's, or less where the agent's control group has a limit.
 func memory() (total, free int64, err error) {

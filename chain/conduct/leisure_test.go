@@ -1,0 +1,81 @@
+package conduct_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ore/chain"
+	"ore/chain/conduct"
+	"ore/chain/shape"
+)
+
+// Where cores have other work to do, a blob that is read there comes in slowly once
+// all is there that goes first, but for one whose reader wants more than was expected.
+func TestTheRestLeavesTheCores(t *testing.T) {
+	const size, first = 4 << 20, 1 << 20
+	b, _, name := blob(t, size)
+	b.First = []chain.Span{b.Cover(0, first)}
+	for _, c := range []struct {
+		summary     string
+		read        int64 // the offset; below zero nothing is read
+		busy        bool
+		least, most time.Duration // that it takes
+	}{
+		{"cores are free", 0, false, 0, time.Second},
+		{"cores are busy", 0, true, 5 * time.Second, 10 * time.Second},
+		{"cores are busy, and nobody reads", -1, true, 0, time.Second},
+		{"cores are busy, and what was not expected is read", size - 1, true, 0, 2 * time.Second},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(1)
+				defer n.end()
+				at := n.add("source", linkRate)
+				source, p := at.peer(t, t.Context())
+				defer p.Close()
+				if err := offer(p, b, name); err != nil {
+					t.Fatal(err)
+				}
+				h := n.add("h", linkRate)
+				g := chain.NewGrant()
+				g.Conduct = true
+				q, err := chain.Start(t.Context(), chain.Config{Dir: t.TempDir(), Listener: h, Dialer: chain.Dialer{Dial: h.dial}, Busy: func() bool { return c.busy }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer q.Close()
+				q.Allow(g)
+				r := q.Reader(b.Digest)
+				defer r.Close()
+				var reading sync.WaitGroup
+				defer reading.Wait()
+				if c.read >= 0 {
+					reading.Go(func() {
+						_, err := r.ReadAt(t.Context(), make([]byte, 1), c.read)
+						for errors.Is(err, chain.ErrAbsent) { // it is not on its way yet
+							<-time.After(time.Millisecond)
+							_, err = r.ReadAt(t.Context(), make([]byte, 1), c.read)
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				begun := time.Now()
+				res, err := conduct.New(conduct.Config{Dialer: chain.Dialer{Dial: at.dial}}).Send(t.Context(), conduct.Transfer{
+					Blob: b, Source: source, Receivers: []conduct.Host{{Host: shape.Host{Name: h.name}, Address: h.name, Conduct: g}},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				allDone(t, res)
+				if took := time.Since(begun); took < c.least || took > c.most {
+					t.Errorf("it took %v, want %v to %v", took, c.least, c.most)
+				}
+			})
+		})
+	}
+}
