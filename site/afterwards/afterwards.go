@@ -1,6 +1,7 @@
 // Package afterwards does what may wait until a host has nothing better to do,
 // and what nobody should have to ask for: it folds the layers of images that have
-// as many as an image may ([image.MaxLayers]).
+// as many as an image may ([image.MaxLayers]), and makes the images of disks that
+// machines come for again and again (package site/disks).
 //
 // A command that meets such an image starts this program again ([Start]), in a
 // session of its own, so that it goes on when the command has ended, and gives
@@ -27,6 +28,7 @@ import (
 
 	"ore/cache"
 	"ore/cache/flight"
+	"ore/site/disks"
 )
 
 // Command is the hidden subcommand that calls Work.
@@ -70,7 +72,8 @@ func start(program string, environ []string) error {
 	return cmd.Process.Release()
 }
 
-// Work folds as soon as idle says so, and returns how many images were folded. If
+// Work does it as soon as idle says so, and returns how many images were folded or
+// made. If
 // somebody else is at it, whom the folder's lock tells, it does nothing.
 func Work(ctx context.Context, c *cache.Cache, idle func() bool) (int, error) {
 	lock, err := flight.Try(filepath.Join(c.Dir(), "locks", Command))
@@ -113,7 +116,15 @@ func (w worker) work(ctx context.Context) (n int, err error) {
 func (w worker) some(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestFold)
 	defer cancel()
-	return w.all(ctx)
+	n, err := w.all(ctx)
+	if err != nil {
+		return n, err
+	}
+	made, left, err := disks.Book{Cache: w.cache}.Make(ctx, w.idle)
+	if err == nil && left {
+		err = errBusy
+	}
+	return n + made, err
 }
 
 // Yield gives this process, the only one of its session, the lowest claim to

@@ -31,11 +31,49 @@ func (d *decider) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	}
 	switch d.maker.From {
 	case recipe.Whole:
-		return d.Images.Make(ctx, mk, watch)
+		img, release, err := d.Images.Make(ctx, mk, watch)
+		if err == nil && d.maker.Site != nil && better(mk.Plan) {
+			d.later(img.Key, watch)
+		}
+		return img, release, err
 	case recipe.Disk:
 		return d.both(ctx, mk, watch)
 	}
 	return image.Manifest{Version: image.ManifestVersion, Key: mk.Environment.Key(), Environment: mk.Environment}, func() {}, nil
+}
+
+// better says whether a disk image lost only since it is not there: it would be
+// made, and then each machine be ready sooner.
+func better(p plan.Plan) bool {
+	for _, o := range p.Options {
+		if o.Strategy != plan.FromDisk || !o.Possible || !o.Known {
+			continue
+		}
+		for _, e := range o.Stages {
+			if e.Stage == plan.DiskImage && o.Total.Middle-e.Seconds.Middle < p.Chosen().Total.Middle {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// later has the machines' disk image made when the host is idle, if such machines
+// come again and again. That it cannot be noted costs no more than it.
+func (d *decider) later(tree ore.Key, watch ore.Watcher) {
+	shape, err := disks.Shape(d.maker.Job.Machines)
+	if err != nil {
+		return
+	}
+	due, err := disks.Book{Cache: d.maker.Site.Cache}.Note(tree, shape)
+	if err == nil && due && d.maker.Site.Later != nil {
+		if err = d.maker.Site.Later(); err == nil {
+			watch.Tell(ore.Event{Stage: "note", Text: "such machines come again: the image of their disk is made when the host is idle"})
+		}
+	}
+	if err != nil {
+		watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("the image of the machines' disk is not made later: %v", err)})
+	}
 }
 
 // both makes the image and that of the machines' disks.

@@ -204,3 +204,26 @@ func TestDepot(t *testing.T) {
 		t.Error("it can be reached after its end")
 	}
 }
+
+// A disk image is made later only where it alone was what lacked.
+func TestBetterWithADiskImage(t *testing.T) {
+	took := func(s float64) plan.Range { return plan.Range{Middle: s} }
+	chosen := plan.Option{Strategy: plan.FromImage, Possible: true, Known: true, Total: took(6)}
+	disk := plan.Option{Strategy: plan.FromDisk, Possible: true, Known: true, Total: took(9), Stages: []plan.Estimate{{Stage: plan.DiskImage, Seconds: took(4)}}}
+	change := func(f func(*plan.Option)) plan.Option { o := disk; f(&o); return o }
+	for _, c := range []struct {
+		summary string
+		disk    plan.Option
+		want    bool
+	}{
+		{"it would be quicker", disk, true},
+		{"it is slower", change(func(o *plan.Option) { o.Total = took(11) }), false},
+		{"nobody has measured it", change(func(o *plan.Option) { o.Known = false }), false},
+		{"it is there", change(func(o *plan.Option) { o.Stages = nil }), false},
+		{"there can be none", change(func(o *plan.Option) { o.Strategy = plan.FromBase }), false},
+	} {
+		if got := better(plan.Plan{Options: []plan.Option{chosen, c.disk}}); got != c.want {
+			t.Errorf("%s: %v", c.summary, got)
+		}
+	}
+}

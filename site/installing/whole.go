@@ -2,7 +2,6 @@ package installing
 
 import (
 	"context"
-	"time"
 
 	"ore"
 	"ore/image"
@@ -32,24 +31,7 @@ func (m Maker) whole(ctx context.Context, s *stock, r *recipe.Recipe) error {
 // want it at once, one does.
 func (m Maker) diskImage(ctx context.Context, tree image.Manifest, shape diskimage.Shape, watch ore.Watcher) (image.Manifest, func(), error) {
 	c := m.Site.Cache
-	key := diskimage.Environment(tree.Key, shape).Key()
-	made := false
-	_, err := c.Share(ctx, key, watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
-		made = true
-		// Both the file system and the layer take less than the tree does, but for what
-		// file systems keep books with.
-		space, err := c.Reserve(ctx, 2*tree.Bytes, "the disk image of "+tree.Key.Short())
-		if err != nil {
-			return image.Manifest{}, err
-		}
-		defer space.Release()
-		begun := time.Now()
-		img, err := diskimage.Make(ctx, c.Store, tree, shape, tell)
-		if err != nil {
-			return img, err
-		}
-		return c.Register(ctx, img, time.Since(begun))
-	})
+	key, made, err := disks.Make(ctx, c, tree, shape, watch)
 	if err != nil {
 		return image.Manifest{}, nil, err
 	}

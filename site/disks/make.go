@@ -1,0 +1,35 @@
+package disks
+
+import (
+	"context"
+	"time"
+
+	"ore"
+	"ore/cache"
+	"ore/image"
+	"ore/install/diskimage"
+)
+
+// Make has the cache list the disk image of a tree that it has, unless it does: of
+// all who want it at once, one makes it. It returns its key, and whether this call
+// made it.
+func Make(ctx context.Context, c *cache.Cache, tree image.Manifest, shape diskimage.Shape, watch ore.Watcher) (key ore.Key, made bool, err error) {
+	key = diskimage.Environment(tree.Key, shape).Key()
+	_, err = c.Share(ctx, key, watch, func(ctx context.Context, tell ore.Watcher) (image.Manifest, error) {
+		made = true
+		// Both the file system and the layer take less than the tree does, but for what
+		// file systems keep books with.
+		space, err := c.Reserve(ctx, 2*tree.Bytes, "the disk image of "+tree.Key.Short())
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		defer space.Release()
+		begun := time.Now()
+		img, err := diskimage.Make(ctx, c.Store, tree, shape, tell)
+		if err != nil {
+			return img, err
+		}
+		return c.Register(ctx, img, time.Since(begun))
+	})
+	return key, made, err
+}
