@@ -29,7 +29,7 @@ const asWord = "build-as"
 // The ordinary users that the test becomes. newuidmap asks for the name of the
 // one with subordinate ids, so that one is made.
 const (
-	withSubIDs    = "ore-install-test"
+	withSubIDs    = "ore-install-test-" // and the process's id: the tests may run twice on a host
 	withoutSubIDs = 54322
 )
 
@@ -145,17 +145,16 @@ func sh(t *testing.T, args ...string) {
 // subIDUser returns the uid of the user with subordinate ids.
 func subIDUser(t *testing.T) int {
 	t.Helper()
-	if _, err := user.Lookup(withSubIDs); err != nil {
-		sh(t, "useradd", "--no-create-home", "--user-group", withSubIDs)
-		t.Cleanup(func() { sh(t, "userdel", withSubIDs) })
-	}
+	name := withSubIDs + strconv.Itoa(os.Getpid())
+	sh(t, "useradd", "--no-create-home", "--user-group", name)
+	t.Cleanup(func() { sh(t, "userdel", name) })
 	for _, f := range []string{"/etc/subuid", "/etc/subgid"} {
 		b, err := os.ReadFile(f)
-		if err != nil || !bytes.Contains(b, []byte(withSubIDs+":")) {
-			sh(t, "sh", "-c", "echo "+withSubIDs+":700000:65536 >> "+f)
+		if err != nil || !bytes.Contains(b, []byte(name+":")) {
+			sh(t, "usermod", "--add-"+filepath.Base(f)+"s", "700000-765535", name)
 		}
 	}
-	u, err := user.Lookup(withSubIDs)
+	u, err := user.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -196,7 +196,7 @@ func TestKillOfTheStarterEndsAll(t *testing.T) {
 		{"as root", User | PID | Mount | Net, AsRoot},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
-			cmd := person(t, "start", starting("hang", c.kinds, c.ids, "killed"))
+			cmd := person(t, "start", starting("hang", c.kinds, c.ids, mark("killed")))
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -208,13 +208,13 @@ func TestKillOfTheStarterEndsAll(t *testing.T) {
 			lines := bufio.NewScanner(out)
 			for lines.Scan() && lines.Text() != "forked" {
 			}
-			if n := countMarked(t, "killed"); n != 3 {
+			if n := countMarked(t, mark("killed")); n != 3 {
 				t.Errorf("%d processes run, want 3", n)
 			}
 			cmd.Process.Kill()
 			cmd.Wait()
 			waitForOrphans(t)
-			if n := countMarked(t, "killed"); n != 0 {
+			if n := countMarked(t, mark("killed")); n != 0 {
 				t.Errorf("%d processes are left", n)
 			}
 		})
@@ -244,6 +244,9 @@ func waitForOrphans(t *testing.T) {
 	}
 }
 
+// mark is one that no other run of the tests has.
+func mark(word string) string { return word + "-" + strconv.Itoa(os.Getpid()) }
+
 func countMarked(t *testing.T, mark string) int {
 	t.Helper()
 	n := 0
@@ -259,7 +262,7 @@ func countMarked(t *testing.T, mark string) int {
 // starter, and what it left is found by its mark.
 func TestSweep(t *testing.T) {
 	adoptOrphans(t)
-	cmd := person(t, "start", starting("hang", 0, Keep, "swept"))
+	cmd := person(t, "start", starting("hang", 0, Keep, mark("swept")))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -272,12 +275,12 @@ func TestSweep(t *testing.T) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	n, err := Sweep("swept")
+	n, err := Sweep(mark("swept"))
 	if err != nil || n < 2 {
 		t.Errorf("swept %d processes, %v; want the two that sleep", n, err)
 	}
 	waitForOrphans(t)
-	if n := countMarked(t, "swept"); n != 0 {
+	if n := countMarked(t, mark("swept")); n != 0 {
 		t.Errorf("%d processes are left", n)
 	}
 	if _, err := Sweep(""); err == nil {

@@ -20,7 +20,7 @@ import (
 // The ordinary users that tests become. Only the one with subordinate ids has
 // to exist, since newuidmap asks for its name.
 const (
-	nameWith   = "ore-sandbox-test"
+	nameStem   = "ore-sandbox-test-" // and the process's id: the tests may run twice on a host
 	uidWithout = 54321
 )
 
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if madeUser {
-		exec.Command("userdel", nameWith).Run()
+		exec.Command("userdel", nameWith()).Run()
 	}
 	os.RemoveAll(binaryFolder())
 	os.Exit(code)
@@ -155,26 +155,26 @@ func person(t testing.TB, tier Tier) uint32 {
 	return 0
 }
 
+func nameWith() string { return nameStem + strconv.Itoa(os.Getpid()) }
+
 // makeUser makes the user with subordinate ids.
 func makeUser() (uint32, error) {
-	if _, err := user.Lookup(nameWith); err != nil {
-		out, err := exec.Command("useradd", "--no-create-home", "--user-group", nameWith).CombinedOutput()
-		if err != nil {
-			return 0, fmt.Errorf("useradd: %w: %s", err, out)
-		}
-		madeUser = true
+	out, err := exec.Command("useradd", "--no-create-home", "--user-group", nameWith()).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("useradd: %w: %s", err, out)
 	}
+	madeUser = true
 	b, err := os.ReadFile("/etc/subuid")
 	if err != nil {
 		return 0, fmt.Errorf("%w: install uidmap", err)
 	}
-	if !bytes.Contains(b, []byte(nameWith+":")) {
-		out, err := exec.Command("usermod", "--add-subuids", "700000-765535", "--add-subgids", "700000-765535", nameWith).CombinedOutput()
+	if !bytes.Contains(b, []byte(nameWith()+":")) {
+		out, err := exec.Command("usermod", "--add-subuids", "700000-765535", "--add-subgids", "700000-765535", nameWith()).CombinedOutput()
 		if err != nil {
 			return 0, fmt.Errorf("usermod: %w: %s", err, out)
 		}
 	}
-	u, err := user.Lookup(nameWith)
+	u, err := user.Lookup(nameWith())
 	if err != nil {
 		return 0, err
 	}
