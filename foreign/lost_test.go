@@ -15,6 +15,9 @@ func imports(t *testing.T, kind, text string) (file, left string) {
 	r := Request{Kind: kind, Name: "f", Sources: []Source{{"f", []byte(text)}}}
 	if kind == "fai" {
 		r.Classes, r.Sources = []string{"A"}, []Source{{"disk_config/A", []byte(text)}, {"package_config/A", nil}}
+		if text == "" {
+			r.Classes = []string{"B"}
+		}
 	}
 	res, err := Import(r)
 	if err != nil {
@@ -118,6 +121,7 @@ func TestNothingIsLeftInSilence(t *testing.T) {
 		{"kickstart", "user --name=root --uid=5\n", "user root: it is there already"},
 		{"kickstart", "%post --erroronfail\nfalse\n%end\n", "take set +e"},
 		{"preseed", "d-i partman-auto/expert_recipe string x :: 1 2 3 ext4 method{ format }\n", "without partman-auto/method"},
+		{"fai", "", "no file is for these classes"},
 		{"preseed", "d-i localechooser/supported-locales multiselect en_US.UTF-8, nl_NL.UTF-8\n", "/etc/locale.gen"},
 	} {
 		if _, left := imports(t, c.kind, c.text); !strings.Contains(left, c.says) {

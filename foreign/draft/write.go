@@ -135,6 +135,9 @@ func (d *Draft) YAML(from string) ([]byte, error) {
 	f.Machines = d.machines()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Imported from %s. What it lacks is what the machines run: add run, with a command.\n", oneLine(from))
+	if slices.ContainsFunc(d.Storage.Disks, func(x ore.Disk) bool { return x.Match.Path != "" }) {
+		out.WriteString("# Machines that 'ore run' starts have one disk of their own, whatever it is called: leave match out for them.\n")
+	}
 	if f.Environment == nil && f.Machines == nil {
 		out.WriteString("environment: {}\n") // nothing was understood, and a job file is never empty
 		return out.Bytes(), nil

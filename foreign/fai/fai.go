@@ -38,10 +38,14 @@ func Read(d *draft.Draft, from []Source, classes []string) {
 		r.disks.finish()
 		return
 	}
+	some := false
 	for _, part := range []func(Source) bool{r.variables, r.storageOf, r.packagesOf, r.debconf, r.file, r.script} {
 		for _, s := range from {
-			part(s)
+			some = part(s) || some
 		}
+	}
+	if !some {
+		d.At("class", 1).Leave(strings.Join(classes, ","), "no file is for these classes: name those of the machine with --class")
 	}
 	r.disks.finish()
 	for _, s := range from {

@@ -1,4 +1,5 @@
 # Imported from lucie/partition.rb. What it lacks is what the machines run: add run, with a command.
+# Machines that 'ore run' starts have one disk of their own, whatever it is called: leave match out for them.
 machines:
     root: disk
     disks:
