@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -133,8 +134,7 @@ func ownPort(subnet netip.Prefix) string {
 	return fmt.Sprintf("orebed%d", b[2])
 }
 
-// join gives this host a port of the switch. Deleting the switch's namespace
-// deletes it.
+// join gives this host a port of the switch; leave takes it away.
 func join(ctx context.Context, s state) error {
 	own := ownPort(s.Subnet)
 	sw := space(s.Name, switchName)
@@ -155,6 +155,17 @@ func join(ctx context.Context, s state) error {
 		return err
 	}
 	return run(ctx, bucket("p-own", "root", s.Link), "tc", "-n", sw, "-batch", "-")
+}
+
+// leave deletes this host's port of a switch, if it has one. It would go with the
+// switch's namespace, but some time after that has lost its name: the next bed,
+// with the same subnet, would find a port that is there already.
+func leave(sw string) error {
+	err := run(context.Background(), "", "ip", "-n", sw, "link", "del", "p-own")
+	if err != nil && strings.Contains(err.Error(), "Cannot find device") {
+		return nil
+	}
+	return err
 }
 
 // shape gives a host's link a rate, both ways, and what the host sends its delay.
@@ -199,6 +210,11 @@ func removeSpaces(bed string) error {
 	}
 	if err := evict(all); err != nil {
 		return err
+	}
+	if sw := space(bed, switchName); slices.Contains(all, filepath.Join(spaces, sw)) {
+		if err := leave(sw); err != nil {
+			return err
+		}
 	}
 	var lines strings.Builder
 	for _, p := range all {

@@ -315,6 +315,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// The next bed may have the subnet, and this host's port, of one that has just gone.
+func TestJoinedAgainAtOnce(t *testing.T) {
+	for range 3 {
+		b := up(t, Config{Hosts: 1, Join: true})
+		if err := b.Down(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestDelayOrReason has a delay, or is told why not, and then nothing is left.
 func TestDelayOrReason(t *testing.T) {
 	needRoot(t)
