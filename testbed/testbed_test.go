@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -315,12 +316,23 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// The next bed may have the subnet, and this host's port, of one that has just gone.
-func TestJoinedAgainAtOnce(t *testing.T) {
+// This host's port is gone when its bed is: the next one may have the same.
+func TestPortGoesWithItsBed(t *testing.T) {
 	for range 3 {
 		b := up(t, Config{Hosts: 1, Join: true})
+		i, err := b.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := net.InterfaceByName(ownPort(i.Subnet))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := b.Down(); err != nil {
 			t.Fatal(err)
+		}
+		if left, err := net.InterfaceByIndex(own.Index); err == nil {
+			t.Errorf("%s is left", left.Name)
 		}
 	}
 }
