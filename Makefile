@@ -30,8 +30,8 @@ demo: build
 test: build
 	./test/needs
 	$(GO) vet ./...
-	$(GO) test -vet=off -timeout 20m ./...
-	$(GO) test -vet=off -race $(RACE)
+	$(GO) test -vet=off -timeout 60m ./...
+	$(GO) test -vet=off -timeout 60m -race $(RACE)
 
 test-system: build
 	./test/needs system
