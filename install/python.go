@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -275,9 +276,9 @@ func (c *compilation) compile(ctx context.Context, sources map[*load.Package]*by
 		return err
 	}
 	defer func() { err = errors.Join(err, t.unmount()) }()
-	run := func(ctx context.Context, args []string) error {
+	run := func(ctx context.Context, args []string, said io.Writer) error {
 		out := &output.Lines{Stage: "configure"}
-		err := c.sb.Run(ctx, sandbox.Command{Root: t.root, Args: args, Env: c.environment(), Stdout: out, Stderr: out})
+		err := c.sb.Run(ctx, sandbox.Command{Root: t.root, Args: args, Env: c.environment(), Stdout: said, Stderr: out})
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out.Tail())
 		}

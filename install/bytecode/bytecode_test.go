@@ -3,6 +3,8 @@ package bytecode
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -53,8 +55,11 @@ func compiled(t *testing.T) []Call {
 		t.Fatal(err)
 	}
 	calls := []Call{{Files: []string{"/" + lib + "a.py"}}, {Files: []string{"/" + lib + "b.py", "/" + lib + "c.py"}}}
-	run := func(_ context.Context, args []string) error {
-		for _, name := range append(args, "other.py") {
+	run := func(_ context.Context, args []string, out io.Writer) error {
+		for _, name := range append(args, "other.py", between) {
+			if name == between {
+				fmt.Fprintln(out) // a batch is finished
+			}
 			if filepath.Ext(name) != ".py" {
 				continue
 			}

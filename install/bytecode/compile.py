@@ -1,5 +1,6 @@
-# Compiles the named modules on several processes: the first argument is their
-# number. Which process compiles a module makes no difference to what comes of it:
+# Compiles the named modules on several processes: the first argument is their number.
+# "--" ends a batch: when all of it is compiled, a line is written, and then the next
+# one begins. Which process compiles a module makes no difference to what comes of it:
 # each takes the next one from a pipe, the largest first. The collector of cycles is
 # off, since what is thrown away after each module has none.
 #
@@ -40,21 +41,32 @@ except ImportError:
         import py_compile
         py_compile.compile(name, doraise=True)
 
-files = sorted(sys.argv[2:], key=lambda name: os.stat(name.lstrip("@")).st_size, reverse=True)
-take, give = os.pipe()
-os.write(give, b"".join(i.to_bytes(2, "little") for i in range(len(files))))
-os.close(give)
-children = []
-for _ in range(int(sys.argv[1])):
-    pid = os.fork()
-    if pid:
-        children.append(pid)
-        continue
-    try:
-        while i := os.read(take, 2):
-            compile_module(files[int.from_bytes(i, "little")])
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        os._exit(1)
-    os._exit(0)
-sys.exit(max(os.waitpid(pid, 0)[1] != 0 for pid in children))
+batches = [[]]
+for arg in sys.argv[2:]:
+    if arg == "--":
+        batches.append([])
+    else:
+        batches[-1].append(arg)
+
+for files in batches:
+    files.sort(key=lambda name: os.stat(name.lstrip("@")).st_size, reverse=True)
+    take, give = os.pipe()
+    os.write(give, b"".join(i.to_bytes(2, "little") for i in range(len(files))))
+    os.close(give)
+    children = []
+    for _ in range(int(sys.argv[1])):
+        pid = os.fork()
+        if pid:
+            children.append(pid)
+            continue
+        try:
+            while i := os.read(take, 2):
+                compile_module(files[int.from_bytes(i, "little")])
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    os.close(take)
+    if max(os.waitpid(pid, 0)[1] for pid in children) != 0:
+        sys.exit(1)
+    os.write(1, b"\n") # this batch is finished

@@ -1,13 +1,16 @@
 package bytecode
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,46 +26,88 @@ var program string
 // the pipe that it takes them from. Python's library has some 600.
 const maxModules = 1 << 14
 
-// command compiles the files on all cores. Modules that the compiler itself needs
-// are not written when they are imported: each is compiled once, as is asked for.
-func (p Python) command(files []string) []string {
+// between stands between batches of files in the compiler's arguments.
+const between = "--"
+
+// command compiles batches of files, one after the other, on all cores. Modules that the
+// compiler itself needs are not written when they are imported: each is compiled once, as
+// is asked for.
+func (p Python) command(batches ...[]string) []string {
 	args := []string{"/usr/bin/" + string(p), "-B", "-E", "-S", "-c", program, strconv.Itoa(runtime.NumCPU())}
-	for _, f := range files {
-		if strings.HasPrefix(f, imported) {
-			f = "@" + f
+	for i, files := range batches {
+		if i > 0 {
+			args = append(args, between)
 		}
-		args = append(args, f)
+		for _, f := range files {
+			if strings.HasPrefix(f, imported) {
+				f = "@" + f
+			}
+			args = append(args, f)
+		}
 	}
 	return args
 }
 
+// Run runs a program in the compiler's tree; out gets what it says.
+type Run func(ctx context.Context, args []string, out io.Writer) error
+
 // Make has the files of calls compiled by run, in the tree root, adds to each call what
-// came of it, and tells done. A module's code depends on its source alone, so they are
-// compiled in any order. The few modules of py3compile go with the call before them,
-// since starting the interpreter takes as long as they do.
-func (p Python) Make(ctx context.Context, root string, calls []Call, run func(ctx context.Context, args []string) error, done func(i int) error) error {
-	for from, to := 0, 0; from < len(calls); from = to {
-		var files []string
-		for to < len(calls) && (to == from || strings.HasPrefix(calls[to].Files[0], "/"+toolDir)) {
-			files = append(files, calls[to].Files...)
-			to++
+// came of it, and tells done as soon as that is there. A module's code depends on its
+// source alone, so they are compiled in any order. The few modules of py3compile go with
+// the call before them: its script is the next that asks.
+func (p Python) Make(ctx context.Context, root string, calls []Call, run Run, done func(i int) error) error {
+	b := &batches{Python: p, root: root, calls: calls, done: done}
+	var files [][]string
+	for i, c := range calls {
+		if i > 0 && strings.HasPrefix(c.Files[0], "/"+toolDir) {
+			files[len(files)-1] = append(files[len(files)-1], c.Files...)
+			b.ends[len(files)-1] = i + 1
+			continue
 		}
-		if len(files) > maxModules {
-			return fmt.Errorf("compile: %d modules: more than %d", len(files), maxModules)
-		}
-		if err := run(ctx, p.command(files)); err != nil {
-			return fmt.Errorf("compile: %w", err)
-		}
-		for i := from; i < to; i++ {
-			if err := p.collect(root, &calls[i]); err != nil {
-				return fmt.Errorf("compile: %w", err)
-			}
-			if err := done(i); err != nil {
-				return err
-			}
+		files, b.ends = append(files, slices.Clone(c.Files)), append(b.ends, i+1)
+	}
+	for _, f := range files {
+		if len(f) > maxModules {
+			return fmt.Errorf("compile: %d modules: more than %d", len(f), maxModules)
 		}
 	}
+	err := run(ctx, p.command(files...), b)
+	if err == nil && len(b.ends) > 0 {
+		err = errors.New("the compiler ended early")
+	}
+	if err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
 	return nil
+}
+
+// batches takes in what the compiler says: a line for each batch that is finished.
+type batches struct {
+	Python
+	root  string
+	calls []Call
+	ends  []int // of the calls of batches that are not finished
+	begin int   // of the next one
+	done  func(i int) error
+}
+
+// Write takes in lines.
+func (b *batches) Write(said []byte) (int, error) {
+	for range bytes.Count(said, []byte("\n")) {
+		if len(b.ends) == 0 {
+			return 0, errors.New("the compiler says more than it was asked")
+		}
+		for ; b.begin < b.ends[0]; b.begin++ {
+			if err := b.collect(b.root, &b.calls[b.begin]); err != nil {
+				return 0, err
+			}
+			if err := b.done(b.begin); err != nil {
+				return 0, err
+			}
+		}
+		b.ends = b.ends[1:]
+	}
+	return len(said), nil
 }
 
 // collect adds to a call what was made in the tree root.

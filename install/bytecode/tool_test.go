@@ -38,7 +38,7 @@ func newToolTree(t *testing.T) toolTree {
 	}
 	// The lists name files as the tree has them, and so do calls.
 	moved := strings.NewReplacer(instead.LentDir, lent, instead.OwnDir, own, "-p /"+toolDir, "-p /"+toolDir, "'^/", "'^/",
-		" /"+toolDir, " "+root+"/"+toolDir, "=/var/lib", "="+root+"/var/lib", " /usr/bin/python", " "+root+"/usr/bin/python", "'/usr/l", "'"+root+"/usr/l",
+		" /"+toolDir, " "+root+"/"+toolDir, "=/var/lib", "="+root+"/var/lib", " /var/lib", " "+root+"/var/lib", " /usr/lib", " "+root+"/usr/lib", " /usr/bin/python", " "+root+"/usr/bin/python", "'/usr/l", "'"+root+"/usr/l",
 		`/made/." /`, `/made/." `+root).Replace(string(text))
 	tt := toolTree{root: root, program: program, standIn: s}
 	tt.write(t, "usr/bin/python3.11", "")
@@ -104,6 +104,9 @@ func TestToolStandIn(t *testing.T) {
 	own("another folder", nil, []string{"-p", "python3-minimal", "/usr/share/x/"})
 	own("debugging", []string{"PYCOMPILE_DEBUG=1"}, first)
 	own("other versions", []string{"DEBPYTHON3_DEFAULT=3.12"}, first)
+	tt.write(t, "usr/lib/python3.11/gettext.py", "")
+	own("the whole library, which nobody has compiled", nil, first)
+	tt.write(t, "var/lib/dpkg/info/python3.11.list", "")
 	if said := tt.says(t, nil, first...); said != "" {
 		t.Errorf("the first call: %q", said)
 	}

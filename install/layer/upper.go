@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"ore/install/tree"
@@ -56,14 +59,35 @@ func after(a, b unix.Timespec) bool {
 
 // All lists what was found in the folder.
 func (u *Upper) All(found []tree.Found) ([]Source, error) {
+	return u.examineAll(found, nil)
+}
+
+// examineAll examines what was found, on all cores: of what scripts made, Python's
+// modules above all, the content is read. Over a tree, what takes away is left empty.
+func (u *Upper) examineAll(found []tree.Found, below *Tree) ([]Source, error) {
 	list := make([]Source, len(found))
-	for i := range found {
-		var err error
-		if list[i], err = u.examine(&found[i], nil); err != nil {
-			return nil, err
-		}
+	var g errgroup.Group
+	var next atomic.Int64
+	for range runtime.NumCPU() {
+		g.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < len(found); i = int(next.Add(1)) - 1 {
+				f := &found[i]
+				var old *tree.Node
+				if below != nil {
+					if f.Whiteout() {
+						continue
+					}
+					old = below.Get(f.Path)
+				}
+				var err error
+				if list[i], err = u.examine(f, old); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	return list, nil
+	return list, g.Wait()
 }
 
 // differ collects changes.
@@ -81,6 +105,10 @@ func (u *Upper) Changes(below *Tree) (Changes, error) {
 	if err != nil {
 		return nil, err
 	}
+	examined, err := u.examineAll(found, below)
+	if err != nil {
+		return nil, err
+	}
 	d := &differ{Upper: u, below: below, hidden: map[string]bool{}}
 	present := map[string]bool{}
 	for i := range found {
@@ -93,12 +121,8 @@ func (u *Upper) Changes(below *Tree) (Changes, error) {
 			d.whiteout(f.Path)
 			continue
 		}
-		s, err := d.examine(f, old)
-		if err != nil {
-			return nil, err
-		}
-		if old == nil || !tree.Same(old, &s.Node) {
-			d.list = append(d.list, s)
+		if s := &examined[i]; old == nil || !tree.Same(old, &s.Node) {
+			d.list = append(d.list, *s)
 		}
 		if f.Dir() {
 			d.hide(f, old, present)
