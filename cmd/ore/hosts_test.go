@@ -230,7 +230,7 @@ func TestHosts(t *testing.T) {
 		t.Errorf("the second time there came %v", again)
 	}
 	f.keeps(t)
-	f.mishap(t, "sleep 5", func(host string) {
+	f.mishap(t, "sleep 8", func(host string) {
 		if err := f.agents[host].Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -291,10 +291,7 @@ func (f *lent) mishap(t *testing.T, work string, happen func(host string)) {
 		said[word]++
 		if said["begun"] == 4 && !happened {
 			happened = true
-			if on := f.machines(t); len(on[last]) == 0 {
-				t.Errorf("no machine is on %s: %v", last, on)
-			}
-			happen(last)
+			happen(last) // at once: a busy machine may take as long for a look around as the job works
 		}
 	}
 	if err := cmd.Wait(); err != nil || said["ended"] != 4 || said["begun"] != 6 || said["given"] != 6 {
