@@ -218,7 +218,9 @@ func TestHosts(t *testing.T) {
 		t.Errorf("not what the machines should see: %v", o)
 	}
 	stored := f.stored(t, "h1")
-	if out := f.sent(t, testbed.Head) - before; out > stored*12/10 {
+	// On a busy machine a host may be silent for so long that another one turns to the
+	// head for what is left of a transfer; but never for all.
+	if out := f.sent(t, testbed.Head) - before; out > stored*19/10 {
 		t.Errorf("%d bytes left the head, for %d that each of two hosts got", out, stored)
 	}
 	if len(came(result(t, results))) != 2 {
