@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds what a test waits for things that take milliseconds.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // content is n bytes that depend on the seed.
 func content(n int, seed uint64) []byte {

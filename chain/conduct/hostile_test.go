@@ -40,7 +40,7 @@ func TestAFullDiskFailsItsOwnHost(t *testing.T) {
 		if err := os.Symlink("/dev/full", filepath.Join(dirs[full], b.Digest.String()+".chunks.tmp")); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		r, err := conduct.New(conduct.Config{}).Send(ctx, tr)
 		cancel()
 		if err != nil {
@@ -90,7 +90,7 @@ func TestOneHostsWordDoesNotEndTheSource(t *testing.T) {
 			h, _ := neighbour(t, fmt.Sprint("h", i), told{Dir: dirs[i], Rate: linkRate, Alters: i == liar})
 			tr.Receivers = append(tr.Receivers, h)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		r, err := conduct.New(conduct.Config{}).Send(ctx, tr)
 		cancel()
 		if err != nil {
@@ -129,7 +129,7 @@ func TestAWrongSourceIsGivenUp(t *testing.T) {
 		h, _ := neighbour(t, fmt.Sprint("h", i), told{})
 		tr.Receivers = append(tr.Receivers, h)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := conduct.New(conduct.Config{}).Send(ctx, tr); !errors.Is(err, conduct.ErrLost) {
 		t.Errorf("%v, want %v", err, conduct.ErrLost)
