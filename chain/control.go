@@ -30,6 +30,9 @@ const (
 	minEvery = 20 * time.Millisecond
 	// defaultEvery is how often a peer reports that was not told.
 	defaultEvery = 100 * time.Millisecond
+	// leisureEvery is how often a peer reports while nobody waits for what comes: a
+	// report costs both sides more than what came since the one before.
+	leisureEvery = time.Second
 )
 
 // Order is what a conductor says to a peer. What has nothing to say is left out: at
@@ -188,6 +191,7 @@ func (o *overseen) run(ctx context.Context) error {
 			err = o.report()
 		case <-t.C:
 			err = o.report()
+			t.Reset(o.pause())
 		case err := <-o.aborted:
 			return err
 		case <-ctx.Done():
@@ -200,6 +204,16 @@ func (o *overseen) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// pause is for how long the next report has time.
+func (o *overseen) pause() time.Duration {
+	for _, w := range o.blobs {
+		if o.peer.cfg.Busy == nil || !w.blob.hasTime() {
+			return o.every
+		}
+	}
+	return max(o.every, leisureEvery)
 }
 
 func (o *overseen) do(order Order) error {

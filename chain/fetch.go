@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ore/chain/pulse"
 	"ore/chain/set"
 )
@@ -30,7 +28,7 @@ const (
 	// leisureStep is how often it is looked whether the cores have become free, and
 	// leisureRate what comes until then, bytes a second: little beside what a core can
 	// take in, and a large image comes in minutes even so.
-	leisureStep = 50 * time.Millisecond
+	leisureStep = 100 * time.Millisecond
 	leisureRate = 512 << 10
 	// maxWants bounds the sources of one blob.
 	maxWants = 64
@@ -336,7 +334,6 @@ type incoming struct {
 	link  *link
 	from  pulse.Reader
 	quick bool // the last chunk came fast
-	wake  int  // how many bytes wake us; zero is one
 }
 
 func (p *Peer) incoming(l *link) *incoming {
@@ -368,10 +365,10 @@ func (in *incoming) next() (head, error) {
 // full fills b. Each byte that comes gives the source time for the next.
 func (in *incoming) full(b []byte) error {
 	begun, size := time.Now(), len(b)
-	defer in.wakeAt(1)
+	defer in.from.WakeAt(1)
 	for len(b) > 0 {
 		if in.quick && size > wakeLeast {
-			in.wakeAt(min(len(b), wakeMost))
+			in.from.WakeAt(min(len(b), wakeMost))
 		}
 		n, err := in.from.Read(b)
 		b = b[n:]
@@ -396,21 +393,3 @@ const (
 	wakeMost  = 128 << 10 // more than that might not fit into the socket
 	quickPart = 8         // of the time of silence is what a chunk of a fast source takes
 )
-
-// wakeAt has the kernel wake us when n bytes are there (SO_RCVLOWAT, socket(7)).
-func (in *incoming) wakeAt(n int) {
-	tcp, ok := in.link.Conn.(*net.TCPConn)
-	if !ok || n == max(in.wake, 1) {
-		return
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return
-	}
-	// If it cannot be set we are woken more often, and no more than that.
-	_ = raw.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) == nil {
-			in.wake = n
-		}
-	})
-}

@@ -47,7 +47,7 @@ type sample struct {
 const (
 	// leastWindow is over which time a rate is measured: long enough that a report
 	// more or less does not matter, short enough that a slow hop costs little.
-	leastWindow = 300 * time.Millisecond
+	leastWindow = 200 * time.Millisecond
 	// reportsToJudge is how many reports make a rate, at least.
 	reportsToJudge = 4
 	// maxDoublings and maxWindow bound what it grows to.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Parts of the time for which a source may say nothing. By default that is a second,
@@ -34,6 +36,7 @@ type Reader struct {
 	Ask []byte
 
 	heard bool // something came
+	wake  int  // how many bytes wake us; zero is one
 }
 
 // Read implements [io.Reader].
@@ -84,4 +87,22 @@ func (r *Reader) pause(begun, asked time.Time, silence time.Duration) time.Durat
 		return min(rest, r.part(doubtPart)-time.Since(begun))
 	}
 	return min(rest, r.part(lookPart))
+}
+
+// WakeAt has the kernel wake the reader when n bytes are there (SO_RCVLOWAT,
+// socket(7)). If it cannot be set the reader is woken more often, and no more than that.
+func (r *Reader) WakeAt(n int) {
+	tcp, ok := r.Conn.(*net.TCPConn)
+	if !ok || n == max(r.wake, 1) {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) == nil {
+			r.wake = n
+		}
+	})
 }
