@@ -250,26 +250,29 @@ func TestStartsAgain(t *testing.T) {
 		{ore.UEFI, fasterUEFI, []string{"-machine", "q35", "-bios", "/usr/share/ovmf/OVMF.fd",
 			"-drive", "if=none,id=e,format=raw,readonly=on,file=fat:" + esp, "-device", "virtio-blk-pci,drive=e,bootindex=1"}},
 	} {
-		m := emulate(ctx, t, append(argv, c.more...)...)
-		t.Logf("%s: from power on: %v", c.firmware, m.expect(entered))
-		took := map[string]moment{"direct": direct}
-		for _, way := range ways {
-			m.expect("is up")
-			begun := m.expect("again: loads")
-			left := m.expect("again: leaves")
-			came := m.expect(entered)
-			took[way] = came.since(left)
-			t.Logf("%s: by %s: %v to load, then %v; then to the first process %v", c.firmware, way, left.since(begun), took[way], m.expect("again: ").since(came))
-		}
-		m.expect("ends")
-		m.end()
-		for way, least := range map[string]float64{"kexec": c.kexec, "direct": faster} {
-			ratio := took["firmware"].cpu.Seconds() / took[way].cpu.Seconds()
-			t.Logf("%s: %s is %.2f times as fast as a restart", c.firmware, way, ratio)
-			if ratio < least {
-				t.Errorf("%s: %s is not %.1f times as fast as a restart through firmware and boot loader", c.firmware, way, least)
+		t.Run(string(c.firmware), func(t *testing.T) {
+			m := emulate(ctx, t, append(argv, c.more...)...)
+			t.Logf("from power on: %v", m.expect(entered))
+			took := map[string]moment{"direct": direct}
+			for _, way := range ways {
+				m.expect("is up")
+				begun := m.expect("again: loads")
+				left := m.expect("again: leaves")
+				came := m.expect(entered)
+				took[way] = came.since(left)
+				t.Logf("by %s: %v to load, then %v", way, left.since(begun), took[way])
+				t.Logf("from there to the first process: %v", m.expect("again: ").since(came))
 			}
-		}
+			m.expect("ends")
+			m.end()
+			for way, least := range map[string]float64{"kexec": c.kexec, "direct": faster} {
+				ratio := took["firmware"].cpu.Seconds() / took[way].cpu.Seconds()
+				t.Logf("%s is %.2f times as fast as a restart", way, ratio)
+				if ratio < least {
+					t.Errorf("%s is not %.1f times as fast as a restart through firmware and boot loader", way, least)
+				}
+			}
+		})
 	}
 }
 

@@ -6,11 +6,16 @@
 //	hardware         modules for what the kernel shows are loaded, disks are found
 //	partition        tables, arrays and volumes are made        (package disk)
 //	format           file systems are made, and mounted
-//	base             an image is written while it comes         (package pour)
+//	base             an image is written while it comes         (package pour),
+//	                 or that of the whole disk                  (package diskimage)
 //	packages         what it lacks is installed                 (package onto)
 //	scripts          the environment's files and steps
 //	configure        what makes it this one machine             (package configure)
 //	restart          all is on the disk, and marked so
+//
+// With a disk image, which fits one layout alone, only those file systems are made
+// that are none of its; on disks that it does not fit, the tree is written. Its file
+// systems are there at the end of base at once, and mounted after that.
 //
 // Files and steps come before what is this machine's own, since they belong to
 // the tree that an environment has everywhere. The last report is the begin of

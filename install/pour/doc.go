@@ -22,6 +22,12 @@
 // folder, and nothing that is there before is written to: only folders may be,
 // such as those on which other file systems are mounted.
 //
+// # Ranges
+//
+// [Ranges] writes a layer in the same way whose files are ranges of something larger,
+// such as partitions (package diskimage): where each goes is for the caller to say, and
+// zeros are written, too.
+//
 // # What comes of it
 //
 // The same names, types, contents, modes, owners, links and capabilities as the
