@@ -176,9 +176,13 @@ const waiting = "echo ready; while [ ! -e go ]; do sleep 0.1; done; echo done"
 func TestHypervisorKilledFromOutside(t *testing.T) {
 	p := someone(t)
 	results := p.results(t)
-	r := p.begin(t, "run", "-q", "-n", "2", "--results", results, "--", "sh", "-c", "echo ready $ORE_RANK; [ $ORE_RANK = 0 ] && exit 0; sleep 100")
+	r := p.begin(t, "run", "-q", "-n", "2", "--results", results, "-o", "done", "--", "sh", "-c", "echo ready $ORE_RANK; [ $ORE_RANK = 0 ] && echo >done && exit 0; sleep 1000")
 	r.saw(t, "0: ready 0\n")
 	r.saw(t, "1: ready 1\n")
+	p.await(t, "what the other machine had made", func() bool {
+		home, err := filepath.Glob(filepath.Join(results, "*", "0", "done"))
+		return err == nil && len(home) == 1
+	})
 	kill(t, p.machinePids(t, "m1")...)
 	o := r.end(t)
 	if o.code != ore.ExitFailed || !strings.Contains(o.err, "machine m1 is lost: signal: killed") {
