@@ -35,6 +35,7 @@ type truth struct {
 	remove                       float64 // against the usual package
 	bytes                        float64 // of its part of a layer
 	scripts                      int
+	programs                     int // that scripts call when it is removed
 }
 
 // basePackages is how many packages the base set has.
@@ -63,24 +64,39 @@ func newArchive(rng *rand.Rand, n int) archive {
 			t.scripts = 2
 			t.configure += math.Exp(rng.NormFloat64()*0.9 + math.Log(0.05))
 		}
-		t.remove = removal(i, t.scripts)
+		t.remove, t.programs = removal(i, t.scripts)
 		a.packages = append(a.packages, p)
 		a.truth[p.Name] = t
 	}
 	return a
 }
 
+// What 237 packages of Debian 12 took when dpkg purged them one after the other: the
+// 154 whose scripts call no program 0.31 s in the mean, the others 2.3 s. Among these,
+// the logarithm of the time and that of how many programs are called, in the mean of 9,
+// with a spread of 1, have a correlation of 0.61. The host was busy, without which it
+// would be more.
+const (
+	programsUsual  = 9
+	programsSpread = 1.0
+	programsTell   = 0.61
+)
+
 // removal draws how much longer than the usual package number i takes to remove.
 // Sixteen packages of Debian 12 took 34 ms (tree) to 5.6 s (openssh-server), the
 // half of them that stop services or call other programs seven times as long as
-// the other half.
-func removal(i, scripts int) float64 {
+// the other half. It returns how many programs are called as well, which tells a
+// part of it.
+func removal(i, scripts int) (times float64, programs int) {
 	own := rand.New(rand.NewPCG(uint64(i), 1)) // so that all else is drawn as it was without
 	t := 0.8 * vary(own, 0.3)
 	if scripts > 1 {
-		t *= math.Exp(own.NormFloat64()*0.8 + math.Log(4))
+		much := own.NormFloat64()
+		t *= math.Exp(much*0.8 + math.Log(4))
+		told := programsTell*much + math.Sqrt(1-programsTell*programsTell)*own.NormFloat64()
+		programs = max(1, int(math.Round(programsUsual*math.Exp(programsSpread*told))))
 	}
-	return t
+	return t, programs
 }
 
 // pick draws n packages beside the base set, popular ones more often.
@@ -255,11 +271,10 @@ func (p *point) weigh(c plan.Candidate) {
 	}
 }
 
-// weight is what the scripts of a package say: that they call programs or that they
-// do not, and not how long these take.
+// weight is what the scripts of a package say.
 func (a archive) weight(p ore.Package) plan.Weight {
-	s := a.truth[p.Name].scripts
-	return plan.Weight{Scripts: s, Programs: s - 1}
+	t := a.truth[p.Name]
+	return plan.Weight{Scripts: t.scripts, Programs: t.programs}
 }
 
 // layer returns the size of a layer with the packages in it.
