@@ -19,8 +19,10 @@ import (
 // second.
 const linkRate = 8 << 20
 
+// TestEveryoneGetsTheBlob has few hosts: all that crowds do at once in one process a
+// busy machine may not do in time. They are tried in virtual time.
 func TestEveryoneGetsTheBlob(t *testing.T) {
-	for _, c := range []struct{ hosts, size int }{{1, 0}, {1, 1}, {2, 300_000}, {5, 4 << 20}, {64, 2 << 20}} {
+	for _, c := range []struct{ hosts, size int }{{1, 0}, {1, 1}, {2, 300_000}, {5, 4 << 20}, {16, 2 << 20}} {
 		b, want, name := blob(t, c.size)
 		source, p := neighbour(t, "source", told{})
 		if err := offer(p, b, name); err != nil {
