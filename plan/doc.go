@@ -24,8 +24,9 @@
 // exponentially fading weights. It knows its spread, its count, and how far a
 // question lies from what was measured. A far outlier counts as a near one. What
 // dpkg and steps took is also remembered by the name of the package or step,
-// since it depends on what a script does far more than on bytes. What was never
-// measured is unknown: it shows as such, and options are then compared by a
+// since it depends on what a script does far more than on bytes; one that was never
+// removed is expected to take what others did whose scripts call about as many
+// programs. What was never measured is unknown: it shows as such, and options are then compared by a
 // price for unknown work that grows with its amount (see price).
 //
 // # How times are put together
