@@ -43,6 +43,9 @@ type Request struct {
 	Into        string                // a folder on the file system of Dir that gets the tree as plain files, in tier root; "" for none
 	Unsealed    bool                  // make no layers: the manifest has none, and what Into gets is all
 
+	// Fetch, if not nil, brings the packages before they are asked for one by one. It
+	// runs beside the start of the sandbox.
+	Fetch func(ctx context.Context) error
 	// Based, if not nil, is called with the image of the base if the build has made
 	// that, too, and its layer is in the store.
 	Based func(image.Manifest)
@@ -126,13 +129,7 @@ func (b *Builder) build(ctx context.Context, r Request) (image.Manifest, error) 
 			u.layers[i+1] = l
 		}
 	}
-	err = u.do(ctx, func(ctx context.Context) ([]string, error) {
-		debs, err := b.fetch(ctx, r.Environment, p, needed)
-		if err != nil {
-			return nil, err
-		}
-		return debs, b.refuse(ctx, r, p, debs)
-	})
+	err = u.do(ctx, func(ctx context.Context) ([]string, error) { return b.bring(ctx, r, p, needed) })
 	if err != nil {
 		return image.Manifest{}, err
 	}
@@ -155,6 +152,20 @@ func (b *Builder) Adopt(ctx context.Context, m image.Manifest) error {
 	}
 	defer release()
 	return p.base.Adopt(ctx, b.Store, m, p.work)
+}
+
+// bring brings the .debs and looks whether the build can start from where it is to.
+func (b *Builder) bring(ctx context.Context, r Request, p places, needed func(ore.Package) bool) ([]string, error) {
+	if r.Fetch != nil {
+		if err := r.Fetch(ctx); err != nil {
+			return nil, err
+		}
+	}
+	debs, err := b.fetch(ctx, r.Environment, p, needed)
+	if err != nil {
+		return nil, err
+	}
+	return debs, b.refuse(ctx, r, p, debs)
 }
 
 // fetch brings the .debs that are needed and have no pack.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"ore/job"
 	"ore/plan"
 	"ore/rpm"
+	"ore/site/given"
 )
 
 // images makes environments and images on this host.
@@ -150,7 +150,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	m.addKept(mk.Environment.Files, sources)
+	given.AddKept(m.site.Cache.Store, mk.Environment.Files, sources)
 	r := install.Request{Environment: mk.Environment, Files: sources, Keys: keys(mk.Wants), Based: m.based(ctx, mk, time.Now(), watch)}
 	if rpm.Is(mk.Environment.Base) {
 		return m.buildRPM(ctx, mk, r, watch)
@@ -159,12 +159,17 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	if err != nil {
 		return image.Manifest{}, err
 	}
-	if c := mk.Plan.Chosen(); c.At != "" && (c.Way == plan.Partial || c.Way == plan.Delta) {
+	c := mk.Plan.Chosen()
+	based := c.Way == plan.Partial || c.Way == plan.Delta // a base is there
+	if based && c.At != "" {
 		if err := m.bring(ctx, c, mk, watch); err != nil {
 			return image.Manifest{}, err
 		}
 	}
-	if err := a.FetchAll(ctx, mk.Plan.Chosen().Install, watch); err != nil {
+	fetch := func(ctx context.Context) error { return a.FetchAll(ctx, c.Install, watch) }
+	if based {
+		r.Fetch = fetch
+	} else if err := fetch(ctx); err != nil {
 		return image.Manifest{}, err
 	}
 	b := m.site.builder(a, watch)
@@ -172,7 +177,7 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 		return image.Manifest{}, err
 	}
 	r.Based = m.based(ctx, mk, time.Now(), watch) // what was fetched before is no part of its price
-	if c := mk.Plan.Chosen(); c.Way == plan.Partial {
+	if c.Way == plan.Partial {
 		from, release, err := m.site.Cache.Acquire(ctx, c.From)
 		if err != nil && !image.Unusable(err) {
 			return image.Manifest{}, err
@@ -191,21 +196,6 @@ func (m *images) build(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 		}
 	}
 	return b.Build(ctx, r)
-}
-
-// addKept finds the contents that stood in a job file in the store, where the
-// lock of that job kept them.
-func (m *images) addKept(files []ore.LockedFile, sources map[ore.Digest]string) {
-	for _, f := range files {
-		if f.Digest == "" || sources[f.Digest] != "" {
-			continue
-		}
-		if p, err := m.site.Cache.Path(f.Digest); err == nil {
-			if _, err := os.Stat(p); err == nil {
-				sources[f.Digest] = p
-			}
-		}
-	}
 }
 
 func keys(w ore.Wants) map[ore.Digest][]byte {

@@ -95,7 +95,7 @@ func TestLockFiles(t *testing.T) {
 	}
 	// A content that stood in a job file is found again without it.
 	found := map[ore.Digest]string{}
-	(&images{site: s}).addKept(files, found)
+	given.AddKept(s.Cache.Store, files, found)
 	if found[ore.DigestOf([]byte("hello"))] == "" {
 		t.Errorf("not kept: %v", found)
 	}

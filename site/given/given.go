@@ -131,3 +131,18 @@ func Digest(p string) (ore.Digest, int64, error) {
 	}
 	return ore.NewDigest([sha256.Size]byte(h.Sum(nil))), n, nil
 }
+
+// AddKept finds the contents that stood in a job file in the store, where the lock of
+// that job kept them.
+func AddKept(store *image.Store, files []ore.LockedFile, sources map[ore.Digest]string) {
+	for _, f := range files {
+		if f.Digest == "" || sources[f.Digest] != "" {
+			continue
+		}
+		if p, err := store.Path(f.Digest); err == nil {
+			if _, err := os.Stat(p); err == nil {
+				sources[f.Digest] = p
+			}
+		}
+	}
+}
