@@ -76,7 +76,9 @@ func TestRootOnDiskOfHosts(t *testing.T) {
 				t.Errorf("%q", o.out)
 			}
 			stored := f.stored(t, "h1")
-			if out := f.sent(t, testbed.Head) - before; out > stored*12/10 {
+			// A relay that a busy host holds up is gone round, and part of a blob leaves the
+			// source again; were each host fed by the source, it would be twice as much.
+			if out := f.sent(t, testbed.Head) - before; out > stored*16/10 {
 				t.Errorf("%d bytes left the head, for %d that each of two hosts got", out, stored)
 			}
 		})
