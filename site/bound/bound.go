@@ -19,6 +19,10 @@ const Least = 100 * time.Millisecond
 // every is how often progress is looked at: a fraction of Least.
 const every = 20 * time.Millisecond
 
+// longestStart is how long what comes now and then is not judged by: as long as a
+// name, a handshake and a list take over a bad link.
+const longestStart = time.Second
+
 // Bound is what fetching may take.
 type Bound struct {
 	Instead time.Duration // what making it here is predicted to take
@@ -82,6 +86,8 @@ func debs(all []ore.Package) (n int64) {
 // Progress is how far a fetch has come.
 type Progress struct {
 	Elapsed time.Duration
+	Wait    time.Duration // until something came
+	Flowing time.Duration // in which something came
 	Quiet   time.Duration // since something came
 	Got     int64         // bytes that came
 }
@@ -92,11 +98,12 @@ func (b Bound) Over(p Progress) string {
 		return fmt.Sprintf("nothing came for %.1f s, and no more was to be saved", p.Quiet.Seconds())
 	}
 	// Half of what is to be saved is enough to judge by: what is sent shorter than
-	// expected, as a patch, begins late.
-	if p.Got == 0 || p.Elapsed < max(Least, b.Saving/2) {
+	// expected, as a patch, begins late. What comes first is short, and says nothing
+	// of the rate of the rest, which a busy cache may have to look for.
+	if p.Got == 0 || p.Elapsed < max(Least, b.Saving/2) || p.Flowing < Least && p.Elapsed < max(longestStart, b.Saving) {
 		return ""
 	}
-	left := time.Duration(float64(p.Elapsed) * float64(max(0, b.Bytes-p.Got)) / float64(p.Got))
+	left := time.Duration(float64(p.Elapsed-p.Wait) * float64(max(0, b.Bytes-p.Got)) / float64(p.Got))
 	if left > b.Instead {
 		return fmt.Sprintf("it would take %.1f s more, making it here takes %.1f s", left.Seconds(), b.Instead.Seconds())
 	}
@@ -115,6 +122,7 @@ func (b Bound) Watch(ctx context.Context, received func() int64) (watched contex
 		defer tick.Stop()
 		begun, first := time.Now(), received()
 		last, at := first, begun
+		var p Progress
 		for {
 			select {
 			case <-watched.Done():
@@ -122,9 +130,14 @@ func (b Bound) Watch(ctx context.Context, received func() int64) (watched contex
 			case now := <-tick.C:
 				n := received()
 				if n != last {
+					if last == first {
+						p.Wait = now.Sub(begun)
+					}
+					p.Flowing += every // more only if this process had no core
 					last, at = n, now
 				}
-				if why := b.Over(Progress{Elapsed: now.Sub(begun), Quiet: now.Sub(at), Got: n - first}); why != "" {
+				p.Elapsed, p.Quiet, p.Got = now.Sub(begun), now.Sub(at), n-first
+				if why := b.Over(p); why != "" {
 					cancel(&given{why})
 				}
 			}

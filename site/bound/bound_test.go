@@ -22,8 +22,11 @@ func TestOver(t *testing.T) {
 		{"as predicted", bound.Progress{Elapsed: 3 * time.Second, Got: 500}, ""},
 		{"down", bound.Progress{Elapsed: 4 * time.Second, Quiet: 4 * time.Second}, "nothing came for 4.0 s"},
 		{"down for a while", bound.Progress{Elapsed: 3 * time.Second, Quiet: 3 * time.Second}, ""},
-		{"slow", bound.Progress{Elapsed: 2 * time.Second, Got: 100}, "18.0 s more"},
-		{"slow, but it has only begun", bound.Progress{Elapsed: time.Second, Got: 10}, ""},
+		{"slow", bound.Progress{Elapsed: 2 * time.Second, Flowing: time.Second, Got: 100}, "18.0 s more"},
+		{"slow, after a wait", bound.Progress{Elapsed: 3 * time.Second, Wait: time.Second, Flowing: time.Second, Got: 100}, "18.0 s more"},
+		{"slow, but it has only begun", bound.Progress{Elapsed: time.Second, Flowing: time.Second, Got: 10}, ""},
+		{"some first bytes, and the rest is looked for", bound.Progress{Elapsed: 2 * time.Second, Flowing: 20 * time.Millisecond, Got: 1}, ""},
+		{"some bytes now and then", bound.Progress{Elapsed: 4 * time.Second, Flowing: 60 * time.Millisecond, Got: 3}, "s more"},
 		{"slow, and yet sooner than to begin anew", bound.Progress{Elapsed: 9 * time.Second, Got: 500}, ""},
 		{"more than was expected", bound.Progress{Elapsed: 9 * time.Second, Got: 2000}, ""},
 	} {

@@ -167,7 +167,9 @@ func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
 		return
 	}
 	o := l.parts.Outcome(p, t)
-	if len(o.Measured) == 0 {
+	// Where a way was given up for another, nothing is learned of its stages, but
+	// that the prediction was wrong is kept.
+	if len(o.Measured) == 0 && (o.Whole == 0 || p.Chosen().Way == plan.Exact) {
 		return
 	}
 	layer := l.share(p)

@@ -118,3 +118,18 @@ func TestWatch(t *testing.T) {
 		t.Errorf("%d events, %+v, %d runs, %v", seen, r, len(runs), err)
 	}
 }
+
+// A way that was given up is remembered as a wrong prediction; an image that was
+// there is none.
+func TestGivenUpIsKept(t *testing.T) {
+	m := Memory{Dir: t.TempDir()}
+	end := time.Now()
+	made := ore.Timeline{{Name: "image", Start: end.Add(-time.Second), End: end}}
+	for _, way := range []plan.Way{plan.Exact, plan.Fetched} {
+		(&Watch{Memory: m}).Learn(made, plan.Plan{Options: []plan.Option{{Way: way, Possible: true}}})
+	}
+	runs, err := m.Runs()
+	if err != nil || len(runs) != 1 || runs[0].Options[0].Way != plan.Fetched || runs[0].Whole != 1 || len(runs[0].Actual) != 0 {
+		t.Errorf("%+v, %v", runs, err)
+	}
+}
