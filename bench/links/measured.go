@@ -251,7 +251,7 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 				return err
 			}
 			if r, err := l.lastRun(host); err != nil || r.At.Before(begun.Truncate(time.Second)) {
-				return fmt.Errorf("host %d kept no record of its run: %w: %s", host, err, d.said)
+				return fmt.Errorf("host %d kept no record of its run (%v): %s", host, err, d.said)
 			}
 			return nil
 		})
