@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore/guest/inside/memory"
 	"ore/guest/inside/system"
 	"ore/guest/wire"
 	"ore/vm/home"
@@ -83,7 +84,7 @@ func (s *server) goHome(m *system.Machine, failed string, cause error) error {
 	setTime(welcome.UnixNanos)
 	showErrors()
 	ctx, cancel := context.WithCancel(context.Background())
-	s.background.Go(func() { watchMemory(ctx) })
+	s.background.Go(func() { memory.Watch(ctx) })
 	defer cancel()
 	return s.serve(ctx, stream)
 }

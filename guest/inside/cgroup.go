@@ -42,7 +42,7 @@ func newCgroups() (*cgroups, error) {
 	if err != nil {
 		return &cgroups{}, err
 	}
-	total, _ := memory()
+	total, _ := meminfo()
 	for file, value := range map[string]string{
 		"pids.max":               strconv.Itoa(mostProcesses(n, total)),
 		"cgroup.subtree_control": "+pids",

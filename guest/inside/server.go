@@ -289,7 +289,7 @@ func (s *server) condition() wire.Condition {
 		c.UptimeMS = si.Uptime * 1000
 		c.Processes = int(si.Procs)
 	}
-	c.MemoryTotal, c.MemoryAvailable = memory()
+	c.MemoryTotal, c.MemoryAvailable = meminfo()
 	var fs unix.Statfs_t
 	if unix.Statfs(s.layout.Job, &fs) == nil || unix.Statfs("/", &fs) == nil {
 		c.DiskTotal, c.DiskFree = int64(fs.Blocks)*fs.Bsize, int64(fs.Bavail)*fs.Bsize
@@ -298,7 +298,7 @@ func (s *server) condition() wire.Condition {
 }
 
 // memory reads the two numbers of proc(5)'s meminfo that people ask for.
-func memory() (total, available int64) {
+func meminfo() (total, available int64) {
 	b, _ := os.ReadFile("/proc/meminfo")
 	for line := range strings.Lines(string(b)) {
 		var kb int64
