@@ -99,6 +99,20 @@ func assemble(a Array) Action {
 		Run: append(argv, a.Members...), undoes: []string{"mdadm", "--stop", "--quiet", a.Device}}
 }
 
+// restart returns the actions that have the kernel run again what [Plan] made of
+// arrays and groups: of an array all members are to be there that were at last.
+func restart(l Layout) []Action {
+	var all []Action
+	for _, a := range l.Arrays {
+		argv := []string{"mdadm", "--assemble", "--quiet", "--uuid=" + strings.ReplaceAll(a.ID, "-", ""), a.Device}
+		all = append(all, Action{Does: "start array " + a.Name, Run: append(argv, a.Members...)})
+	}
+	for _, g := range l.Groups {
+		all = append(all, Action{Does: "start group " + g.Name, Run: []string{"vgchange", "--config", noUdev, "-q", "-ay", g.Name}})
+	}
+	return all
+}
+
 // noUdev lets LVM make its device files itself: an installer has no udev.
 const noUdev = "activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0}"
 

@@ -68,6 +68,18 @@ func (d Doer) Run(ctx context.Context, l Layout) (ore.Timeline, error) {
 	return done, nil
 }
 
+// Restart has the kernel run the groups and arrays of a layout that is formatted and
+// was released. If it cannot, it leaves none of them running.
+func (d Doer) Restart(ctx context.Context, l Layout) error {
+	for _, a := range restart(l) {
+		if err := d.act(ctx, l, a); err != nil {
+			d.Release(l)
+			return fmt.Errorf("%s: %w", a.Does, err)
+		}
+	}
+	return nil
+}
+
 // Release ends what the kernel runs of a layout: its groups and arrays.
 func (d Doer) Release(l Layout) {
 	var undo [][]string

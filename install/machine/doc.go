@@ -32,7 +32,9 @@
 // same digest. So no half machine is ever taken for a whole one.
 //
 // That packages or steps failed costs no more than that: as long as the machine
-// runs, another install with the same recipe goes on with them ([Options].Keep).
+// runs, another install goes on with them ([Options].Keep): by the same recipe, or by
+// one with other packages, files or steps that says which one began. Arrays and groups
+// are stopped between the two, and started again.
 //
 // # What is left behind
 //

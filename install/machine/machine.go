@@ -41,8 +41,9 @@ type Options struct {
 	// Configure makes the tree this machine's; nil is [configure.Apply].
 	Configure func(ctx context.Context, o configure.Options) error
 	// Keep is a folder in memory in which it is noted that packages or steps failed
-	// on disks that are whole otherwise: another install with the same recipe, before
-	// the machine is started again, goes on there. "" for never.
+	// on disks that are whole otherwise: another install with the same recipe, or with
+	// one that was begun by it, goes on there, unless the machine was started again
+	// meanwhile. "" for never.
 	Keep string
 	// Load, if not nil, is called with how the machine's own kernel is started,
 	// before its files are unmounted: to load it for a start without firmware.
@@ -64,7 +65,7 @@ func Wish(r recipe.Recipe) disk.Wish {
 	for i := range s.Disks {
 		s.Disks[i].Wipe = false // it says nothing of what will be
 	}
-	return disk.Wish{Storage: s, Firmware: disk.Firmware(r.System.Firmware), Machine: r.Seed + "\n" + string(r.Digest())}
+	return disk.Wish{Storage: s, Firmware: disk.Firmware(r.System.Firmware), Machine: r.Seed + "\n" + string(r.Disks())}
 }
 
 // run is one install.
@@ -107,6 +108,9 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 		return false, err
 	}
 	if u.layout.State() == disk.Installed {
+		if u.recipe.Begun != "" { // the mark is of the disks' recipe
+			return false, errors.New("disks: they are finished, by this recipe or by the one that began it, and nobody knows which: set wipe: true, or start a new machine")
+		}
 		u.tell.enter(recipe.Restart, "it already is what it should be: nothing was written")
 		return true, nil
 	}
@@ -137,9 +141,7 @@ func (u *run) write(ctx context.Context) (err error) {
 	if whole {
 		doer.Comes = u.recipe.Disk.Has
 	}
-	if u.going {
-		u.tell.enter(recipe.Format, "made before: it goes on where it failed")
-	} else if _, err := doer.Run(ctx, u.layout); err != nil {
+	if err := u.prepare(ctx, doer); err != nil {
 		return err
 	}
 	defer doer.Release(u.layout)
@@ -163,6 +165,21 @@ func (u *run) write(ctx context.Context) (err error) {
 	}
 	u.tell.advance(ore.Event{Text: "write everything out"})
 	return m.sync()
+}
+
+// prepare makes the file systems, or has those at hand that an earlier install made.
+func (u *run) prepare(ctx context.Context, doer disk.Doer) error {
+	if u.going {
+		err := doer.Restart(ctx, u.layout)
+		if err == nil {
+			u.tell.enter(recipe.Format, "made before: it goes on where it failed")
+			return nil
+		}
+		u.going = false
+		u.tell.advance(ore.Event{Text: fmt.Sprintf("made before, but it starts over: %v", err)})
+	}
+	_, err := doer.Run(ctx, u.layout)
+	return err
 }
 
 // whole writes the disk image. Nothing is mounted yet.
@@ -199,13 +216,13 @@ func (u *run) fill(ctx context.Context) error {
 }
 
 // kept is the note that an install can go on.
-func (u *run) kept() string { return filepath.Join(u.Keep, u.recipe.Digest().Hex()) }
+func (u *run) kept() string { return filepath.Join(u.Keep, u.recipe.Disks().Hex()) }
 
 // keep notes that another install may go on where this one failed. The note does
 // not outlive a loss of power, after which nobody knows what the disks have.
 func (u *run) keep(ctx context.Context) error {
-	if u.Keep == "" || ctx.Err() != nil || len(u.layout.Arrays)+len(u.layout.Groups) > 0 {
-		return nil // arrays and groups are stopped now, and the next run makes them anew
+	if u.Keep == "" || ctx.Err() != nil {
+		return nil
 	}
 	if err := os.MkdirAll(u.Keep, 0o700); err != nil {
 		return err

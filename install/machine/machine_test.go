@@ -484,6 +484,23 @@ func TestGoesOn(t *testing.T) {
 		t.Errorf("%v %s", err, k.stages())
 	}
 	whole(t, r, device)
+	tries = 0
+	first := r
+	first.Environment.Steps = []ore.Step{{Name: "db", Run: "false"}}
+	first.Storage.Disks[0].Wipe = true
+	if _, _, err = install(t, first, failing); err == nil {
+		t.Error("it does not fail")
+	}
+	mended := first
+	mended.Environment.Steps = []ore.Step{{Name: "db", Run: "true"}}
+	mended.Begun = first.Digest()
+	if _, k, err = install(t, mended, failing); err != nil || !strings.Contains(k.stages(), "-hardware +format -format +packages") {
+		t.Errorf("with a step that was mended: %v %s", err, k.stages())
+	}
+	whole(t, mended, device)
+	if _, _, err = install(t, mended, failing); err == nil || !strings.Contains(err.Error(), "nobody knows") {
+		t.Errorf("on disks that are finished, of one recipe or the other: %v", err)
+	}
 	r.Seed = "another machine"
 	r.Storage.Disks[0].Wipe = true
 	tries = 0 // it starts over, once more

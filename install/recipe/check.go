@@ -62,6 +62,10 @@ func (c Recipe) checkSelf() error {
 		return fmt.Errorf("seed of %d bytes: use 1 to %d", len(c.Seed), maxSeed)
 	case c.Console != "" && !console.MatchString(c.Console):
 		return fmt.Errorf("console %.40q: not a serial line: use one such as ttyS0,115200", c.Console)
+	case c.Begun != "" && c.Begun.Hex() == "":
+		return fmt.Errorf("begun by %.80q: not a digest", c.Begun)
+	case c.Begun != "" && c.Finished() != nil:
+		return errors.New("begun by another recipe, with an image that is finished: what an image has cannot go on: leave it out")
 	case s.Locale != "" && (!named.MatchString(s.Locale) || strings.Contains(s.Locale, "/")):
 		return fmt.Errorf("locale %.40q: not a locale's name: use one such as de_DE.UTF-8", s.Locale)
 	case s.TimeZone != "" && !named.MatchString(s.TimeZone) || strings.Contains(s.TimeZone, ".."):

@@ -13,7 +13,9 @@
 // disks hold in the end, whatever way it took; [Recipe.Digest] is a hash of these
 // alone. A disk that was made for the same digest, and finished, is what it
 // should be. All identifiers on the disks are hashed from the seed and the
-// digest: the same machine with the same recipe gets the same ones again.
+// digest: the same machine with the same recipe gets the same ones again. Where the
+// packages, files or steps of a recipe failed, and others take their place, Begun says
+// by which recipe the disks were made, which then keep their identifiers.
 //
 // # How it gets there
 //
@@ -65,6 +67,10 @@ type Recipe struct {
 	System      ore.System
 	Console     string // the serial line that it uses beside its screen, "ttyS0,115200"; "" for none
 	Environment ore.Environment
+	// Begun is the digest of the recipe by which the machine's disks were made, where
+	// this one goes on with them: what fills them is another by now, and what they are
+	// called is not. "" where this one makes them.
+	Begun ore.Digest `json:",omitempty"`
 
 	Strategy Strategy
 	Image    *image.Manifest       // what is written first, nil for nothing
@@ -138,6 +144,15 @@ func (c Recipe) Digest() ore.Digest {
 		panic("recipe: it holds only strings, numbers and lists: " + err.Error())
 	}
 	return ore.DigestOf(b)
+}
+
+// Disks names what the disks are made for: this recipe, or the one that it goes on
+// with. All identifiers on them are hashed from it.
+func (c Recipe) Disks() ore.Digest {
+	if c.Begun != "" {
+		return c.Begun
+	}
+	return c.Digest()
 }
 
 // unwiped leaves out what may be destroyed, which is gone in the end.
