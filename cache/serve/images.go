@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"ore/cache"
 	"ore/cache/serve/wire"
 	"ore/image"
+	"ore/image/chunk"
 	"ore/image/chunk/delta"
 )
 
@@ -168,24 +170,13 @@ func (s *Server) candidates(r *request) error {
 			}
 			return 1
 		}
-		return compareDown(a.Score, b.Score)
+		return cmp.Compare(b.Score, a.Score)
 	})
 	packed, err := wire.Pack(all[:min(most, len(all))])
 	if err != nil {
 		return err
 	}
 	return r.send("application/gzip", packed)
-}
-
-// compareDown orders the larger first.
-func compareDown(a, b float64) int {
-	switch {
-	case a > b:
-		return -1
-	case a < b:
-		return 1
-	}
-	return 0
 }
 
 // register lists an image whose layers the client can read.
@@ -221,6 +212,12 @@ func (s *Server) register(r *request) error {
 		return err
 	}
 	defer release()
+	r.pace(m.Size()) // the layers may be cut for it
+	if err := p.CheckRoots(r.Context(), m); errors.Is(err, chunk.ErrList) {
+		return refuse(http.StatusBadRequest, "register image %s: %w", m.Key.Short(), err)
+	} else if err != nil {
+		return err
+	}
 	d, err := p.RegisterSigned(r.Context(), m, reg.Signature, max(0, reg.BuildTime))
 	if err != nil {
 		return err

@@ -143,3 +143,33 @@ func TestALyingListOfChunks(t *testing.T) {
 		}
 	}
 }
+
+// A manifest whose root is not that of its layer's chunks is refused when it is
+// pushed, whoever signed it: else each who fetches it would refuse the true list.
+func TestALyingRoot(t *testing.T) {
+	signer, err := image.GenerateSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, serve.Config{})
+	c := w.client("a", "lab", true)
+	builder := store(t)
+	m, err := builder.Rooted(t.Context(), made(t, builder, 200_000, 1, 2, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie := m
+	lie.Layers = []image.Layer{m.Layers[0]}
+	lie.Layers[0].Root = m.Layers[0].Digest
+	err = c.Push(t.Context(), builder, client.Pushed{Manifest: lie, Signature: signer.Sign(lie)})
+	if err == nil || !strings.Contains(err.Error(), "the root that the manifest names") {
+		t.Errorf("pushing a root that is not: %v", err)
+	}
+	if _, err := c.Find(t.Context(), m.Key, nil); !errors.Is(err, image.ErrMissing) {
+		t.Errorf("it is listed: %v", err)
+	}
+	push(t, c, builder, m)
+	if _, err := c.Fetch(t.Context(), m, store(t), nil); err != nil {
+		t.Error(err)
+	}
+}
