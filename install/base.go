@@ -98,7 +98,7 @@ func (w *worker) reuseBase(ctx context.Context, s *stack) error {
 	// builds after this one find it.
 	w.restored = w.disk(treePlace)
 	s.lower = []string{w.restored}
-	_, err = restore.Layer(ctx, restore.Options{Layer: w.Base, Dir: w.restored, Owners: w.sb, Nodes: b.Nodes})
+	_, err = restore.Layer(ctx, restore.Options{Layer: w.Base, Dir: w.restored, Owners: w.sb, Nodes: b.Nodes, Watch: w.watch})
 	return err
 }
 

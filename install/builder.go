@@ -29,7 +29,7 @@ type Builder struct {
 	Tier    sandbox.Tier     // the way to be root in a tree
 	Args    []string         // arguments with which the own executable calls Worker
 	Options squashfs.Options // of the layers; Jobs is not used
-	Watch   ore.Watcher      // stages "fetch", "unpack", "configure", "seal", "files", "steps"
+	Watch   ore.Watcher      // stages "fetch", "restore", "unpack", "configure", "seal", "files", "steps"
 }
 
 // Request is what one build is made from beside the packages.

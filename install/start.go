@@ -148,7 +148,7 @@ func (w *worker) lower(ctx context.Context, i int, l wire.Lower) (string, []tree
 		}
 	}
 	dir := w.disk(fmt.Sprintf("lower-%d", i))
-	nodes, err := restore.Layer(ctx, restore.Options{Layer: l.Layer, Dir: dir, Owners: w.sb})
+	nodes, err := restore.Layer(ctx, restore.Options{Layer: l.Layer, Dir: dir, Owners: w.sb, Watch: w.watch})
 	if err != nil {
 		return "", nil, err
 	}

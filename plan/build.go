@@ -80,8 +80,8 @@ type bench struct {
 
 // unpack is the work of unpacking a set: beginning is one thread's, the rest
 // all cores'.
-func (b bench) unpack(l load, restore float64) []Term {
-	return []Term{b.unpacking(1, []float64{1, 0, 0, 0}), b.unpacking(b.host.cores(), []float64{0, b.decode(l), l.put, restore})}
+func (b bench) unpack(l load) []Term {
+	return []Term{b.unpacking(1, []float64{1, 0, 0}), b.unpacking(b.host.cores(), []float64{0, b.decode(l), l.put})}
 }
 
 func (b bench) unpacking(threads int, amounts []float64) Term {
@@ -128,7 +128,7 @@ func (m *model) cleanStages(base, rest load, h Host, n int) []Estimate {
 	s := bench{h, n}
 	stages := []Estimate{
 		{Stage: Unpack, Note: "base", Work: base.put, Unit: "bytes",
-			Branches: [][]Term{s.unpack(base, 0)}},
+			Branches: [][]Term{s.unpack(base)}},
 	}
 	if rest.packages == 0 {
 		return append(stages,
@@ -139,9 +139,9 @@ func (m *model) cleanStages(base, rest load, h Host, n int) []Estimate {
 		Branches: [][]Term{{s.configure(base)}}}
 	if rest.decode > 0 {
 		first.Note += ", beside decoding the rest"
-		first.Branches = append(first.Branches, []Term{s.configureShare(base), s.unpacking(h.cores(), []float64{0, s.decode(rest), 0, 0})})
+		first.Branches = append(first.Branches, []Term{s.configureShare(base), s.unpacking(h.cores(), []float64{0, s.decode(rest), 0})})
 	}
-	put := s.unpacking(h.cores(), []float64{0, 0, rest.put, 0})
+	put := s.unpacking(h.cores(), []float64{0, 0, rest.put})
 	second := Estimate{Stage: Configure, Note: "the rest, beside sealing the base", Work: float64(rest.packages), Unit: "packages",
 		Branches: [][]Term{
 			{s.configure(rest), put},
@@ -155,9 +155,11 @@ func (m *model) cleanStages(base, rest load, h Host, n int) []Estimate {
 func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 	s := bench{h, n}
 	var stages []Estimate
+	if w.restore > 0 {
+		stages = append(stages, m.restore(float64(w.restore), s))
+	}
 	if l.packages > 0 || w.restore > 0 {
-		stages = append(stages, Estimate{Stage: Unpack, Work: l.put, Unit: "bytes",
-			Branches: [][]Term{s.unpack(l, float64(w.restore))}})
+		stages = append(stages, Estimate{Stage: Unpack, Work: l.put, Unit: "bytes", Branches: [][]Term{s.unpack(l)}})
 	}
 	if len(w.remove) > 0 {
 		stages = append(stages, m.removal(w.remove, s))

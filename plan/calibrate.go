@@ -48,7 +48,8 @@ func (r Rates) Calibrate(host string, c Calibration) Rates {
 	}
 	if c.Decode > 0 && c.Create > 0 {
 		put := 1 / (debPerFile * c.Create)
-		learn(workUnpack, run, 1/(c.Decode*cores), put, put)
+		learn(workUnpack, run, 1/(c.Decode*cores), put)
+		learn(workRestore, put)
 	}
 	if c.Process > 0 {
 		learn(workConfigure, run, 1, programsPerScript*c.Process, each)

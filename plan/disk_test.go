@@ -32,7 +32,7 @@ func TestChooseOntoDisks(t *testing.T) {
 	all := []string{FromImage, FromBase, FromPackages}
 	exact := &image.Manifest{Key: testEnvironment().Key(), Layers: []image.Layer{{Digest: "sha256:l", Size: 4000}}}
 	slow, unseen := diskRates(), diskRates()
-	slow.Laws["unpack@here"] = sure(0, 1, 1, 1)
+	slow.Laws["unpack@here"] = sure(0, 1, 1)
 	delete(unseen.Laws, "packages@here")
 	undared := diskRates()
 	delete(undared.Laws, "pour disk@here")

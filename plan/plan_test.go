@@ -30,7 +30,8 @@ func sure(coefficients ...float64) Law {
 func testRates() Rates {
 	return Rates{Version: RatesVersion, Laws: map[string]Law{
 		"fetch@mirror":   sure(0, 1e-3),
-		"unpack@here":    sure(0, 1e-3, 1e-4, 1e-5),
+		"unpack@here":    sure(0, 1e-3, 1e-4),
+		"restore@here":   sure(1e-5),
 		"configure@here": sure(0, 1, 0.5, 0),
 		"removal@here":   sure(0.25, 1, 0.5),
 		"seal@here":      sure(0, 2.5e-4),

@@ -16,8 +16,8 @@ import (
 // question draws what is asked, what exists and rates, known and unknown.
 func question(t *rapid.T) (Ask, Have, Rates) {
 	rates := Rates{Version: RatesVersion, Laws: map[string]Law{}, Names: map[string]float64{}}
-	for _, kind := range []string{"unpack@", "configure@", "removal@", "seal@", "steps@", "start uml@", "start qemu@", "restart kexec@"} {
-		rates.Laws[kind] = drawLaw(t, kind, map[string]int{"unpack@": 4, "configure@": 4, "removal@": 3}[kind])
+	for _, kind := range []string{"unpack@", "restore@", "configure@", "removal@", "seal@", "steps@", "start uml@", "start qemu@", "restart kexec@"} {
+		rates.Laws[kind] = drawLaw(t, kind, map[string]int{"unpack@": 3, "restore@": 1, "configure@": 4, "removal@": 3}[kind])
 	}
 	for _, link := range []string{"mirror", "cache", "wan", "hosts"} {
 		rates.Laws["fetch@"+link] = drawLaw(t, link, 2)

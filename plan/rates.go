@@ -9,12 +9,13 @@ import (
 
 // RatesVersion changes when the amounts of a law do; rates of another version
 // are not used.
-const RatesVersion = 3
+const RatesVersion = 4
 
 // Kinds of work that have a law of their own on each host, with their amounts.
 const (
 	workFetch     = "fetch"     // over a link: requests, bytes
-	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put, bytes of layers to restore
+	workUnpack    = "unpack"    // runs, bytes of .debs to decode, bytes of .debs to put
+	workRestore   = "restore"   // bytes of layers that are laid out as a tree
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
 	workRemove    = "removal"   // runs, seconds that the packages took before or those like them did, packages that nothing is known of
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed

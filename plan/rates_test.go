@@ -70,7 +70,7 @@ func TestAssume(t *testing.T) {
 	c := Calibration{Cores: 2, Decode: 20e6, Compress: 200e6, Hash: 400e6, Create: 20000, Process: 0.002,
 		Links: map[string]LinkTry{"cache": {Request: 0.1, Rate: 1e6}, Mirror: {Request: 0.2, Rate: 1e6}}}
 	known := Rates{}.Learn(Measurement{Law: "fetch@mirror", Amounts: []float64{10, 1e6}, Took: time.Second},
-		Measurement{Law: "unpack@here", Amounts: []float64{1, 0, 1e6, 0}, Took: time.Second})
+		Measurement{Law: "unpack@here", Amounts: []float64{1, 0, 1e6}, Took: time.Second})
 	r := known.Assume("", c)
 	was := known.named("fetch@mirror")
 	if l := r.named("fetch@mirror"); l.Seconds([]float64{10, 1e6}) != was.Seconds([]float64{10, 1e6}) {
@@ -79,7 +79,7 @@ func TestAssume(t *testing.T) {
 	if l := r.named("fetch@cache"); !l.Knows([]float64{1, 1}) || !near(l.Seconds([]float64{1, 1e6}), 1.1, 1e-6) {
 		t.Errorf("the cache's link: %+v", l)
 	}
-	if l := r.named("unpack@here"); !l.Knows([]float64{1, 1, 1, 1}) || !near(l.Seconds([]float64{1, 0, 1e6, 0}), 1, 0.6) {
+	if l := r.named("unpack@here"); !l.Knows([]float64{1, 1, 1}) || !near(l.Seconds([]float64{1, 0, 1e6}), 1, 0.6) {
 		t.Errorf("unpacking, half known: %+v", l)
 	}
 	if _, changed := known.Laws["fetch@cache"]; changed {
@@ -90,22 +90,23 @@ func TestAssume(t *testing.T) {
 // Work that was never done counts as what is most like it, so that a way is not
 // avoided for ever since it was never taken.
 func TestRelated(t *testing.T) {
-	// The first build of a site decodes and puts; the base is unpacked from its
+	// The first build of a site decodes and puts; the base is restored from its
 	// layer only by the second one.
 	r := Rates{}
 	for i := range 3 {
 		n := 1e6 * float64(1+i)
-		r = r.Learn(Measurement{Law: "unpack@here", Amounts: []float64{1, n, n, 0}, Took: seconds(0.1 + 2e-7*n)})
+		r = r.Learn(Measurement{Law: "unpack@here", Amounts: []float64{1, n, n}, Took: seconds(0.1 + 2e-7*n)})
 	}
 	m := newModel(Ask{Environment: testEnvironment()}, Have{}, r)
-	l := m.law("unpack@here")
-	if !l.Knows([]float64{1, 0, 0, 1}) || l.Seconds([]float64{0, 0, 0, 1e6}) != l.Seconds([]float64{0, 0, 1e6, 0}) {
-		t.Errorf("restoring is %+v", l)
+	u := m.law("unpack@here")
+	e := m.restore(1e6, bench{Host{Name: Here, Cores: 2}, 1})
+	if at := m.moment(&e, nil); !e.Known || !near(at.mean, u.Seconds([]float64{0, 0, 1e6}), 1e-9) {
+		t.Errorf("restoring is %+v, %v", e, at)
 	}
 	if l := m.law("seal@here"); l.Knows([]float64{0, 1}) {
 		t.Error("sealing is known by unpacking")
 	}
-	if known := r.Laws["unpack@here"]; known.Knows([]float64{0, 0, 0, 1}) {
+	if known := r.Laws["restore@here"]; known.KnowsAmount(0) {
 		t.Error("the rates themselves have changed")
 	}
 }

@@ -6,10 +6,10 @@ import "ore/plan/fit"
 type Law = fit.Law
 
 // alike lists for each amount of a kind of work those amounts that are most like
-// it, the likest first: all of unpacking puts bytes into files.
+// it, the likest first: to decode a byte and to put it.
 func alike(kind string) [][]int {
 	if kind == workUnpack {
-		return [][]int{nil, {2, 3}, {3, 1}, {2, 1}}
+		return [][]int{nil, {2}, {1}}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func reversal(machines int, rate float64, chain, each bool) Plan {
 	rates.Laws["fetch@cache"] = sure(0, 1/rate)
 	rates.Laws["fetch@mirror"] = sure(0, 1e-6)
 	rates.Laws["restart kexec@"] = sure(0.4, 0.1)
-	for _, l := range []string{"unpack", "configure", "seal", "start"} {
+	for _, l := range []string{"unpack", "restore", "configure", "seal", "start"} {
 		rates.Laws[l+"@"] = rates.Laws[l+"@here"]
 	}
 	rates.Laws["fetch@hosts"] = sure(0, 1e-6)

@@ -115,7 +115,7 @@ func (c *crossing) installAll(ctx context.Context, n int) (float64, error) {
 // times it.
 func (c *crossing) all(ctx context.Context, n int, do func(context.Context, int) error) (float64, error) {
 	for host := 1; host <= n; host++ {
-		if err := c.clone(ctx, master, host); err != nil {
+		if err := c.settle(ctx, master, host, nil); err != nil {
 			return 0, err
 		}
 	}

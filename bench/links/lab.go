@@ -181,7 +181,7 @@ func (l *lab) learn(ctx context.Context, from, to int) error {
 // practise has a copy of the master build sets, from which the master learns.
 func (l *lab) practise(ctx context.Context, sets ...[]string) error {
 	for _, set := range sets {
-		if err := l.clone(ctx, master, 1); err != nil {
+		if err := l.settle(ctx, master, 1, nil); err != nil {
 			return err
 		}
 		if _, _, err := l.build(ctx, 1, set); err != nil {
@@ -293,6 +293,18 @@ func (l *lab) cacheURL(k int) string { return cacheName(k) + "#" + l.pin }
 // clone makes a host's home like another's.
 func (l *lab) clone(ctx context.Context, from, to int) error {
 	return errors.Join(os.RemoveAll(l.home(to)), run(ctx, fmt.Sprintf("cp -a %s %s", l.home(from), l.home(to))))
+}
+
+// settle makes a host's home a copy of one that has the image of set. Files of a copy
+// are others than those that were verified there: a host whose layers lie where they
+// came has no need to read them once more, so they are asked for before anything is
+// measured.
+func (l *lab) settle(ctx context.Context, from, to int, set []string) error {
+	err := l.clone(ctx, from, to)
+	if err == nil {
+		_, _, err = l.build(ctx, to, set)
+	}
+	return err
 }
 
 func (l *lab) ratesFile(host int) string { return filepath.Join(l.home(host), "state", "rates.json") }

@@ -69,6 +69,9 @@ type measuredRow struct {
 	Predicted float64 // before
 	Actual    float64 // of the last host, by its own record
 	Wall      float64 // until the last command ended
+
+	Foreseen map[string]float64 // seconds by stage, of the way taken
+	Stages   map[string]float64 // seconds by stage of that host, of those that are timed
 }
 
 // measured predicts points and measures each twice.
@@ -194,7 +197,7 @@ func (l *lab) measurePoint(ctx context.Context, p point) ([]measuredRow, error) 
 	if err := shape(ctx, p.Rate); err != nil {
 		return nil, err
 	}
-	if err := l.clone(ctx, master, drawn); err != nil {
+	if err := l.settle(ctx, master, drawn, nil); err != nil {
 		return nil, err
 	}
 	if p.Near != nil {
@@ -223,7 +226,7 @@ func (l *lab) measurePoint(ctx context.Context, p point) ([]measuredRow, error) 
 // tryPoint asks the plan, then has all hosts build at once.
 func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	for host := 1; host <= p.Hosts; host++ {
-		if err := l.clone(ctx, drawn, host); err != nil {
+		if err := l.settle(ctx, drawn, host, p.Near); err != nil {
 			return measuredRow{}, err
 		}
 	}
@@ -236,10 +239,10 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	if err != nil {
 		return row, err
 	}
-	said := map[plan.Way]float64{}
+	said := map[plan.Way]plan.Option{}
 	for _, o := range slices.Backward(asked.Options) {
 		if o.Possible {
-			said[o.Way] = seconds(o, p.Hosts, rates)
+			said[o.Way] = shared(o, p.Hosts)
 		}
 	}
 	g, within := errgroup.WithContext(ctx)
@@ -266,12 +269,18 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 			return row, err
 		}
 		if r.Whole > row.Actual {
-			row.Actual, row.Way = r.Whole, r.Options[0].Way
+			row.Actual, row.Way, row.Stages = r.Whole, r.Options[0].Way, r.Actual
 		}
 	}
 	// Hosts that start at the same time all decide as the first was asked to,
 	// but for what the load of that moment turns.
-	row.Predicted = said[row.Way]
+	o := said[row.Way]
+	row.Predicted, _ = o.Again(rates)
+	row.Foreseen = map[string]float64{}
+	for _, e := range o.Stages {
+		s, _ := plan.Option{Stages: []plan.Estimate{e}}.Again(rates)
+		row.Foreseen[e.Stage] += s
+	}
 	return row, nil
 }
 

@@ -137,11 +137,11 @@ func (l *lab) prepareSlow(ctx context.Context, s settings) error {
 }
 
 func (l *lab) slowArm(ctx context.Context, a arm) (slowRow, error) {
-	from := drawn // what was learned alone
+	err := l.clone(ctx, drawn, slowHost) // what was learned alone
 	if a.base {
-		from = master
+		err = l.settle(ctx, master, slowHost, nil)
 	}
-	if err := l.clone(ctx, from, slowHost); err != nil {
+	if err != nil {
 		return slowRow{}, err
 	}
 	var more []string

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"ore"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -27,15 +28,19 @@ type Options struct {
 	Dir    string // the folder; it is made. Beside it is one for files that have no place yet.
 	Owners tree.Owners
 	Nodes  []tree.Node // what the layer has, if that is known
+	Watch  ore.Watcher // stage "restore", by which plans learn what it takes
 }
 
 // Layer unpacks a layer, removed names as overlayfs has them, and returns what
 // it has. What is in /dev is left out: nothing is ever run on it.
 func Layer(ctx context.Context, o Options) ([]tree.Node, error) {
+	const stage = "restore"
+	o.Watch.Tell(ore.Event{Stage: stage, Text: "the tree to install over"})
 	nodes, err := layer(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("restore %s: %w", o.Layer, err)
 	}
+	o.Watch.Tell(ore.Event{Stage: stage, Final: true})
 	return nodes, nil
 }
 

@@ -15,7 +15,7 @@ const maxParts = 1 << 16
 // Recorder times the parts of one build by what its watcher is told. Its
 // methods may be called concurrently.
 //
-// The stages fetch, pull, remove, steps, disk image, distribute and restart last from the
+// The stages fetch, pull, restore, remove, steps, disk image, distribute and restart last from the
 // first event with their name to the one that is Final; distribute to the last
 // such one, if it goes on while machines run, and is not timed if it is cut short
 // then. Configure begins anew with the first package after a layer was sealed; seal
@@ -57,7 +57,7 @@ func (r *Recorder) Take(at time.Time, e ore.Event) {
 		return
 	}
 	switch e.Stage {
-	case plan.Fetch, plan.Pull, plan.Remove, plan.Steps, plan.DiskImage, plan.Distribute, plan.Restart:
+	case plan.Fetch, plan.Pull, plan.Restore, plan.Remove, plan.Steps, plan.DiskImage, plan.Distribute, plan.Restart:
 		if r.sections == nil {
 			r.sections = map[string]phase{}
 		}
@@ -247,6 +247,10 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 				r.take(o, e, s)
 				begun = s.ended
 			}
+		case plan.Restore:
+			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
+				r.take(o, e, s)
+			}
 		case plan.Remove:
 			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
 				r.take(o, e, s)
@@ -264,10 +268,13 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 				}
 			}
 			if len(r.phases) > 0 {
-				if s := r.sections[plan.Remove]; s.begun.After(begun) && !s.ended.After(r.phases[0].begun) {
-					begun = begun.Add(s.ended.Sub(s.begun)) // in between, but no part of it
+				between := begun
+				for _, beside := range []string{plan.Restore, plan.Remove} {
+					if s := r.sections[beside]; s.begun.After(begun) && !s.ended.After(r.phases[0].begun) {
+						between = between.Add(s.ended.Sub(s.begun)) // no part of it
+					}
 				}
-				r.take(o, e, phase{begun: begun, ended: r.phases[0].begun})
+				r.take(o, e, phase{begun: between, ended: r.phases[0].begun})
 			}
 		case plan.Configure:
 			if len(phases) == 0 || phases[0].ended.IsZero() {
