@@ -162,7 +162,7 @@ func (a *app) tellMachines(all []node.Started) {
 // keeping is what commands for machines whose installation failed need.
 func (a *app) keeping() keeping.Shell {
 	return keeping.Shell{
-		Out: a.io.out, Tell: func(all []node.Started) error { a.tellMachines(all); return nil },
+		In: a.io.in, Out: a.io.out, Usage: func(err error) error { return usageError{err} }, Tell: func(all []node.Started) error { a.tellMachines(all); return nil },
 		On: func(f func(context.Context, *site.Site, keeping.Machines, []string) error) func(*cobra.Command, []string) error {
 			return a.onBed(func(ctx context.Context, s *site.Site, b bed, args []string) error {
 				return f(ctx, s, keeping.Machines{Client: b.Client, Record: b.record}, args)

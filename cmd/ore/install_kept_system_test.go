@@ -57,6 +57,34 @@ func TestKeepFailed(t *testing.T) {
 	p.must(t, "down", "mend")
 }
 
+// A step whose words are wrong is mended in the job file: the machines go on with
+// it, and what was done before it is not done again.
+func TestRetryMended(t *testing.T) {
+	p := someone(t)
+	job := func(first, second, more string) string {
+		return "name: mended\nmachines: {root: disk, disk: 2G, memory: 512M, hypervisor: uml}\nenvironment:\n  packages: [hello" + more + "]\n  steps:\n" +
+			"    - {name: first, run: \"" + first + "\"}\n    - {name: second, needs: [first], run: \"" + second + "\"}\n"
+	}
+	const once = "cat /proc/sys/kernel/random/uuid >/opt/first"
+	p.file(t, "mended.yaml", job(once, "helo >/opt/second", ""))
+	p.refused(t, ore.ExitFailed, []string{"step second", "helo"}, "up", "-q", "-f", "mended.yaml", "--install-from", "base", "--keep-failed")
+	defer p.ore(t, "down", "mended")
+	p.file(t, "mended.yaml", job(once, "hello >/opt/second", ", jq"))
+	p.refused(t, ore.ExitFailed, []string{"other environment.packages", "ore down mended"}, "retry", "-q", "mended", "-f", "mended.yaml")
+	p.refused(t, ore.ExitUsage, []string{"give it with -f"}, "retry", "mended", "-p", "jq")
+	p.file(t, "mended.yaml", job(once, "hello >/opt/second; exit 3", ""))
+	p.refused(t, ore.ExitFailed, []string{"steps that differ: second;", "step second: exit status 3"}, "retry", "mended", "-f", "mended.yaml")
+	p.file(t, "mended.yaml", job(once, "hello >/opt/second", ""))
+	p.must(t, "retry", "mended", "-f", "mended.yaml")
+	if o := p.must(t, "exec", "mended", "--", "cat", "/opt/second"); o.out != "Hello, world!\n" {
+		t.Errorf("%q", o.out)
+	}
+	if o := p.must(t, "console", "mended"); strings.Count(o.out, "first: done before") < 1 {
+		t.Logf("the console: %s", o.out)
+	}
+	p.must(t, "down", "mended")
+}
+
 // What a run leaves is kept under the job's name.
 func TestRunKeepsFailed(t *testing.T) {
 	p := someone(t)

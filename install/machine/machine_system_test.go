@@ -32,7 +32,8 @@ func program(t *testing.T) string {
 }
 
 // This package's test of volumes and arrays, in a machine whose kernel has both,
-// whatever the host's has.
+// whatever the host's has. Its disk is a file in memory, half of which files can
+// have: an array that is filled takes 400 MiB of it.
 func TestVolumesInAMachine(t *testing.T) {
 	host, dir := program(t), t.TempDir()
 	build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "machine.test"), ".")
@@ -40,7 +41,7 @@ func TestVolumesInAMachine(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	argv := []string{"run", "--hypervisor", "uml", "--memory", "768M", "--input", "machine.test"}
+	argv := []string{"run", "--hypervisor", "uml", "--memory", "1536M", "--input", "machine.test"}
 	for _, p := range []string{"lvm2", "mdadm", "xfsprogs", "btrfs-progs", "dosfstools", "e2fsprogs", "kmod", "mount", "fdisk"} {
 		argv = append(argv, "--package", p)
 	}

@@ -26,11 +26,26 @@ func (m Maker) memory() json.RawMessage {
 	return b
 }
 
-// Resume returns how machines of the job id go on whose installation failed.
-func Resume(s *site.Site, id string, kept json.RawMessage, watch ore.Watcher) (cluster.Install, error) {
+// remember reads what memory returned.
+func remember(id string, kept json.RawMessage) (memory, error) {
 	var k memory
 	if err := json.Unmarshal(kept, &k); err != nil {
-		return nil, fmt.Errorf("what is known of %s: %w: it was started by another version of ore: end it with 'ore down %s'", id, err, id)
+		return k, fmt.Errorf("what is known of %s: %w: it was started by another version of ore: end it with 'ore down %s'", id, err, id)
 	}
-	return Maker{Site: s, ID: id, Job: k.Job, From: k.From, Discard: k.Discard, Watch: watch}.order, nil
+	return k, nil
+}
+
+// Resume returns how machines of the job id go on whose installation failed: with
+// the files and steps that Mend was given last, if it was called.
+func Resume(s *site.Site, id string, kept json.RawMessage, watch ore.Watcher) (cluster.Install, error) {
+	k, err := remember(id, kept)
+	if err != nil {
+		return nil, err
+	}
+	m := Maker{Site: s, ID: id, Job: k.Job, From: k.From, Discard: k.Discard, Watch: watch}
+	d, err := mendedBefore(s, id)
+	if err != nil || d == nil {
+		return m.order, err
+	}
+	return m.mend(*d), nil
 }

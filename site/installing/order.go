@@ -52,6 +52,8 @@ type Maker struct {
 	// from which each machine then takes all, for itself: http://HOST:PORT, or
 	// unix:PATH on this host. "" for none.
 	Depot string
+
+	begun *ore.Environment // what the machines' disks were made for, nil for the one that they get
 }
 
 // Use sets c up for machines that install themselves, if those of j do.
@@ -108,6 +110,7 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 	}()
 	for i, each := range machines {
 		r.Name, r.Seed, r.Capture = each.Name, m.ID+"/"+each.Name, ""
+		m.begin(&r)
 		if i == 0 && captured != nil { // one is enough
 			r.Capture = captured.address()
 		}

@@ -15,11 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ore"
 	"ore/cluster"
+	"ore/cmd/ore/flags"
+	"ore/job"
 	"ore/node"
 	"ore/site"
 	"ore/site/installing"
@@ -34,7 +37,9 @@ type Machines struct {
 
 // Shell is what the commands need of the program.
 type Shell struct {
-	Out io.Writer
+	In    io.Reader // a job file called -
+	Out   io.Writer
+	Usage func(error) error // marks a fault in the words of the command line
 	// On has f do a command on the machines that its first argument names.
 	On   func(f func(ctx context.Context, s *site.Site, m Machines, args []string) error) func(*cobra.Command, []string) error
 	View func() (watch ore.Watcher, end func())
@@ -100,8 +105,10 @@ func (m Machines) choose(ctx context.Context, args []string) (string, error) {
 
 // Retry returns the command that has machines go on with their installation.
 func Retry(s Shell) *cobra.Command {
-	return &cobra.Command{
-		Use:   "retry NAME",
+	var asked flags.Job
+	var j *ore.Job // what to go on with, nil for what was asked for first
+	c := &cobra.Command{
+		Use:   "retry NAME [-f FILE]",
 		Short: "Have kept machines go on whose installation failed",
 		Long: `Have the machines go on whose installation failed and which were kept by
 --keep-failed: packages and steps that were done are not done again. What was lacking
@@ -109,24 +116,77 @@ is to be there by then: a server, the network, or what 'ore exec' sets in the ma
 A machine that fails again is kept again.
 
 A step sees what the packages and the steps before it made, and nothing that is put
-onto the disk by hand. One whose own words are wrong is mended in the job file: end
-the machines with 'ore down', and start them again.`,
-		Example: "  ore up --name bed --root disk -f job.yaml --keep-failed\n  ore shell bed\n  ore retry bed",
+onto the disk by hand. One whose own words are wrong is mended in the job file, which
+is then given with -f, with the flags that said before what the environment is: steps
+that differ from what was done, and those that need them, run; the others are not run
+again. Files and steps can differ; if something else does that is on the disks, nothing
+happens but that it is named. Machines that are ready stay as they are.`,
+		Example: "  ore up --name bed --root disk -f job.yaml --keep-failed\n  ore shell bed\n  ore retry bed\n  ore retry bed -f job.yaml",
 		Args:    cobra.ExactArgs(1),
-		RunE: s.On(func(ctx context.Context, at *site.Site, m Machines, _ []string) error {
-			watch, end := s.View()
-			started, err := cluster.Again(ctx, m.Client, m.Record.Start, func(memory json.RawMessage) (cluster.Install, error) {
+	}
+	retry := s.On(func(ctx context.Context, at *site.Site, m Machines, _ []string) error {
+		watch, end := s.View()
+		err := mend(at, m.Record, j, watch)
+		var started []node.Started
+		if err == nil {
+			started, err = cluster.Again(ctx, m.Client, m.Record.Start, func(memory json.RawMessage) (cluster.Install, error) {
 				return installing.Resume(at, m.Record.ID, memory, watch)
 			}, watch)
-			end()
-			if err != nil {
-				var failed *node.FailedError
-				if errors.As(err, &failed) {
-					return fmt.Errorf("%w%s", err, advice(failed.Machines, m.Record.ID))
-				}
-				return err
+		}
+		end()
+		if err != nil {
+			var failed *node.FailedError
+			if errors.As(err, &failed) {
+				return fmt.Errorf("%w%s", err, advice(failed.Machines, m.Record.ID))
 			}
-			return s.Tell(started)
-		}),
+			return err
+		}
+		return s.Tell(started)
+	})
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		if j, err = given(c, &asked, s.In); err != nil {
+			return s.Usage(err)
+		}
+		return retry(c, args)
 	}
+	asked.Environment(c)
+	return c
+}
+
+// given returns what the flags say is to be gone on with, nil if they say nothing.
+func given(c *cobra.Command, asked *flags.Job, in io.Reader) (*ore.Job, error) {
+	if !c.Flags().Changed("file") {
+		for _, name := range []string{"package", "base", "kernel", "name"} {
+			if c.Flags().Changed(name) {
+				return nil, fmt.Errorf("--%s: is for a job file that was mended: give it with -f", name)
+			}
+		}
+		return nil, nil
+	}
+	j, err := asked.Read(nil, in)
+	if err == nil {
+		err = job.Check(j, false)
+	}
+	return &j, err
+}
+
+// mend has machines go on by a job that was mended, nil for the one that they had.
+func mend(at *site.Site, r ledger.Record, j *ore.Job, watch ore.Watcher) error {
+	if j == nil {
+		return nil
+	}
+	var kept struct{ Memory json.RawMessage } // of what cluster.Again reads
+	if err := json.Unmarshal(r.Start, &kept); err != nil || len(kept.Memory) == 0 {
+		return errors.Join(fmt.Errorf("retry: %s is no job whose machines install themselves", r.ID), err)
+	}
+	steps, err := installing.Mend(at, r.ID, kept.Memory, *j)
+	if err != nil {
+		return fmt.Errorf("retry: %w", err)
+	}
+	text := "no step differs from what was tried last"
+	if len(steps) > 0 {
+		text = "steps that differ: " + strings.Join(steps, ", ") + "; those before them are not run again"
+	}
+	watch.Tell(ore.Event{Stage: "note", Text: text})
+	return nil
 }
