@@ -3,6 +3,7 @@
 // request to N answers of a BLAST search.
 //
 //	go run ./bench/hosts headline -hosts 16 -rounds 5
+//	go run ./bench/hosts headline -link 20 -arms ore1,ore,chain,star
 //	go run ./bench/hosts wide -rate 5
 //
 // Hosts are a test bed (package testbed): network namespaces with shaped links
@@ -87,7 +88,7 @@ func parse(what string, args []string) (settings, error) {
 		f.Float64Var(&s.link, "link", 1000, "Mbit/s of each host's link")
 		f.Float64Var(&s.rate, "rate", 5, "Mbit/s of the source's link")
 	} else {
-		f.Float64Var(&s.link, "link", 100, "Mbit/s of each link")
+		f.Float64Var(&s.link, "link", 100, "Mbit/s of each link: at 20 the network is the limit rather than two cores")
 		f.IntVar(&s.fewer, "install", 0, "hosts of the arm that installs on each, if fewer: its row is extrapolated from that and from one host")
 		f.StringVar(&arms, "arms", arms, "what runs")
 	}

@@ -31,14 +31,29 @@ func TestExtrapolation(t *testing.T) {
 // its own; the link's time stays; one host loses nothing.
 func TestAlone(t *testing.T) {
 	n := 100 * runtime.NumCPU()
-	if got := (row{Hosts: n, Seconds: 10, Full: 5, Sent: 100}).alone(100); math.Abs(got-5.05) > 1e-9 {
+	if got := (row{Hosts: n, Seconds: 10, Full: 5, Sent: 100}).alone(100, 0); math.Abs(got-5.05) > 1e-9 {
 		t.Errorf("of 10 s with 5 s of queueing there remain %v", got)
 	}
-	if got := (row{Hosts: n, Seconds: 10, Full: 10, Sent: 800}).alone(100); got < 8 {
+	if got := (row{Hosts: n, Seconds: 10, Full: 10, Sent: 800}).alone(100, 0); got < 8 {
 		t.Errorf("what takes 8 s on the link would take %v", got)
 	}
-	if got := (row{Hosts: 1, Seconds: 10, Full: 5}).alone(100); got != 10 {
+	if got := (row{Hosts: n, Seconds: 10, Full: 10, Sent: 800}).alone(100, 300); math.Abs(got-3.07) > 1e-9 {
+		t.Errorf("of 10 s with 3 s of the link that are waited for there remain %v", got)
+	}
+	if got := (row{Hosts: 1, Seconds: 10, Full: 5}).alone(100, 0); got != 10 {
 		t.Errorf("one host has cores of its own: %v", got)
+	}
+}
+
+// What the other hosts compute is subtracted as cores do it, and of one host
+// nothing.
+func TestSubtracted(t *testing.T) {
+	cores := float64(runtime.NumCPU())
+	if got := (row{Seconds: 10, CPU: 2 + 7*cores}).subtracted(2); math.Abs(got-3) > 1e-9 {
+		t.Errorf("of 10 s with 7 of others on all cores there remain %v", got)
+	}
+	if got := (row{Seconds: 10, CPU: 1.5}).subtracted(2); got != 10 {
+		t.Errorf("one host's own time is %v", got)
 	}
 }
 
