@@ -16,6 +16,7 @@
 //	      installed, restarting   boots from its own disk
 //	installer
 //	   POST /report/TOKEN: how it goes, a JSON object a line (see roster.Report)
+//	   /mine/TOKEN/...: what only this machine may ask (see [Mine])
 //	the installed system's first process
 //	   POST /report/TOKEN: {"n":N,"stage":"ready","event":"end"}
 //

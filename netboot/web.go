@@ -47,6 +47,23 @@ const IdentityPath = "ore/netboot.json"
 // Nobody has a name that ends in .invalid (RFC 2606, section 2).
 const Here = "http://netboot.invalid"
 
+// Mine is Here for what only the machine may ask that the recipe is sent to: the
+// server puts the secret of its try behind it, and takes it away again before it hands
+// a request to Rest, which learns by [Asks] who it is.
+const Mine = Here + minePath
+
+const minePath = "/mine"
+
+// asking is the key, in a request's context, of who asks.
+type asking struct{}
+
+// Asks is the name of the machine that has proved to be who asks for what Rest is asked
+// for, "" for nobody.
+func Asks(r *http.Request) string {
+	name, _ := r.Context().Value(asking{}).(string)
+	return name
+}
+
 // Blob returns the address, in a recipe, at which the server gives a blob.
 func Blob(d ore.Digest) string { return Here + "/blob/" + string(d) }
 
@@ -59,6 +76,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /identity/{token}", s.identity)
 	mux.HandleFunc("POST /report/{token}", s.report)
 	if s.config.Rest != nil {
+		mux.HandleFunc(minePath+"/{token}/", s.mine)
 		mux.Handle("/", s.config.Rest)
 	}
 	return mux
@@ -191,12 +209,35 @@ func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b, err := Initramfs(Identity{MAC: m.MAC, Name: m.Name, Home: s.base + "/report/" + token, Blobs: s.base + "/blob/", System: m.Want,
-		Recipe: bytes.ReplaceAll(system.Recipe, []byte(Here), []byte(s.base))})
+		Recipe: s.addressed(system.Recipe, token)})
 	if err != nil {
 		s.refuse(w, r, called(m), err)
 		return
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+}
+
+// addressed puts the server's addresses into a recipe.
+func (s *Server) addressed(recipe []byte, token string) []byte {
+	recipe = bytes.ReplaceAll(recipe, []byte(Mine), []byte(s.base+minePath+"/"+token))
+	return bytes.ReplaceAll(recipe, []byte(Here), []byte(s.base))
+}
+
+// mine hands a machine's request to Rest, with who it is.
+func (s *Server) mine(w http.ResponseWriter, r *http.Request) {
+	token := r.PathValue("token")
+	m, err := s.roster.Holder(token)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	// A machine may send more than any answer to it has.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		s.refuse(w, r, "request", err)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), asking{}, called(m)))
+	http.StripPrefix(minePath+"/"+token, s.config.Rest).ServeHTTP(w, r)
 }
 
 // Initramfs writes an identity as the archive that the kernel unpacks.

@@ -110,6 +110,31 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// What only a machine may ask reaches who answers the rest with its name, and without
+// its secret; nobody else gets there under a name.
+func TestMine(t *testing.T) {
+	s, _, system := web(t)
+	s.config.Rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s asks %s", Asks(r), r.URL.Path) })
+	m, _ := link.ParseMAC(card)
+	system.Recipe = []byte("from " + Here + "/packages, to " + Mine + "/captured/00")
+	if _, err := s.roster.Assign(roster.Order{MAC: m, Name: "m1", System: system}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	token := given(t, s)
+	if got, want := string(s.addressed(system.Recipe, token)), "from http://10.9.0.1:8067/packages, to http://10.9.0.1:8067/mine/"+token+"/captured/00"; got != want {
+		t.Errorf("the recipe is %s, want %s", got, want)
+	}
+	for path, want := range map[string]string{
+		"/mine/" + token + "/captured/00": "m1 asks /captured/00",
+		"/captured/00":                    " asks /captured/00",
+		"/mine/x/captured/00":             roster.ErrStranger.Error() + "\n",
+	} {
+		if got := get(s, path, "").Body.String(); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
 // TestFailuresAreShown puts what a machine says into a script: it must stay
 // text there.
 func TestFailuresAreShown(t *testing.T) {

@@ -2,20 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
-	"net/http"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"ore"
 	cli "ore/cmd/ore/installing"
+	"ore/cmd/ore/installing/local"
 	"ore/deb"
-	"ore/install/recipe"
 	"ore/job"
-	"ore/netboot"
-	"ore/netboot/roster"
 	"ore/site/installing"
 )
 
@@ -56,44 +50,10 @@ func (a *app) installs(ctx context.Context, list string) (*cli.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &installing.Network{Site: s, Roster: list, Address: netboot.Blob, Packages: netboot.Here + "/packages"}
-	closing := []io.Closer{s, n}
-	return &cli.Site{
-		System: func(ctx context.Context, w cli.Want) (roster.System, error) {
-			v := a.view(ore.Job{})
-			defer v.Close()
-			n.From, n.Watch = recipe.Strategy(w.From), v.Watch
-			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware, Slow: w.Slow})
-			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe, Becomes: told.Becomes}, err
-		},
-		Blob: n.Blob,
-		Loaders: func(ctx context.Context) (l netboot.Loaders, err error) {
-			l.BIOS, l.UEFI, err = n.Loaders(ctx)
-			return l, err
-		},
-		Rest: func() (http.Handler, error) {
-			f, err := n.Further()
-			if err != nil {
-				return nil, err
-			}
-			closing = append(closing, f)
-			return http.StripPrefix("/packages", f), nil
-		},
-		Sweep: func(systems []roster.System) error {
-			var blobs []ore.Digest
-			var recipes [][]byte
-			for _, y := range systems {
-				blobs, recipes = append(append(blobs, y.Kernel), y.Initramfs...), append(recipes, y.Recipe)
-			}
-			return n.Sweep(blobs, recipes)
-		},
-		Close: func() (err error) {
-			for _, c := range slices.Backward(closing) {
-				err = errors.Join(err, c.Close())
-			}
-			return err
-		},
-	}, nil
+	return local.Site(s, list, func() (ore.Watcher, func()) {
+		v := a.view(ore.Job{})
+		return v.Watch, v.Close
+	}), nil
 }
 
 // newInstallImage shows what the installer is made of.

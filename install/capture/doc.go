@@ -3,16 +3,22 @@
 //
 // # The way
 //
-// The machine is told an address, which holds a secret and is good for one image.
+// The machine is told an address, which holds a secret and is good for one image. A
+// machine that booted from the network has it from there: who can take its place in
+// that network can send an image in its name, which is believed no more for that.
 // It makes these requests (RFC 9110):
 //
+//	POST ADDRESS              whether the image is wanted: of several machines that
+//	                          are told of one image, one; the status is 409 if not
 //	PUT ADDRESS               the manifest; the answer is a JSON list of the
 //	                          layers that are wanted, by digest
 //	PUT ADDRESS/sha256/HEX    one of those
-//	PUT ADDRESS               the manifest again; the answer is an empty list
+//	PUT ADDRESS               the manifest again, if any was; the answer is an empty
+//	                          list
 //
-// The last answer comes at once: the machine goes on, while what it sent is looked
-// at.
+// The first is made before anything is installed, since an image that nobody takes
+// need not be sealed. The last answer comes at once: the machine goes on, while what
+// it sent is looked at.
 //
 // # What is believed
 //

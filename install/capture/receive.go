@@ -60,6 +60,7 @@ const (
 func New(ctx context.Context, c Config) *Receiver {
 	v := &Receiver{config: c, mux: http.NewServeMux(), err: ErrNothing, release: func() {}}
 	v.ctx, v.cancel = context.WithCancel(ctx)
+	v.mux.HandleFunc("POST /{$}", func(http.ResponseWriter, *http.Request) {}) // whoever knows the address is wanted
 	v.mux.HandleFunc("PUT /{$}", v.manifest)
 	v.mux.HandleFunc("PUT /sha256/{hex}", v.layer)
 	return v
@@ -88,6 +89,13 @@ func (v *Receiver) Close() error {
 	v.release()
 	v.release = func() {}
 	return v.err
+}
+
+// Whole says whether all of the image has come.
+func (v *Receiver) Whole() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.state == looked
 }
 
 // refusal is an answer that is an error of the machine's.

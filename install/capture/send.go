@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,6 +32,34 @@ type Sender struct {
 	To    string       // the address
 	HTTP  *http.Client // nil means http.DefaultClient
 	Watch ore.Watcher
+}
+
+// ErrUnwanted is why an image is not to be sent.
+var ErrUnwanted = errors.New("the image is not wanted")
+
+// Wanted asks whether the image that is to be made will be taken: nil says so.
+func (s Sender) Wanted(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.To, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := s.client().Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	why, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%w: %s: %s", ErrUnwanted, resp.Status, strings.TrimSpace(string(why)))
+	}
+	return err
+}
+
+func (s Sender) client() *http.Client {
+	if s.HTTP == nil {
+		return http.DefaultClient
+	}
+	return s.HTTP
 }
 
 // Send sends an image whose layers are in the store. When it returns, everything
@@ -74,8 +103,10 @@ func (s Sender) send(ctx context.Context, m image.Manifest, store *image.Store) 
 			return fmt.Errorf("layer %s: %w", d.Short(), err)
 		}
 	}
-	if wanted, err = s.manifest(ctx, m); err != nil {
-		return err
+	if len(wanted) > 0 { // else the first answer was the last
+		if wanted, err = s.manifest(ctx, m); err != nil {
+			return err
+		}
 	}
 	if len(wanted) > 0 {
 		return fmt.Errorf("layer %s is wanted again", wanted[0].Short())
@@ -132,11 +163,7 @@ func (s Sender) put(ctx context.Context, to string, size int64, body io.Reader) 
 		return nil, err
 	}
 	r.ContentLength = size
-	client := s.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(r)
+	resp, err := s.client().Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -26,10 +26,11 @@ import (
 //
 //	HEX                a blob, under a further name or, where that cannot be, a link
 //	packages-HEX.json  where the packages of the environment with this key are from
+//	captured-HEX.json  of which environment an image is taken (see Taker)
 //	lock               shared by who adds what is on no list yet, alone for who sweeps
 const (
 	packagesPrefix = "packages-"
-	packagesSuffix = ".json"
+	packagesSuffix = ".json" // of lists of both kinds
 	lockName       = "lock"
 )
 
@@ -155,11 +156,15 @@ func (n *Network) Sweep(blobs []ore.Digest, recipes [][]byte) error {
 		var r struct { // of a recipe, perhaps another version's, what names something
 			Environment ore.Environment
 			Blobs       map[ore.Digest]json.RawMessage
+			Capture     string
 		}
 		if err := json.Unmarshal(b, &r); err != nil {
 			return fmt.Errorf("sweep what machines may ask for: %w", err)
 		}
 		used[packagesOf(r.Environment)] = true
+		if r.Capture != "" {
+			used[capturedOf(r.Environment)] = true
+		}
 		for d := range r.Blobs {
 			used[d.Hex()] = true
 		}

@@ -20,6 +20,7 @@ type Network struct {
 	Roster   string                  // the folder with the list of machines: what they may ask for is kept apart from what those of other lists may
 	Address  func(ore.Digest) string // where machines find a blob
 	Packages string                  // where they find packages, as /sha256/HEX below it
+	Captured string                  // below which address images are taken of what they install (see Take); "" for none
 	From     recipe.Strategy         // "" for the image
 	Watch    ore.Watcher
 
@@ -32,6 +33,7 @@ type Host struct {
 	ID       string       // who it is, for the identifiers on its disks: the address of its card
 	Firmware ore.Firmware // what it boots with
 	Slow     bool         // it starts again through its firmware, also where it has kexec
+	Discard  bool         // what it installs is not kept as an image
 }
 
 // Told is what such a machine boots and is told.
@@ -77,10 +79,13 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 	if err != nil {
 		return t, err
 	}
-	t.Recipe, t.Becomes = r.Encode(), r.Digest()
 	if err := n.begin(); err != nil {
 		return t, err
 	}
+	if err := n.capture(ctx, &r, h, j.Machines.Disk); err != nil {
+		return t, err
+	}
+	t.Recipe, t.Becomes = r.Encode(), r.Digest()
 	if r.Finished() == nil {
 		if err := n.keepPackages(ctx, j.Wants, r.Environment); err != nil {
 			return t, err

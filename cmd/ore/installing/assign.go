@@ -21,6 +21,7 @@ type assigning struct {
 	file, name, firmware    string
 	from, restart           string
 	waiting, again, andWait bool
+	capture                 bool
 	timeout                 time.Duration
 }
 
@@ -50,6 +51,7 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 	f.StringVar(&s.firmware, "firmware", "", "bios or uefi, for a machine that was never seen; default: what it was seen to boot with")
 	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; or packages alone")
 	f.StringVar(&s.restart, "restart", "kexec", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware")
+	f.BoolVar(&s.capture, "capture", true, "keep what is installed from base or packages as an image, if there is none: one of the machines sends it; =false: do not")
 	f.BoolVar(&s.waiting, "waiting", false, "all machines that wait, as well")
 	f.BoolVar(&s.again, "again", false, "install also what is installed already")
 	f.BoolVar(&s.andWait, "wait", false, "wait until they are installed")
@@ -119,7 +121,7 @@ func (s *assigning) order(ctx context.Context, a *Shell, j ore.Job, r *roster.Ro
 	defer func() { err = errors.Join(err, on.Close()) }()
 	var orders []roster.Order
 	for _, m := range list {
-		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware), From: s.from, Slow: s.restart == "firmware"}
+		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware), From: s.from, Slow: s.restart == "firmware", Discard: !s.capture}
 		system, err := on.System(ctx, w)
 		if err != nil {
 			return fmt.Errorf("assign %s: %w", called(m), err)

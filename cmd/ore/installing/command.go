@@ -54,8 +54,8 @@ type Site struct {
 	// Loaders are the files of iPXE.
 	Loaders func(ctx context.Context) (netboot.Loaders, error)
 	// Rest gives what answers what else installers ask of the server, such as
-	// packages (a deb/proxy does), until Close.
-	Rest func() (http.Handler, error)
+	// packages (a deb/proxy does), and takes the images that they send, until Close.
+	Rest func(watch ore.Watcher) (http.Handler, error)
 	// Sweep lets go of what none of these systems names, which are all of the list.
 	Sweep func(systems []roster.System) error
 	// Close lets go of the site.
@@ -70,6 +70,7 @@ type Want struct {
 	Firmware ore.Firmware // what it was seen to boot with; "" when it was never seen
 	From     string       // what it installs from: image, disk, base or packages; "" for what is best
 	Slow     bool         // it starts again through its firmware, and not by kexec
+	Discard  bool         // what it installs is not kept as an image
 }
 
 // print writes v as indented JSON.

@@ -161,7 +161,12 @@ func whole(ctx context.Context, t diskimage.Target) error {
 func packages(ctx context.Context, t machine.Tree) error {
 	o := onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch}
 	if t.Recipe.Capture != "" {
-		o.Save = capture.Sender{To: t.Recipe.Capture, Watch: t.Watch}.Send
+		s := capture.Sender{To: t.Recipe.Capture, Watch: t.Watch}
+		if err := s.Wanted(ctx); err == nil {
+			o.Save = s.Send
+		} else {
+			t.Watch.Tell(ore.Event{Stage: recipe.Install, Text: fmt.Sprintf("no image is kept: %v", err)})
+		}
 	}
 	_, err := onto.Install(ctx, o)
 	return err

@@ -95,7 +95,7 @@ func (b *bench) site(_ context.Context, list string) (*Site, error) {
 			return nil, os.ErrNotExist
 		},
 		Loaders: func(context.Context) (netboot.Loaders, error) { return netboot.Loaders{BIOS: b.loader}, nil },
-		Rest:    func() (http.Handler, error) { return http.NotFoundHandler(), nil },
+		Rest:    func(ore.Watcher) (http.Handler, error) { return http.NotFoundHandler(), nil },
 		Sweep: func(all []roster.System) error {
 			b.swept = append(b.swept, len(all))
 			return nil
@@ -181,8 +181,8 @@ func TestListAssignForget(t *testing.T) {
 		t.Error("a secret's hash is listed")
 	}
 	b.json = false
-	b.must(t, "assign", two, "--install-from", "packages", "--restart", "firmware", "--again", "-f", "node.yaml")
-	if w := b.wants[len(b.wants)-1]; w.From != "packages" || !w.Slow || b.wants[0].From != "image" || b.wants[0].Slow {
+	b.must(t, "assign", two, "--install-from", "packages", "--restart", "firmware", "--capture=false", "--again", "-f", "node.yaml")
+	if w := b.wants[len(b.wants)-1]; w.From != "packages" || !w.Slow || !w.Discard || b.wants[0].From != "image" || b.wants[0].Slow || b.wants[0].Discard {
 		t.Errorf("the site was asked for %+v, and for %+v at first", w, b.wants[0])
 	}
 	b.must(t, "forget", "node2", one)

@@ -117,13 +117,13 @@ func (a *Shell) serve(ctx context.Context, c netboot.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if c.Rest, err = s.Rest(); err != nil {
+	t := &teller{shell: a}
+	if c.Rest, err = s.Rest(t.tell); err != nil {
 		return err
 	}
 	if c.Loaders, err = s.Loaders(ctx); err != nil {
 		return err
 	}
-	t := &teller{shell: a}
 	c.Blob, c.Watch = s.Blob, t.tell
 	server, err := netboot.Start(ctx, c)
 	if errors.Is(err, fs.ErrPermission) {
