@@ -220,6 +220,9 @@ func (m *model) once(w way, d Distribution, strategy string) Option {
 	if w.at != "" && !(w.ready && m.spread()) {
 		o.Stages = append(o.Stages, m.pull(w, t))
 	}
+	if w.at != "" && w.ready && !m.spread() {
+		o.Stages = append(o.Stages, m.register())
+	}
 	if !w.ready {
 		o.Stages = append(o.Stages, m.fetchDebs(w, t))
 		o.Stages = append(o.Stages, m.build(w, m.head(), 1)...)

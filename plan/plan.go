@@ -34,9 +34,10 @@ const (
 
 // Stage names, also those of the timeline where it has them.
 const (
-	Fetch      = "fetch"   // packages from the mirror
-	Pull       = "pull"    // layers from a cache
-	Restore    = "restore" // the tree that packages are installed over
+	Fetch      = "fetch"    // packages from the mirror
+	Pull       = "pull"     // layers from a cache
+	Register   = "register" // what has come from a cache
+	Restore    = "restore"  // the tree that packages are installed over
 	Unpack     = "unpack"
 	Remove     = "remove"
 	Configure  = "configure"

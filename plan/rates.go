@@ -19,6 +19,7 @@ const (
 	workConfigure = "configure" // runs, seconds that the packages took before, scripts, bytes of .debs
 	workRemove    = "removal"   // runs, seconds that the packages took before or those like them did, packages that nothing is known of
 	workSeal      = "seal"      // runs, bytes of .debs whose files are sealed
+	workRegister  = "register"  // images that came from elsewhere
 	workSteps     = "steps"     // seconds that the steps took before, steps never seen
 	// and those called start and restart, with a hypervisor: runs, machines for each core
 )

@@ -182,6 +182,6 @@ func (s *sample) error(stage string) StageError {
 
 // place orders stages as they happen.
 func place(stage string) int {
-	return slices.Index([]string{plan.Pull, plan.Fetch, plan.Restore, plan.Unpack, plan.Remove, plan.Configure, plan.Seal, plan.Steps,
+	return slices.Index([]string{plan.Pull, plan.Register, plan.Fetch, plan.Restore, plan.Unpack, plan.Remove, plan.Configure, plan.Seal, plan.Steps,
 		plan.Distribute, plan.Start, plan.Restart}, stage)
 }

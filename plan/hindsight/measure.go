@@ -15,7 +15,7 @@ const maxParts = 1 << 16
 // Recorder times the parts of one build by what its watcher is told. Its
 // methods may be called concurrently.
 //
-// The stages fetch, pull, restore, remove, steps, disk image, distribute and restart last from the
+// Register lasts from a pull's end to the image's. The stages fetch, pull, restore, remove, steps, disk image, distribute and restart last from the
 // first event with their name to the one that is Final; distribute to the last
 // such one, if it goes on while machines run, and is not timed if it is cut short
 // then. Configure begins anew with the first package after a layer was sealed; seal
@@ -247,6 +247,8 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 				r.take(o, e, s)
 				begun = s.ended
 			}
+		case plan.Register:
+			r.take(o, e, r.registering(img.End))
 		case plan.Restore:
 			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
 				r.take(o, e, s)
@@ -301,6 +303,18 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 			r.take(o, e, phase{begun: begun, ended: img.End})
 		}
 	}
+}
+
+// registering is what comes after a pull, until end or until a disk is made of it.
+func (r *Recorder) registering(end time.Time) (s phase) {
+	pulled := r.sections[plan.Pull]
+	if !pulled.ended.After(pulled.begun) {
+		return s
+	}
+	if d := r.sections[plan.DiskImage]; d.begun.After(pulled.ended) {
+		end = d.begun
+	}
+	return phase{begun: pulled.ended, ended: end}
 }
 
 // take notes that a stage took d. Its first branch is what was timed: what runs

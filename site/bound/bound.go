@@ -27,7 +27,8 @@ const longestStart = time.Second
 type Bound struct {
 	Instead time.Duration // what making it here is predicted to take
 	Saving  time.Duration // how much sooner fetching was predicted to be done
-	Bytes   int64         // that are to come at most
+	Bytes   int64         // that are foreseen to come
+	Most    int64         // that come if nothing here is of use, as was foreseen; 0 is no more than Bytes
 }
 
 // Of returns what the option o, which begins with an image of a cache elsewhere,
@@ -51,6 +52,9 @@ func Of(ask plan.Ask, have plan.Have, rates plan.Rates, o plan.Option) Bound {
 	if c := p.Options[i].Candidate; c >= 0 {
 		for _, l := range have.Candidates[c].Layers {
 			b.Bytes += l.Fetch
+			if l.Fetch > 0 {
+				b.Most += l.Size
+			}
 		}
 	}
 	return b
@@ -103,7 +107,11 @@ func (b Bound) Over(p Progress) string {
 	if p.Got == 0 || p.Elapsed < max(Least, b.Saving/2) || p.Flowing < Least && p.Elapsed < max(longestStart, b.Saving) {
 		return ""
 	}
-	left := time.Duration(float64(p.Elapsed-p.Wait) * float64(max(0, b.Bytes-p.Got)) / float64(p.Got))
+	remain := b.Bytes - p.Got
+	if remain < 0 { // less was of use than was thought
+		remain = max(0, b.Most-p.Got)
+	}
+	left := time.Duration(float64(p.Elapsed-p.Wait) * float64(remain) / float64(p.Got))
 	if left > b.Instead {
 		return fmt.Sprintf("it would take %.1f s more, making it here takes %.1f s", left.Seconds(), b.Instead.Seconds())
 	}

@@ -34,6 +34,13 @@ func TestOver(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.summary, why, c.over)
 		}
 	}
+	b.Most = 100e3 // of which less is of use here than was thought
+	if why := b.Over(bound.Progress{Elapsed: 9 * time.Second, Got: 2000}); !strings.Contains(why, "441.0 s more") {
+		t.Errorf("more than was foreseen, and far from all: %q", why)
+	}
+	if why := b.Over(bound.Progress{Elapsed: 9 * time.Second, Got: 50e3}); why != "" {
+		t.Errorf("more than was foreseen, and the rest is soon there: %q", why)
+	}
 	if why := (bound.Bound{}).Over(bound.Progress{Elapsed: bound.Least, Quiet: bound.Least}); why == "" {
 		t.Error("where nothing is to be saved, a cache that is down is waited for")
 	}

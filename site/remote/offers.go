@@ -41,18 +41,25 @@ func (c *Cache) Candidates(ctx context.Context, env ore.Environment, have plan.H
 		if o.base && have.Base || !o.whole && !based || here {
 			continue
 		}
-		all = append(all, c.candidate(o, have))
+		all = append(all, c.candidate(o, env, have))
 	}
 	return all, err
 }
 
 // candidate is an offer as the plan sees it.
-func (c *Cache) candidate(o offer, have plan.Have) plan.Candidate {
+func (c *Cache) candidate(o offer, env ore.Environment, have plan.Have) plan.Candidate {
 	p := plan.Candidate{Key: o.key, At: c.Name, Base: o.base, Missing: o.missing, Extra: o.extra, Files: o.files, Steps: o.ran}
+	share := 1.0
+	if c.client != nil { // a registry sends whole layers
+		share = fresh(o, env, have)
+	}
 	for i, l := range o.layers {
 		layer := plan.Layer{Digest: l.Digest, Size: l.Size}
 		if _, err := c.local.Store.Path(l.Digest); err != nil {
 			layer.Fetch = l.Size
+			if i > 0 {
+				layer.Fetch = toFetch(l.Size, share)
+			}
 		}
 		p.Layers = append(p.Layers, layer)
 		switch {
