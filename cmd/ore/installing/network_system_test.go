@@ -157,6 +157,12 @@ func firmware(uefi bool, disk string) []string {
 // whether this is inside.
 func assigned(t *testing.T, further ...[]string) (list string, ok bool) {
 	t.Helper()
+	return assignedBut(t, func(string) {}, further...)
+}
+
+// assignedBut is assigned, with something done before the last time.
+func assignedBut(t *testing.T, last func(list string), further ...[]string) (list string, ok bool) {
+	t.Helper()
 	if !lab.Inside() {
 		list = t.TempDir()
 		t.Setenv(listAt, list)
@@ -168,7 +174,10 @@ func assigned(t *testing.T, further ...[]string) (list string, ok bool) {
 		if err := os.WriteFile(file, []byte(nodeFile), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		for _, args := range further {
+		for i, args := range further {
+			if i == len(further)-1 {
+				last(list)
+			}
 			args = append([]string{"assign", lab.Card, "--name", "node1", "--firmware", "bios", "-f", file}, args...)
 			if out, err := command(t, list, args...); err != nil {
 				t.Fatalf("%v\n%s", err, out)
@@ -245,7 +254,7 @@ func installs(t *testing.T, uefi bool, list string) {
 	}
 	s.end(syscall.SIGINT)
 	leaves(t)
-	whole(t, disk)
+	intact(t, disk)
 }
 
 // leaves sees that no process is left in the network but this one.
@@ -280,8 +289,8 @@ said="$(chroot "$at" dpkg --audit)$(chroot "$at" dpkg --verify)"
 [ -z "$said" ] || { echo "dpkg: $said"; exit 1; }
 `
 
-// whole sees that the root's file system and packages are, on a copy.
-func whole(t *testing.T, disk string) {
+// intact sees that the root's file system and packages are, on a copy.
+func intact(t *testing.T, disk string) {
 	t.Helper()
 	copied := disk + ".copy"
 	if out, err := exec.Command("cp", "--sparse=always", disk, copied).CombinedOutput(); err != nil {
