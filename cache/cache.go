@@ -166,11 +166,12 @@ func (config Config) OpenExclusive(ctx context.Context, dir string) (*Cache, err
 // Find returns the image of key. The error matches image.ErrMissing if there
 // is none, or if one of its layers is gone: such an image is forgotten. It
 // matches image.ErrUntrusted or image.ErrForged if the cache is strict and
-// nobody whom it trusts has signed the image.
+// nobody whom it trusts has signed the image, or it was made here of layers that
+// came from somebody whom it trusts no more.
 func (c *Cache) Find(ctx context.Context, key ore.Key) (image.Manifest, error) {
 	m, s, err := c.find(ctx, key)
 	if err == nil && c.config.Strict {
-		err = c.Check(m, s)
+		err = c.vouched(ctx, m, s)
 	}
 	return m, err
 }
@@ -272,13 +273,19 @@ func (c *Cache) present(m image.Manifest) error {
 // its layers, and signed if the cache has a signer; what is returned is the
 // manifest as it is listed.
 func (c *Cache) Register(ctx context.Context, m image.Manifest, took time.Duration) (image.Manifest, error) {
+	return c.RegisterOf(ctx, m, image.Manifest{}, took)
+}
+
+// RegisterOf is Register for an image whose uppermost layer holds what is in the
+// layers of another: it is trusted as long as these are.
+func (c *Cache) RegisterOf(ctx context.Context, m, other image.Manifest, took time.Duration) (image.Manifest, error) {
 	m, err := c.Rooted(ctx, m)
 	if err == nil {
-		var s image.Signature
+		r := row{m: m, of: other.Layers, tookMS: took.Milliseconds()}
 		if c.config.Signer != nil {
-			s = c.config.Signer.Sign(m)
+			r.signature = c.config.Signer.Sign(m)
 		}
-		_, err = c.register(ctx, m, s, took)
+		_, err = c.register(ctx, r)
 	}
 	if err != nil {
 		return m, fmt.Errorf("register image %s: %w", m.Key.Short(), err)
@@ -293,7 +300,7 @@ func (c *Cache) RegisterSigned(ctx context.Context, m image.Manifest, s image.Si
 	err := c.Check(m, s)
 	var d ore.Digest
 	if err == nil {
-		d, err = c.register(ctx, m, s, took)
+		d, err = c.register(ctx, row{m: m, signature: s, tookMS: took.Milliseconds(), foreign: true})
 	}
 	if err != nil {
 		return "", fmt.Errorf("register image %s: %w", m.Key.Short(), err)
@@ -301,10 +308,10 @@ func (c *Cache) RegisterSigned(ctx context.Context, m image.Manifest, s image.Si
 	return d, nil
 }
 
-func (c *Cache) register(ctx context.Context, m image.Manifest, s image.Signature, took time.Duration) (ore.Digest, error) {
-	text := m.Encode()
-	if s.Key != "" {
-		if err := s.Check(text); err != nil {
+func (c *Cache) register(ctx context.Context, r row) (ore.Digest, error) {
+	text := r.m.Encode()
+	if r.signature.Key != "" {
+		if err := r.signature.Check(text); err != nil {
 			return "", err
 		}
 	}
@@ -318,7 +325,11 @@ func (c *Cache) register(ctx context.Context, m image.Manifest, s image.Signatur
 		if _, err := c.complete(d); err != nil {
 			return err
 		}
-		return insert(ctx, tx, row{m: m, digest: d, now: c.config.Now().Unix(), tookMS: took.Milliseconds(), signature: s})
+		if err := c.trace(ctx, tx, r); err != nil {
+			return err
+		}
+		r.digest, r.now = d, c.config.Now().Unix()
+		return insert(ctx, tx, r)
 	})
 	if err != nil {
 		return "", err
@@ -326,5 +337,5 @@ func (c *Cache) register(ctx context.Context, m image.Manifest, s image.Signatur
 	if _, err := c.bury(ctx); err != nil { // what had the key before may have left layers
 		return "", err
 	}
-	return d, errors.Join(c.meet(ctx, m.Environment), c.reindex(ctx))
+	return d, errors.Join(c.meet(ctx, r.m.Environment), c.reindex(ctx))
 }

@@ -81,8 +81,10 @@ func (c *Cache) bury(ctx context.Context) (map[ore.Digest]int64, error) {
 				continue // deleted when it is free
 			}
 			gone[d] += size // 0 the second time
-			if _, err := tx.ExecContext(ctx, `DELETE FROM doomed WHERE digest = ?`, string(d)); err != nil {
-				return err
+			for _, q := range []string{`DELETE FROM doomed WHERE digest = ?`, `DELETE FROM origins WHERE digest = ?`} {
+				if _, err := tx.ExecContext(ctx, q, string(d)); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/cache/index"
 	"ore/cache/kind"
+	"ore/cache/origin"
 	"ore/cache/room"
 	"ore/image"
 )
@@ -20,7 +21,8 @@ import (
 // first caches have 0 and a table images.
 // In 3 only what lies beside the database is another: who writes the list takes
 // back what is published of it, which an ore that knows 2 would not.
-const schemaVersion = 3
+// 4 has the table origins.
+const schemaVersion = 4
 
 // schema makes the tables of schemaVersion.
 //
@@ -41,7 +43,10 @@ func (c *Cache) migrate(ctx context.Context) error {
 		if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil || version == schemaVersion {
 			return err
 		}
-		if version == 2 {
+		if version == 2 || version == 3 {
+			if err := origin.Begin(ctx, tx, c.own()); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion))
 			return err
 		}
@@ -174,6 +179,8 @@ type row struct {
 	now       int64      // Unix seconds
 	tookMS    int64
 	signature image.Signature
+	foreign   bool          // it comes from somebody else
+	of        []image.Layer // what the uppermost layer was made of, if that were layers
 }
 
 // insert lists an image in place of what had its key before, whose names, pin

@@ -34,6 +34,13 @@ CREATE TABLE layers (
 	PRIMARY KEY (key, place)
 ) WITHOUT ROWID;
 CREATE INDEX layers_digest ON layers (digest);
+CREATE TABLE origins ( -- who signed layers that were not made here
+	digest TEXT NOT NULL,
+	part   TEXT NOT NULL, -- the layer itself, or one of which it was made here
+	signer TEXT NOT NULL, -- '' for nobody
+	PRIMARY KEY (digest, part, signer)
+) WITHOUT ROWID;
+CREATE INDEX origins_part ON origins (part);
 CREATE TABLE packages (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT,
 	hash    INTEGER NOT NULL UNIQUE, -- see index.Hash

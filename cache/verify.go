@@ -126,7 +126,7 @@ func (c *Cache) check(ctx context.Context, e Entry, seen map[ore.Digest]error, r
 			return err
 		}
 	}
-	return c.Check(m, s)
+	return c.vouched(ctx, m, s)
 }
 
 // blob verifies one blob, once for all images that have it.

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,84 @@ func TestTrustIsAskedAtUse(t *testing.T) {
 		}
 		if _, err := s.Cache.Match(t.Context(), string(env.Key())); (err == nil) != c.used {
 			t.Errorf("%s: its base: %v", c.summary, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What was made here on a base that was fetched is not used when its signer is
+// trusted no more, also if the base's own image is gone by then, and the next build
+// makes its own base.
+func TestTrustIsWithdrawn(t *testing.T) {
+	home := t.TempDir()
+	d, err := FindDirs(func(name string) string { return map[string]string{HomeVariable: home}[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, friend := signer(t), signer(t)
+	at := func(trusted image.Keys) *Site {
+		s, err := Open(t.Context(), Config{Dirs: d, Trusted: trusted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	libc := ore.Package{Name: "libc6", Version: "2", Arch: "amd64", Base: true, Digest: ore.DigestOf([]byte("libc6"))}
+	jq := ore.Package{Name: "jq", Version: "1", Arch: "amd64", Digest: ore.DigestOf([]byte("jq"))}
+	env := ore.Environment{Version: ore.EnvironmentVersion, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Arch: "amd64", Packages: []ore.Package{jq, libc}, Manual: []string{"jq"}}
+
+	s := at(keysOf(t, stranger))
+	below := emptyLayer(t, s.Cache.Store)
+	base := image.Manifest{Version: image.ManifestVersion, Key: env.BaseOnly().Key(), Environment: env.BaseOnly(), Tree: ore.DigestOf([]byte("tree")), Layers: []image.Layer{below}}
+	if _, err := s.Cache.RegisterSigned(t.Context(), base, stranger.Sign(base), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	adopted := base
+	adopted.Tree = "" // its layer alone is believed
+	if err := s.builder(nil, nil).Adopt(t.Context(), adopted); err != nil {
+		t.Fatal(err)
+	}
+	top, n, err := s.Cache.Put(t.Context(), func(f *os.File) error { _, err := f.WriteString("on it"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte("on")), Layers: []image.Layer{below, {Digest: top, Size: n, Compression: "zstd"}}}
+	if _, err := s.Cache.Register(t.Context(), on, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Cache.Forget(t.Context(), base.Key); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		summary string
+		trusted image.Keys
+		used    bool
+	}{
+		{"its signer is trusted", keysOf(t, stranger), true},
+		{"its signer is trusted no more", keysOf(t, friend), false},
+	} {
+		s := at(c.trusted)
+		var told []string
+		m := &images{site: s, watch: func(e ore.Event) { told = append(told, e.Text) }}
+		found, err := m.exact(t.Context(), env)
+		if err != nil || (found != nil) != c.used || len(told) > 0 != !c.used {
+			t.Errorf("%s: the image made here: %v, %v, told %q", c.summary, found != nil, err, told)
+		}
+		if !c.used && !strings.Contains(strings.Join(told, "\n"), stranger.Key()) {
+			t.Errorf("%s: nobody is told whose it is: %q", c.summary, told)
+		}
+		near, err := m.relatives(t.Context(), env)
+		if err != nil || (len(near) > 0) != c.used {
+			t.Errorf("%s: %d relatives, %v", c.summary, len(near), err)
+		}
+		have, err := s.installed(t.Context(), env)
+		if err != nil || (have.Base != nil) != c.used {
+			t.Errorf("%s: builds go on from its base: %v, %v", c.summary, have.Base != nil, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

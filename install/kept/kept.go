@@ -118,7 +118,12 @@ func (f Folders) Prune(ctx context.Context, limit int64) (Freed, error) {
 
 // take takes away the things of which goes says so, the least valuable first,
 // given the bytes that are left.
-func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) (freed Freed, err error) {
+func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) (Freed, error) {
+	return f.alone(ctx, func(trash string, freed *Freed) error { return f.sift(ctx, trash, freed, goes) })
+}
+
+// alone runs change while no build runs, with a folder that is deleted afterwards.
+func (f Folders) alone(ctx context.Context, change func(trash string, freed *Freed) error) (freed Freed, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("prune what builds keep: %w", err)
@@ -141,9 +146,14 @@ func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) 
 		return freed, err
 	}
 	defer l.Close() // it was not written to
-	things, err := f.list(&freed)
+	return freed, change(trash.Dir, &freed)
+}
+
+// sift is take for who is alone.
+func (f Folders) sift(ctx context.Context, trash string, freed *Freed, goes func(t thing, left int64) bool) error {
+	things, err := f.list(freed)
 	if err != nil {
-		return freed, err
+		return err
 	}
 	for _, t := range things {
 		freed.Left += t.bytes
@@ -155,14 +165,14 @@ func (f Folders) take(ctx context.Context, goes func(t thing, left int64) bool) 
 		if !goes(t, freed.Left) {
 			continue
 		}
-		if err := t.remove(ctx, filepath.Join(trash.Dir, fmt.Sprint(i))); err != nil {
-			return freed, err
+		if err := t.remove(ctx, filepath.Join(trash, fmt.Sprint(i))); err != nil {
+			return err
 		}
 		freed.Left -= t.bytes
 		freed.Bytes += t.bytes
 		*t.count++
 	}
-	return freed, ctx.Err()
+	return ctx.Err()
 }
 
 // remove moves the thing into the folder trash, or deletes it where that cannot be.

@@ -66,7 +66,7 @@ func (f folder) one(ctx context.Context, e cache.Entry) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, err := f.cache.Register(ctx, folded, e.BuildTime); err != nil {
+	if _, err := f.cache.RegisterOf(ctx, folded, img, e.BuildTime); err != nil {
 		return false, fmt.Errorf("fold image %s: %w", img.Key.Short(), err)
 	}
 	return true, nil

@@ -1,9 +1,11 @@
 package afterwards
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,18 +37,68 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestFoldKeepsWhoseItIs folds an image that was made here on a layer of somebody
+// who is then trusted no more.
+func TestFoldKeepsWhoseItIs(t *testing.T) {
+	ours, stranger := signer(t), signer(t)
+	dir := t.TempDir()
+	at := func(trusted image.Keys) *cache.Cache {
+		c, err := cache.Config{Signer: ours, Trusted: trusted, Strict: true}.Open(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c := at(image.Keys{stranger.Key(): "a stranger"})
+	base := manifest(t, c, 0, 1)
+	if _, err := c.RegisterSigned(t.Context(), base, stranger.Sign(base), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	many := manifest(t, c, 1, image.MaxLayers-1)
+	many.Layers = slices.Insert(many.Layers, 1, base.Layers...) // one that is folded
+	if _, err := c.Register(t.Context(), many, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Fold(t.Context(), c); n != 1 || err != nil {
+		t.Fatalf("folded %d, %v", n, err)
+	}
+	if m, err := c.Find(t.Context(), many.Key); err != nil || len(m.Layers) == image.MaxLayers {
+		t.Errorf("while the stranger is trusted: %d layers, %v", len(m.Layers), err)
+	}
+	if _, err := at(image.Keys{}).Find(t.Context(), many.Key); !errors.Is(err, image.ErrUntrusted) || !strings.Contains(err.Error(), stranger.Key()) {
+		t.Errorf("when nobody is: %v", err)
+	}
+}
+
+func signer(t *testing.T) *image.Signer {
+	t.Helper()
+	s, err := image.GenerateSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // register lists an image of so many layers, which is told from others by n.
 func register(t *testing.T, c *cache.Cache, n, layers int) ore.Key {
+	t.Helper()
+	m := manifest(t, c, n, layers)
+	if _, err := c.Register(t.Context(), m, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return m.Key
+}
+
+// manifest is of such an image, whose layers are there.
+func manifest(t *testing.T, c *cache.Cache, n, layers int) image.Manifest {
 	t.Helper()
 	env := ore.Environment{Version: ore.EnvironmentVersion, Manual: []string{fmt.Sprint(n), fmt.Sprint(layers)}}
 	m := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte("tree"))}
 	for i := range layers {
 		m.Layers = append(m.Layers, layer(t, c, fmt.Sprintf("file%d-%d", n, i)))
 	}
-	if _, err := c.Register(t.Context(), m, time.Second); err != nil {
-		t.Fatal(err)
-	}
-	return m.Key
+	return m
 }
 
 // layer puts a layer with one file.

@@ -29,7 +29,7 @@ func Make(ctx context.Context, c *cache.Cache, tree image.Manifest, shape diskim
 		if err != nil {
 			return img, err
 		}
-		return c.Register(ctx, img, time.Since(begun))
+		return c.RegisterOf(ctx, img, tree, time.Since(begun))
 	})
 	return key, made, err
 }
