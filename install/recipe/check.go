@@ -131,31 +131,35 @@ func web(address string) bool {
 }
 
 func (c Recipe) checkBlobs() error {
-	need := map[ore.Digest]int64{}
+	type blob struct {
+		digest ore.Digest
+		size   int64
+	}
+	var need []blob
 	if c.Disk != nil {
-		need[c.Disk.Layer.Digest] = c.Disk.Layer.Size
+		need = append(need, blob{c.Disk.Layer.Digest, c.Disk.Layer.Size})
 	}
 	if c.Image != nil && (c.Disk == nil || c.Pourable()) {
 		for _, l := range c.Image.Layers {
-			need[l.Digest] = l.Size
+			need = append(need, blob{l.Digest, l.Size})
 		}
 	}
 	if c.Finished() == nil {
 		for _, f := range c.Environment.Files {
 			if f.Digest != "" {
-				need[f.Digest] = f.Size
+				need = append(need, blob{f.Digest, f.Size})
 			}
 		}
 		for _, s := range c.Environment.Sources {
 			if s.Key != "" {
-				need[s.Key] = c.Blobs[s.Key].Size // which the lock does not say
+				need = append(need, blob{s.Key, c.Blobs[s.Key].Size}) // which the lock does not say
 			}
 		}
 	}
-	for d, size := range need {
-		b, ok := c.Blobs[d]
-		if !ok || len(b.From) == 0 || len(b.From) > maxSources || b.Size != size {
-			return fmt.Errorf("blob %s of %d bytes: of %d bytes, from %d sources: give it at least one, and %d at most", d.Short(), size, b.Size, len(b.From), maxSources)
+	for _, n := range need {
+		b, ok := c.Blobs[n.digest]
+		if !ok || len(b.From) == 0 || len(b.From) > maxSources || b.Size != n.size {
+			return fmt.Errorf("blob %s of %d bytes: of %d bytes, from %d sources: give it at least one, and %d at most", n.digest.Short(), n.size, b.Size, len(b.From), maxSources)
 		}
 	}
 	for d, b := range c.Blobs {
