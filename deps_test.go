@@ -41,7 +41,7 @@ engine:    ore image chain vnet guest node cluster
 site:      ore job deb squashfs image plan install rpm cache boot vm namespace node cluster engine
 cmd/ore:   ore job foreign deb image plan install rpm cache netboot guest node cluster site testbed
 cmd/ore-init: guest
-bench:     ore image plan squashfs cache chain testbed
+bench:     ore image plan squashfs cache chain site testbed
 `
 
 // inner holds arrows that are forbidden within a room: drivers do not know each

@@ -43,7 +43,7 @@ func (s *Site) learned(p plan.Plan, watch ore.Watcher, do func(ore.Watcher) erro
 func (s *Site) ask(starts ...string) plan.Ask {
 	return plan.Ask{
 		Locked: s.Pinned != nil, Superset: s.Superset, Starts: starts,
-		Hosts: []plan.Host{{Name: plan.Here, Cores: runtime.NumCPU(), Load: learn.OthersLoad()}},
+		Hosts: []plan.Host{{Name: plan.Here, Cores: runtime.NumCPU(), Load: s.load.Others()}},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"ore/install/kept"
 	"ore/install/workplace"
 	"ore/plan"
+	"ore/site/learn"
 	"ore/site/ledger"
 	"ore/site/remote"
 )
@@ -54,6 +55,7 @@ type Site struct {
 	shelving  sync.Mutex // guards shelf
 	shelf     *shelf.Shelf
 	uml       umlShelf
+	load      learn.Load
 }
 
 // Open opens the site and removes what jobs left whose supervisor was killed, and
@@ -72,6 +74,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	}
 	book := ledger.Book{Records: filepath.Join(c.Dirs.State, "jobs"), Run: c.Dirs.Run}
 	s := &Site{Config: c, Book: book, Cache: images, Signer: signer, archives: map[string]*opening{}}
+	s.load.Begin()
 	if s.swept, err = s.Sweep(); err != nil && c.Log != nil {
 		// It takes room, and nothing else: Doctor says what to do about it.
 		c.Log.Warn("what dead supervisors left stays", "error", err)

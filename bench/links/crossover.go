@@ -14,6 +14,7 @@ import (
 
 	"ore/image"
 	"ore/plan"
+	"ore/site/learn"
 )
 
 // crossRow is one point on one side of a crossover.
@@ -163,7 +164,7 @@ func (c *crossing) point(ctx context.Context, row crossRow, rounds int) (fetch, 
 		if err != nil {
 			return 0, 0, err
 		}
-		row.Round, row.At, row.Load = round+1, time.Now(), othersLoad()
+		row.Round, row.At, row.Load = round+1, time.Now(), learn.OthersLoad()
 		if row.SayFetch, row.SayInstall, err = c.sides(p, row.Hosts); err != nil {
 			return 0, 0, err
 		}

@@ -18,6 +18,7 @@ import (
 	"ore/image"
 	"ore/plan"
 	"ore/plan/hindsight"
+	"ore/site/learn"
 )
 
 // packagesToDraw are what environments are drawn from, of 20 kB to 5 MB.
@@ -230,7 +231,9 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 			return measuredRow{}, err
 		}
 	}
-	row := measuredRow{point: p, At: time.Now(), Load: othersLoad()}
+	row := measuredRow{point: p, At: time.Now()}
+	var load learn.Load // as ore sees it: what others do while it makes its plan
+	load.Begin()
 	asked, err := l.ask(ctx, 1, p.Link, p.Set)
 	if err != nil {
 		return row, err
@@ -239,10 +242,11 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	if err != nil {
 		return row, err
 	}
+	row.Load = load.Others()
 	said := map[plan.Way]plan.Option{}
 	for _, o := range slices.Backward(asked.Options) {
 		if o.Possible {
-			said[o.Way] = shared(o, p.Hosts)
+			said[o.Way] = shared(o, p.Hosts, row.Load)
 		}
 	}
 	g, within := errgroup.WithContext(ctx)

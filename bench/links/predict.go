@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"ore/plan"
+	"ore/site/learn"
 )
 
 // ask returns the plan of a host for a set, with the cache behind link k.
@@ -34,10 +34,9 @@ func option(p plan.Plan, fetched bool) (plan.Option, error) {
 
 // shared returns what an option becomes when n hosts do the same at once: here
 // they have one computer's cores and one link to the cache between them.
-// Starting machines is no part of it.
-func shared(o plan.Option, n int) plan.Option {
+// Starting machines is no part of it. load is how many threads of others want a core.
+func shared(o plan.Option, n int, load float64) plan.Option {
 	o.Stages = slices.DeleteFunc(slices.Clone(o.Stages), func(e plan.Estimate) bool { return e.Stage == plan.Start })
-	load := othersLoad()
 	for i := range o.Stages {
 		e := &o.Stages[i]
 		e.Draws = n
@@ -64,20 +63,6 @@ func shared(o plan.Option, n int) plan.Option {
 
 // seconds predicts what n hosts take that all go an option's way at once.
 func seconds(o plan.Option, n int, r plan.Rates) float64 {
-	s, _ := shared(o, n).Again(r)
+	s, _ := shared(o, n, learn.OthersLoad()).Again(r)
 	return s
-}
-
-// othersLoad returns how many threads want a core: of the mean of the last
-// minute and of what runs at this instant the less (proc(5), loadavg).
-func othersLoad() float64 {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0
-	}
-	var mean, five, fifteen, running float64
-	if _, err := fmt.Sscanf(string(text), "%f %f %f %f/", &mean, &five, &fifteen, &running); err != nil {
-		return 0
-	}
-	return max(0, min(mean, running-1))
 }

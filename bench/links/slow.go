@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ore/plan"
+	"ore/site/learn"
 )
 
 // small are packages as small as the link is slow, so that a layer of them comes
@@ -148,7 +149,7 @@ func (l *lab) slowArm(ctx context.Context, a arm) (slowRow, error) {
 	if a.cache {
 		more = []string{"--cache", l.cacheURL(0)}
 	}
-	load := othersLoad()
+	load := learn.OthersLoad()
 	_, d, err := l.build(ctx, slowHost, []string{l.slowFile()}, more...)
 	if err != nil {
 		return slowRow{}, err

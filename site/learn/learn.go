@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -123,6 +124,7 @@ type Watch struct {
 	Find   func(context.Context, ore.Key) (image.Manifest, error) // of images that were made; may be nil
 	parts  hindsight.Recorder
 	read   atomic.Int64 // when the load was read last, in nanoseconds
+	then   atomic.Pointer[cpu]
 }
 
 // loadEvery is how far readings of the load are apart at least.
@@ -134,12 +136,27 @@ func (l *Watch) Through(w ore.Watcher) ore.Watcher {
 		now := time.Now()
 		l.parts.Take(now, e)
 		if last := l.read.Load(); now.UnixNano()-last > int64(loadEvery) && l.read.CompareAndSwap(last, now.UnixNano()) {
-			if _, running, ok := readLoad(); ok {
-				l.parts.Load(now, running)
+			if threads, ok := l.threads(); ok {
+				l.parts.Load(now, threads)
 			}
 		}
 		w.Tell(e)
 	}
+}
+
+// threads returns how many threads have wanted a core since it was asked last, ours
+// among them: as many as had one, if not all cores were busy, else as many as want one
+// now, but for the one that asks.
+func (l *Watch) threads() (float64, bool) {
+	now := readCPU()
+	then := l.then.Swap(&now)
+	if then != nil {
+		if share, ok := now.since(*then).share(); ok && share < 1 {
+			return share * float64(runtime.NumCPU()), true
+		}
+	}
+	_, running, ok := readLoad()
+	return max(0, running-1), ok
 }
 
 // share returns how many bytes the layers had that the plan's way made, for each
@@ -177,29 +194,4 @@ func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
 	_ = l.Memory.Change(&run, func(r plan.Rates) plan.Rates {
 		return r.Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)
 	})
-}
-
-// OthersLoad returns how many threads of others want a core. Of the mean of the
-// last minute and what runs at this instant it takes the less: the one still
-// counts what has ended, the other what only looks up.
-func OthersLoad() float64 {
-	mean, running, ok := readLoad()
-	if !ok {
-		return 0
-	}
-	return max(0, min(mean, running-1)) // one of them is this thread
-}
-
-// readLoad returns the load average of the last minute and how many threads
-// want a core at this instant (proc(5), loadavg).
-func readLoad() (mean, running float64, ok bool) {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0, 0, false
-	}
-	var n int
-	if _, err := fmt.Sscanf(string(b), "%f %f %f %d/", &mean, new(float64), new(float64), &n); err != nil {
-		return 0, 0, false
-	}
-	return mean, float64(n), true
 }
