@@ -42,7 +42,12 @@
 //
 // Everything is bound to one interface. Nothing here is secret from the network
 // that machines boot from, and nothing that comes from there is believed more
-// than a network card's address can be: that is what PXE is. A machine installs
-// only what an operator assigned to it. UEFI's Secure Boot refuses Debian's
+// than a network card's address can be: that is what PXE is. Whoever is on that
+// network can ask as if his card's address were a machine's, once that is assigned,
+// and read its recipe (with the hashes of its users' passwords), report in its
+// place, and send an image in its name. So machines boot in a network (a VLAN) that
+// nobody else is in, and an operator assigns those that are seen to wait rather than
+// addresses that are yet to come. A machine installs only what an operator assigned
+// to it. UEFI's Secure Boot refuses Debian's
 // unsigned iPXE; machines that insist on it cannot be booted this way.
 package netboot

@@ -185,8 +185,15 @@ func TestIdentity(t *testing.T) {
 	if code := get(s, "/identity/guess", "").Code; code != http.StatusNotFound {
 		t.Errorf("a guess: %d", code)
 	}
-	if next := given(t, s); next == token {
+	next := given(t, s)
+	if next == token {
 		t.Error("two tries have one secret")
+	}
+	if code := get(s, "/identity/"+token, "").Code; code != http.StatusOK {
+		t.Errorf("the secret of one that is still on its way: %d", code)
+	}
+	if w := get(s, "/report/"+next, `{"n":1,"stage":"base","event":"start"}`+"\n"); w.Code != http.StatusOK {
+		t.Fatal(w.Body)
 	}
 	if code := get(s, "/identity/"+token, "").Code; code != http.StatusNotFound {
 		t.Errorf("the last try's secret: %d", code)

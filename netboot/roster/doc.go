@@ -13,9 +13,10 @@
 // A machine that is assigned before it was ever seen is assigned at once.
 // Whoever is waiting, restarting, installed or failed boots from its own disk, or
 // waits: [Machine.Next] says what. One that asks again while it is installing
-// lost its power, or its kernel died: it starts over, but not more often than
-// [Limits].Attempts, then it has failed. One that says nothing for
-// [Limits].Silence while installing or restarting has failed too. A failed
+// lost its power, or its kernel died: it starts over, but when an installer has
+// called home [Limits].Attempts times, it has failed. One that says nothing for
+// [Limits].Silence while installing or restarting has failed too; asking for the
+// installer again and again is saying nothing. A failed
 // machine stays as it is until an operator assigns it again: a machine that
 // installs itself for ever helps nobody.
 //
@@ -26,9 +27,11 @@
 // # Who may report
 //
 // Each time a machine is given the installer it is given a new secret with it,
-// of which the roster keeps the hash; only who knows the last one may report
-// for the machine. Somebody on the same network can pretend to be a machine that
-// asks, as everywhere with PXE; he cannot make another's word count.
+// of which the roster keeps the hash. The first report with it begins a try; then
+// only who knows that one may report for the machine, until somebody reports with
+// one that was given later. Somebody on the same network can ask as if he were a
+// machine, as everywhere with PXE, and with the secret that he is given report in
+// its place; by asking alone he changes nothing.
 //
 // # What is kept
 //

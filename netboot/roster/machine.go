@@ -93,21 +93,22 @@ func (s System) Check() error {
 
 // Machine is what is known of one machine.
 type Machine struct {
-	MAC      link.MAC    `json:"mac"`
-	Name     string      `json:"name,omitempty"`
-	State    State       `json:"state"`
-	Since    time.Time   `json:"since"` // of the state
-	Heard    time.Time   `json:"heard"` // its last word, whatever it was
-	Address  netip.Addr  `json:"address,omitzero"`
-	Firmware string      `json:"firmware,omitempty"` // "BIOS" or "UEFI"
-	UUID     string      `json:"uuid,omitempty"`
-	Want     ore.Digest  `json:"want,omitempty"`   // the system that it is to become
-	Is       ore.Digest  `json:"is,omitempty"`     // the system that it is
-	Tries    int         `json:"tries,omitempty"`  // how often it was given the installer
-	Token    ore.Digest  `json:"token,omitempty"`  // hash of the secret of the last try
-	Last     int64       `json:"last,omitempty"`   // number of the last report of this try
-	Reason   string      `json:"reason,omitempty"` // why it failed
-	Stages   []ore.Stage `json:"stages,omitempty"` // of the last try
+	MAC      link.MAC     `json:"mac"`
+	Name     string       `json:"name,omitempty"`
+	State    State        `json:"state"`
+	Since    time.Time    `json:"since"` // of the state
+	Heard    time.Time    `json:"heard"` // its last word, whatever it was
+	Address  netip.Addr   `json:"address,omitzero"`
+	Firmware string       `json:"firmware,omitempty"` // "BIOS" or "UEFI"
+	UUID     string       `json:"uuid,omitempty"`
+	Want     ore.Digest   `json:"want,omitempty"`   // the system that it is to become
+	Is       ore.Digest   `json:"is,omitempty"`     // the system that it is
+	Tries    int          `json:"tries,omitempty"`  // how often an installer has called home
+	Token    ore.Digest   `json:"token,omitempty"`  // hash of the secret of the last try
+	Offers   []ore.Digest `json:"offers,omitempty"` // of the secrets that were given since, the newest last
+	Last     int64        `json:"last,omitempty"`   // number of the last report of this try
+	Reason   string       `json:"reason,omitempty"` // why it failed
+	Stages   []ore.Stage  `json:"stages,omitempty"` // of the last try
 }
 
 // Step is what a machine that asks is to do.

@@ -61,10 +61,12 @@ func (r *Roster) Ask(c Caller, now time.Time) (m Machine, token string, err erro
 			m.UUID = c.UUID
 		}
 		if m.Next() == Install {
-			token = r.try(&m, now)
+			token = r.offer(&m, now)
 		}
-		if m.State != Restarting && now.Sub(m.Heard) >= heardEvery || m.State == Installing {
-			m.Heard = now // of one that restarts only its reports count: it may restart for ever
+		// Of one that restarts, or is given the installer again and again, only its
+		// reports count: it may do so for ever.
+		if m.State != Restarting && m.State != Installing && now.Sub(m.Heard) >= heardEvery || m.State == Installing && len(m.Offers) == 1 {
+			m.Heard = now
 		}
 		b.Machines[c.MAC] = m
 		return !known || !same(before, m), nil
@@ -81,15 +83,24 @@ func same(a, b Machine) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// try begins a machine's next try, unless it had all.
-func (r *Roster) try(m *Machine, now time.Time) (token string) {
+// maxOffers bounds how many installers that were asked for may still be on their way:
+// who is on the network can ask in a machine's place, and is not to make its own secret
+// void before it has come up.
+const maxOffers = 16
+
+// offer gives a machine the secret of a next try, unless it had all. The try begins
+// when somebody reports with it: asking for it is no try.
+func (r *Roster) offer(m *Machine, now time.Time) (token string) {
 	if m.Tries >= r.limits.Attempts {
 		m.fail(fmt.Sprintf("it booted the installer %d times and did not get to the end%s", m.Tries, m.at()), now)
 		return ""
 	}
 	token = rand.Text()
-	m.State, m.Since, m.Token, m.Last, m.Stages = Installing, now, ore.DigestOf([]byte(token)), 0, nil
-	m.Tries++
+	if m.State != Installing {
+		m.State, m.Since = Installing, now
+	}
+	old := m.Offers[max(len(m.Offers)-maxOffers+1, 0):]
+	m.Offers = append(slices.Clone(old), ore.DigestOf([]byte(token)))
 	return token
 }
 
@@ -114,7 +125,7 @@ func (b *book) room(now time.Time) error {
 
 // fail ends a machine's way.
 func (m *Machine) fail(reason string, now time.Time) {
-	m.State, m.Since, m.Reason, m.Token = Failed, now, reason, ""
+	m.State, m.Since, m.Reason, m.Token, m.Offers = Failed, now, reason, "", nil
 }
 
 // at says in which stage the machine was, for people.
@@ -183,11 +194,16 @@ func (r *Roster) Hear(token string, p Report, now time.Time) (m Machine, fresh b
 		if m, ok = b.by(hash); !ok {
 			return false, ErrStranger
 		}
+		greets := m.Token != hash
+		if greets { // nothing of the try before it counts any more
+			m.Token, m.Offers, m.Last, m.Stages, m.Since = hash, nil, 0, nil, now
+			m.Tries++
+		}
 		if p.Number <= m.Last {
 			return false, nil
 		}
 		fresh = true
-		if p.Event == Advance && now.Sub(m.Heard) < heardEvery {
+		if p.Event == Advance && !greets && now.Sub(m.Heard) < heardEvery {
 			return false, nil // it is told, but not worth a write
 		}
 		m.Last, m.Heard = p.Number, now
@@ -218,7 +234,7 @@ func (r *Roster) Holder(token string) (Machine, error) {
 
 func (b *book) by(hash ore.Digest) (Machine, bool) {
 	for _, m := range b.Machines {
-		if m.Token == hash {
+		if m.Token == hash || slices.Contains(m.Offers, hash) {
 			return m, true
 		}
 	}
@@ -239,7 +255,7 @@ func (m *Machine) apply(p Report, now time.Time) {
 	case p.Event == Fail:
 		m.fail(fmt.Sprintf("stage %s: %s", p.Stage, p.Text), now)
 	case p.Stage == StageRestart && m.State == Installing:
-		m.State, m.Since = Restarting, now
+		m.State, m.Since, m.Offers = Restarting, now, nil
 	case p.Stage == StageReady && p.Event == End && m.State == Restarting:
 		m.State, m.Since, m.Is, m.Reason = Installed, now, m.Want, ""
 	}

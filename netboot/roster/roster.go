@@ -244,7 +244,8 @@ func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
 			b.Machines[o.MAC] = m
 			return true, nil
 		}
-		m.Want, m.State, m.Since, m.Tries, m.Reason, m.Stages, m.Token, m.Last = want, Assigned, now, 0, "", nil, "", 0
+		m.Want, m.State, m.Since, m.Tries, m.Reason = want, Assigned, now, 0, ""
+		m.Stages, m.Token, m.Offers, m.Last = nil, "", nil, 0
 		b.Machines[o.MAC], b.Systems[want] = m, o.System.kept()
 		return true, r.store(o.System)
 	})

@@ -130,19 +130,53 @@ func TestPowerLost(t *testing.T) {
 	hear(t, r, first, Report{Number: 9, Stage: "base", Event: Start}, day)
 	m, second := ask(t, r, 1, day)
 	expect(t, m, Installing, Install)
-	if len(m.Stages) > 0 || second == first {
+	if m.Tries != 1 || second == first {
+		t.Errorf("before the second try says anything: %+v", m)
+	}
+	m = hear(t, r, second, Report{Number: 1, Stage: "format", Event: Start}, day)
+	if len(m.Stages) != 1 || m.Stages[0].Name != "format" || m.Tries != 2 {
 		t.Errorf("the second try goes on with the first: %+v", m)
 	}
 	if _, _, err := r.Hear(first, Report{Number: 10, Stage: "base", Event: End}, day); !errors.Is(err, ErrStranger) {
 		t.Errorf("the first try's report: %v", err)
 	}
-	hear(t, r, second, Report{Number: 1, Stage: "format", Event: Start}, day)
 	m, _ = ask(t, r, 1, day)
 	expect(t, m, Failed, Wait)
 	if !strings.Contains(m.Reason, "2 times") || !strings.Contains(m.Reason, "format") {
 		t.Errorf("reason: %s", m.Reason)
 	}
 	expect(t, assign(t, r, 1, "m1", "a"), Assigned, Install)
+}
+
+// TestAskingIsNoTry has somebody ask in a machine's place, before and while it
+// installs: it gets to its end. Who only asks, for however long, has said nothing.
+func TestAskingIsNoTry(t *testing.T) {
+	r := open(t, t.TempDir())
+	assign(t, r, 1, "m1", "a")
+	ask(t, r, 1, day)
+	_, token := ask(t, r, 1, day)
+	for range maxOffers - 1 {
+		ask(t, r, 1, day.Add(time.Second))
+	}
+	hear(t, r, token, Report{Number: 1, Stage: "base", Event: Start}, day.Add(2*time.Second))
+	_, other := ask(t, r, 1, day.Add(3*time.Second))
+	m := hear(t, r, token, Report{Number: 2, Stage: "restart", Event: Start}, day.Add(4*time.Second))
+	expect(t, m, Restarting, Local)
+	if _, _, err := r.Hear(other, Report{Number: 1, Stage: "base", Event: Start}, day.Add(5*time.Second)); !errors.Is(err, ErrStranger) {
+		t.Errorf("the other's report when the machine is nearly done: %v", err)
+	}
+	m = hear(t, r, token, Report{Number: 3, Stage: "ready", Event: End}, day.Add(6*time.Second))
+	if expect(t, m, Installed, Local); m.Tries != 1 {
+		t.Errorf("%d tries", m.Tries)
+	}
+	assign(t, r, 2, "m2", "a")
+	for n := range 6 {
+		ask(t, r, 2, day.Add(time.Duration(n)*heardEvery))
+	}
+	failed, _, err := r.Expire(day.Add(time.Minute))
+	if err != nil || len(failed) != 1 || !strings.Contains(failed[0].Reason, "it never called home") {
+		t.Errorf("one that asked a minute long: %+v, %v", failed, err)
+	}
 }
 
 func TestSilenceFails(t *testing.T) {

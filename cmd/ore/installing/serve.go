@@ -41,7 +41,7 @@ func (s *serving) flags(c *cobra.Command) {
 	f.DurationVar(&s.lease, "lease", time.Hour, "how long an address is a machine's, with --range")
 	f.DurationVar(&s.hold, "hold", 10*time.Minute, "how long an unknown machine waits before it boots from its own disk")
 	f.DurationVar(&s.silence, "silence", 15*time.Minute, "a machine that says nothing for so long while it installs has failed")
-	f.IntVar(&s.attempts, "attempts", 3, "how often a machine may boot the installer before it has failed")
+	f.IntVar(&s.attempts, "attempts", 3, "how often a machine's installer may begin before it has failed")
 	f.Uint16Var(&s.port, "port", 8067, "TCP port of HTTP")
 }
 
@@ -89,6 +89,10 @@ firmware (not with Secure Boot), on one interface.
 With --range this is the network's DHCP server; it does not start beside another
 one. Without it, the file to boot is added to the answers of the DHCP server that
 there is.
+
+Booting from the network knows no secrets: whoever is in the same network can ask in
+the place of a machine that is assigned, and gets what it is told. Use a network (a
+VLAN) that only these machines are in, and assign them when they are seen to wait.
 
 It needs the ports 67, 69 and 4011: be root, or give the program the right with
 setcap cap_net_bind_service,cap_net_raw+ep.`,
