@@ -118,10 +118,15 @@ func (c *Client) pause(ctx context.Context, n int) bool {
 type StatusError struct {
 	URL  string
 	Code int
+	Said string // what it says is wrong, "" if it does not
 }
 
-// Error gives the address, the status, and what to do about it.
+// Error gives the address, the status, and what to do about it; or what a server says
+// that had it from another one.
 func (e *StatusError) Error() string {
+	if e.Said != "" {
+		return fmt.Sprintf("%s (says %s)", e.Said, e.URL)
+	}
 	return fmt.Sprintf("fetch %s: the server answers %d %s: %s", e.URL, e.Code, http.StatusText(e.Code), e.advice())
 }
 

@@ -255,7 +255,7 @@ func (t *transfer) request(ctx context.Context, url string) error {
 			return &TransferError{URL: url, Err: errors.New("the server does not continue where the file ended")}
 		}
 	default:
-		return &StatusError{URL: url, Code: resp.StatusCode}
+		return status(url, resp)
 	}
 	return t.copy(ctx, resp, watch)
 }

@@ -67,7 +67,7 @@ func (c *Client) page(ctx context.Context, url string, known Validators, limit i
 		return Page{Unchanged: true, Validators: known}, nil
 	case http.StatusOK:
 	default:
-		return Page{}, &StatusError{URL: url, Code: resp.StatusCode}
+		return Page{}, status(url, resp)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {

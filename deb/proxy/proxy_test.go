@@ -273,7 +273,8 @@ func TestAnotherMirror(t *testing.T) {
 	}
 }
 
-// TestTroubleIsTold sees the status that clients decide by.
+// TestTroubleIsTold sees the status that clients decide by, and that a client of this
+// project names the mirror and the file, which the proxy asked for, and what to do.
 func TestTroubleIsTold(t *testing.T) {
 	for _, test := range []struct {
 		fault debtest.Fault
@@ -291,6 +292,14 @@ func TestTroubleIsTold(t *testing.T) {
 		}
 		if c := s.proxy.Counts(); c.Failures != 1 || c.Answers != 0 {
 			t.Errorf("counted %+v", c)
+		}
+		p := s.largest()
+		f := fetch.File{URLs: []string{s.by(p)}, Path: filepath.Join(t.TempDir(), "f"), Size: p.Size, Digest: p.Digest}
+		err = quick(t).File(t.Context(), f, nil)
+		for _, want := range []string{s.mirror.URL + "/" + p.Path + ": the server answers " + test.say, "another mirror", "(says " + s.by(p) + ")"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("a machine is told %v, without %q", err, want)
+			}
 		}
 	}
 }

@@ -140,5 +140,5 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		code = http.StatusInsufficientStorage
 	}
-	http.Error(w, err.Error(), code)
+	fetch.Refuse(w, code, err)
 }
