@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
@@ -82,9 +83,9 @@ func reservation(j ore.Job) cluster.Reservation {
 	return r
 }
 
-// Calibrate tries for some seconds what this host and its link to the mirror can
-// do, and takes it into the rates. The link is tried with packages of the base
-// that are not kept yet; they are kept then.
+// Calibrate tries for some seconds what this host and its links to the mirror and to
+// the caches elsewhere can do, and takes it into the rates. The mirror's is tried with
+// packages of the base that are not kept yet; they are kept then.
 func (s *Site) Calibrate(ctx context.Context) (plan.Calibration, error) {
 	c, err := calibrate.Host(ctx, s.Dirs.Cache)
 	if err != nil {
@@ -103,8 +104,21 @@ func (s *Site) Calibrate(ctx context.Context) (plan.Calibration, error) {
 	if err != nil {
 		return c, err
 	}
+	c.Links = map[string]plan.LinkTry{}
 	if ok {
-		c.Links = map[string]plan.LinkTry{plan.Mirror: try}
+		c.Links[plan.Mirror] = try
 	}
-	return c, s.memory().Change(nil, func(r plan.Rates) plan.Rates { return r.Calibrate(plan.Here, c) })
+	caches, err := s.caches()
+	if err != nil {
+		return c, err
+	}
+	var errs []error // one that is down is told, and the others are tried
+	for _, k := range caches {
+		try, ok, err := k.Calibrate(ctx, s.Dirs.Cache)
+		if errs = append(errs, err); ok {
+			c.Links[k.Name] = try
+		}
+	}
+	err = s.memory().Change(nil, func(r plan.Rates) plan.Rates { return r.Calibrate(plan.Here, c) })
+	return c, errors.Join(append(errs, err)...)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore/cmd/ore/view"
+	"ore/plan"
 	"ore/site"
 )
 
@@ -76,7 +77,7 @@ func (a *app) calibrate(ctx context.Context, s *site.Site) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Links)) {
 		a.say("%-10s %s a second, %.1f ms a request", name, view.Bytes(int64(c.Links[name].Rate)), c.Links[name].Request*1e3)
 	}
-	if len(c.Links) == 0 {
+	if _, tried := c.Links[plan.Mirror]; !tried {
 		a.say("mirror     not tried: all packages of the base are here")
 	}
 	return nil

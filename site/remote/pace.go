@@ -60,3 +60,15 @@ func (p *pace) try() (plan.LinkTry, bool) {
 	}
 	return t, true
 }
+
+// rate returns how many bytes a second came after the first piece; false if that was
+// all, or came at once.
+func (p *pace) rate() (float64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	span, rest := p.last.Sub(p.first), p.bytes-p.head
+	if span < leastSpan || rest < leastBytes {
+		return 0, false
+	}
+	return float64(rest) / span.Seconds(), true
+}
