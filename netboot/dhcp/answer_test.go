@@ -352,8 +352,8 @@ func TestRelays(t *testing.T) {
 
 func TestBadRangesAreRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"10.9.0.50", "two IPv4 addresses"}, {"10.9.0.50-x", "two IPv4"}, {"::1-::2", "two IPv4"}, {"10.9.0.60-10.9.0.50", "ends before"},
-		{"10.9.0.60-10.9.1.50", "not within"}, {"10.9.0.50-10.9.0.99", ""},
+		{"10.9.0.50", "two IPv4 addresses"}, {"10.9.0.50-x", "two IPv4"}, {"::1-::2", "two IPv4"}, {"10.9.0.60-10.9.0.50", "ends before it begins: use 10.9.0.50-10.9.0.60"},
+		{"10.9.0.60-10.9.1.50", "use addresses of 10.9.0.0/24"}, {"10.9.0.50-10.9.0.99", ""},
 	} {
 		r, err := ParseRange(c.text)
 		if err == nil {

@@ -54,9 +54,9 @@ func (r Range) size() int64 { return int64(number(r.Last)) - int64(number(r.Firs
 func (r Range) check(i link.Interface) error {
 	switch {
 	case !i.Net.Contains(r.First) || !i.Net.Contains(r.Last):
-		return fmt.Errorf("range %s-%s: is not within the network of %s, %s", r.First, r.Last, i.Name, i.Net.Masked())
+		return fmt.Errorf("range %s-%s: is not within the network of %s: use addresses of %s, or another interface", r.First, r.Last, i.Name, i.Net.Masked())
 	case r.size() < 1:
-		return fmt.Errorf("range %s-%s: ends before it begins", r.First, r.Last)
+		return fmt.Errorf("range %s-%s: ends before it begins: use %s-%s", r.First, r.Last, r.Last, r.First)
 	case r.size() > maxRange:
 		return fmt.Errorf("range %s-%s: more than %d addresses: give a smaller one", r.First, r.Last, maxRange)
 	}

@@ -83,6 +83,9 @@ func parseRequest(b []byte) (request, error) {
 	default:
 		return request{}, errSilence
 	}
+	if len(b) > maxRequest {
+		return request{}, &refusal{codeIllegal, fmt.Sprintf("a request of more than %d octets: use a shorter name, or fewer options", maxRequest)}
+	}
 	words, err := split(b[2:])
 	if err != nil {
 		return request{}, err

@@ -25,7 +25,7 @@ const (
 	// maxPerClient is how many of them one address may have. Firmware reads one
 	// file after another; a second begins when it lost patience with the first.
 	maxPerClient = 4
-	// maxRequest is the longest request that is read (RFC 2347: 512 octets).
+	// maxRequest is the longest request that is taken (RFC 2347: 512 octets).
 	maxRequest = 512
 	// ipHeaders is what IPv4 and UDP take of a frame.
 	ipHeaders = 28
@@ -97,7 +97,7 @@ func (s *Server) listen(ctx context.Context) {
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || n > maxRequest || !from.IsValid() || from.Port() == 0 {
+		if err != nil || !from.IsValid() || from.Port() == 0 {
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())

@@ -266,6 +266,7 @@ func TestRefusals(t *testing.T) {
 		code    uint16
 	}{
 		{rrq("../../etc/shadow"), codeNotFound}, {rrq("g"), codeNotFound}, {"\x00\x02f\x00octet\x00", codeAccess}, {rrq("f", "blksize", 3), codeOptions},
+		{rrq(strings.Repeat("f", maxName+1)), codeIllegal}, {rrq(strings.Repeat("f", 600)), codeIllegal}, {rrq(strings.Repeat("f", 6000)), codeIllegal},
 	} {
 		p := newClient(t, s, c.request).hear()
 		if binary.BigEndian.Uint16(p) != opError || binary.BigEndian.Uint16(p[2:]) != c.code {

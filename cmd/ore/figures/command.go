@@ -165,6 +165,14 @@ func (s *settings) check() error {
 	return nil
 }
 
+// allowed says before anything is made what an ordinary user would be refused after it.
+func (s *settings) allowed(uid int) error {
+	if s.Hosts && uid != 0 {
+		return errors.New("--hosts: a test bed's hosts are network namespaces, which only root may make: run it with sudo, or without --hosts")
+	}
+	return nil
+}
+
 // rates matches what links' rates are given as: tc's own words (tc(8)).
 var rates = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([kmg]?)bit$`)
 
@@ -200,6 +208,9 @@ func showRate(bits int64) string {
 
 // figures measures what is not there yet, and draws what is.
 func (sh *Shell) figures(ctx context.Context, s settings, dir string) (err error) {
+	if err := s.allowed(os.Geteuid()); err != nil {
+		return err
+	}
 	sh.say("making the image and the installer, if they are not there")
 	img, err := sh.prepare(ctx, s.Packages)
 	if err != nil {

@@ -106,6 +106,19 @@ func TestRowsAreGoneOnWith(t *testing.T) {
 	}
 }
 
+// Who may not make hosts is told so before anything is made, and may measure without.
+func TestOnlyRootHasHosts(t *testing.T) {
+	for _, c := range []struct {
+		hosts bool
+		uid   int
+		want  bool
+	}{{true, 1000, false}, {true, 0, true}, {false, 1000, true}} {
+		if err := (&settings{Hosts: c.hosts}).allowed(c.uid); (err == nil) != c.want {
+			t.Errorf("hosts %v, uid %d: %v", c.hosts, c.uid, err)
+		}
+	}
+}
+
 // Tables and drawings are of medians; what was not measured is said.
 func TestPresent(t *testing.T) {
 	dir := t.TempDir()
