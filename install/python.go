@@ -19,6 +19,7 @@ import (
 	"ore/install/output"
 	"ore/install/pack"
 	"ore/install/sandbox"
+	"ore/install/sandbox/instead"
 	"ore/install/skeleton"
 )
 
@@ -276,13 +277,17 @@ func (c *compilation) compile(ctx context.Context, sources map[*load.Package]*by
 		return err
 	}
 	defer func() { err = errors.Join(err, t.unmount()) }()
+	// What is made there no script sees, or changes, before it has been read.
+	made := c.path("made")
 	run := func(ctx context.Context, args []string, said io.Writer) error {
 		out := &output.Lines{Stage: "configure"}
-		err := c.sb.Run(ctx, sandbox.Command{Root: t.root, Args: args, Env: c.environment(), Stdout: said, Stderr: out})
+		err := c.sb.Run(ctx, sandbox.Command{
+			Root: t.root, Args: args, Env: c.environment(), Stdout: said, Stderr: out, Instead: instead.Set{Lend: made},
+		})
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out.Tail())
 		}
 		return nil
 	}
-	return c.Make(ctx, t.root, c.calls, run, func(i int) error { return c.instead.Lay(i, c.calls[i]) })
+	return c.Make(ctx, made, c.calls, run, func(i int) error { return c.instead.Adopt(i, bytecode.Folder(made, i)) })
 }

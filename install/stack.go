@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"ore"
 	"ore/install/bases"
 	"ore/install/layer"
@@ -25,6 +27,7 @@ type stack struct {
 	baseReady    chan struct{} // closed when the base's nodes are known
 	sealedLayers int
 	base         map[string]bool // what the base has, in a build that starts from another image
+	outcome      *layer.Outcome  // of the whole tree, once its last layer is sealed
 }
 
 // sealBase seals the base's tree. It runs beside the next phase.
@@ -90,7 +93,8 @@ func (s *stack) lay(ctx context.Context, p *phase) error {
 }
 
 // seal makes a layer of what was laid since the last one. If nothing changed, or
-// no layers are asked for, there is none.
+// no layers are asked for, there is none. The whole tree is listed beside the last
+// one, so that nothing is left to do once that is written.
 func (s *stack) seal(ctx context.Context, key ore.Key) error {
 	sources := s.tree.Seal()
 	if len(sources) == 0 || s.Unsealed {
@@ -99,10 +103,26 @@ func (s *stack) seal(ctx context.Context, key ore.Key) error {
 	layer.Link(sources)
 	index := s.sealedLayers
 	s.sealedLayers++
-	if err := s.write(ctx, sources, index, key); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.write(ctx, sources, index, key) })
+	if key == s.Environment.Key() {
+		g.Go(func() (err error) {
+			s.outcome, err = s.tree.Outcome()
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	return s.say.Say(wire.Message{Layer: &wire.Sealed{Index: index, Path: s.disk(layerName(index)), Key: key}})
+}
+
+// whole returns what the manifest says of the whole tree.
+func (s *stack) whole() (*layer.Outcome, error) {
+	if s.outcome != nil {
+		return s.outcome, nil
+	}
+	return s.tree.Outcome()
 }
 
 func layerName(index int) string { return fmt.Sprintf("layer-%d.squashfs", index) }

@@ -125,7 +125,7 @@ func (w *worker) build(ctx context.Context) (*layer.Outcome, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	done, err := s.tree.Outcome()
+	done, err := s.whole()
 	if err != nil {
 		return nil, err
 	}

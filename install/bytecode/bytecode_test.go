@@ -48,22 +48,25 @@ func TestFind(t *testing.T) {
 // one for another that nobody asked for.
 func compiled(t *testing.T) []Call {
 	t.Helper()
-	root := t.TempDir()
+	lent := t.TempDir()
 	const lib = "usr/lib/python3.11/"
-	cache := filepath.Join(root, lib+"__pycache__")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	calls := []Call{{Files: []string{"/" + lib + "a.py"}}, {Files: []string{"/" + lib + "b.py", "/" + lib + "c.py"}}}
 	run := func(_ context.Context, args []string, out io.Writer) error {
+		cache := ""
 		for _, name := range append(args, "other.py", between) {
 			if name == between {
 				fmt.Fprintln(out) // a batch is finished
+			}
+			if folder, ok := strings.CutPrefix(name, into+instead.LentDir); ok {
+				cache = filepath.Join(lent, folder, lib, "__pycache__")
 			}
 			if filepath.Ext(name) != ".py" {
 				continue
 			}
 			m := strings.TrimSuffix(filepath.Base(name), ".py")
+			if err := os.MkdirAll(cache, 0o755); err != nil {
+				return err
+			}
 			if err := os.WriteFile(filepath.Join(cache, m+".cpython-311.pyc"), []byte(strings.ToUpper(m)), 0o644); err != nil {
 				return err
 			}
@@ -78,7 +81,7 @@ func compiled(t *testing.T) []Call {
 		done++
 		return nil
 	}
-	if err := Python("python3.11").Make(t.Context(), root, calls, run, next); err != nil || done != len(calls) {
+	if err := Python("python3.11").Make(t.Context(), lent, calls, run, next); err != nil || done != len(calls) {
 		t.Fatalf("%d calls are done: %v", done, err)
 	}
 	return calls
@@ -181,7 +184,14 @@ func TestStandIn(t *testing.T) {
 	if !there(calls[0]) || there(calls[1]) {
 		t.Error("the first call is not laid out, or the second one is")
 	}
-	if err := errors.Join(s.Lay(1, calls[1]), second.Wait()); err != nil || !there(calls[1]) {
+	folder := filepath.Join(root, "second")
+	for _, f := range calls[1].Made {
+		name := filepath.Join(folder, f.Path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, f.Content, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.Adopt(1, folder), second.Wait()); err != nil || !there(calls[1]) {
 		t.Errorf("the second call is not laid out: %v", err)
 	}
 }

@@ -9,7 +9,11 @@
 # the interpreter does just what py_compile does with SOURCE_DATE_EPOCH set (PEP 552,
 # hash-based files that are checked); where it lacks a name, py_compile is taken. A
 # name behind "@" is that of a module of which an import is to be the cause: what comes
-# of it has the time and the size of the source instead.
+# of it has the time and the size of the source instead. What comes of the names behind
+# ">FOLDER" goes there, with its path, rather than beside its source.
+#
+# The scripts wait for the first batch before all else. Of those behind it what else the
+# build does comes first: it all has to be there before the script that asks for them.
 import gc, os, sys
 gc.disable()
 
@@ -23,12 +27,12 @@ try:
     from _frozen_importlib_external import _RAW_MAGIC_NUMBER, _code_to_hash_pyc, _code_to_timestamp_pyc, cache_from_source
     from _imp import source_hash
 
-    def compile_module(arg):
+    def compile_module(folder, arg):
         name = arg.lstrip("@")
         with open(name, "rb") as f:
             source, mtime = f.read(), int(os.fstat(f.fileno()).st_mtime)
         code = compile(source, name, "exec", dont_inherit=True, optimize=-1)
-        made = cache_from_source(name)
+        made = folder + cache_from_source(name)
         os.makedirs(os.path.dirname(made), exist_ok=True)
         if arg == name:
             pyc = _code_to_hash_pyc(code, source_hash(_RAW_MAGIC_NUMBER, source), True)
@@ -37,19 +41,31 @@ try:
         with open(made, "wb") as f:
             f.write(pyc)
 except ImportError:
-    def compile_module(name):
-        import py_compile
-        py_compile.compile(name, doraise=True)
+    def compile_module(folder, name):
+        import importlib.util, py_compile
+        py_compile.compile(name, folder + importlib.util.cache_from_source(name), doraise=True)
 
-batches = [[]]
+batches, folder = [[]], ""
 for arg in sys.argv[2:]:
     if arg == "--":
         batches.append([])
+    elif arg.startswith(">"):
+        folder = arg[1:]
     else:
-        batches[-1].append(arg)
+        batches[-1].append((folder, arg))
+
+def give_way():
+    os.nice(10)
+    try: # where the kernel weighs sessions first: sched(7), "The autogroup feature"
+        with open("/proc/self/autogroup", "w") as f:
+            f.write("10")
+    except OSError:
+        pass # then cores are only shared less well
 
 for files in batches:
-    files.sort(key=lambda name: os.stat(name.lstrip("@")).st_size, reverse=True)
+    if files is not batches[0]:
+        give_way()
+    files.sort(key=lambda file: os.stat(file[1].lstrip("@")).st_size, reverse=True)
     take, give = os.pipe()
     os.write(give, b"".join(i.to_bytes(2, "little") for i in range(len(files))))
     os.close(give)
@@ -61,7 +77,7 @@ for files in batches:
             continue
         try:
             while i := os.read(take, 2):
-                compile_module(files[int.from_bytes(i, "little")])
+                compile_module(*files[int.from_bytes(i, "little")])
         except BaseException:
             sys.excepthook(*sys.exc_info())
             os._exit(1)

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
 	"ore"
 	"ore/install/pack"
+	"ore/install/sandbox/instead"
 	"ore/install/tree"
 )
 
@@ -26,8 +26,11 @@ var program string
 // the pipe that it takes them from. Python's library has some 600.
 const maxModules = 1 << 14
 
-// between stands between batches of files in the compiler's arguments.
-const between = "--"
+// What is no file among the compiler's arguments.
+const (
+	between = "--" // stands between batches
+	into    = ">"  // before a folder: what is made of the files behind it goes there
+)
 
 // command compiles batches of files, one after the other, on all cores. Modules that the
 // compiler itself needs are not written when they are imported: each is compiled once, as
@@ -48,23 +51,31 @@ func (p Python) command(batches ...[]string) []string {
 	return args
 }
 
-// Run runs a program in the compiler's tree; out gets what it says.
+// Run runs a program in the compiler's tree, which sees the folder that is made in as
+// [instead.LentDir]; out gets what it says.
 type Run func(ctx context.Context, args []string, out io.Writer) error
 
-// Make has the files of calls compiled by run, in the tree root, adds to each call what
+// Folder names the folder of what comes of call i, in that which the compiler is lent.
+func Folder(lent string, i int) string { return filepath.Join(lent, strconv.Itoa(i)) }
+
+// Make has the files of calls compiled by run, into the folder lent, adds to each call what
 // came of it, and tells done as soon as that is there. A module's code depends on its
 // source alone, so they are compiled in any order. The few modules of py3compile go with
 // the call before them: its script is the next that asks.
-func (p Python) Make(ctx context.Context, root string, calls []Call, run Run, done func(i int) error) error {
-	b := &batches{Python: p, root: root, calls: calls, done: done}
+func (p Python) Make(ctx context.Context, lent string, calls []Call, run Run, done func(i int) error) error {
+	b := &batches{Python: p, lent: lent, calls: calls, done: done}
 	var files [][]string
 	for i, c := range calls {
+		if err := os.MkdirAll(Folder(lent, i), 0o755); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		list := append([]string{into + Folder(instead.LentDir, i)}, c.Files...)
 		if i > 0 && strings.HasPrefix(c.Files[0], "/"+toolDir) {
-			files[len(files)-1] = append(files[len(files)-1], c.Files...)
+			files[len(files)-1] = append(files[len(files)-1], list...)
 			b.ends[len(files)-1] = i + 1
 			continue
 		}
-		files, b.ends = append(files, slices.Clone(c.Files)), append(b.ends, i+1)
+		files, b.ends = append(files, list), append(b.ends, i+1)
 	}
 	for _, f := range files {
 		if len(f) > maxModules {
@@ -84,7 +95,7 @@ func (p Python) Make(ctx context.Context, root string, calls []Call, run Run, do
 // batches takes in what the compiler says: a line for each batch that is finished.
 type batches struct {
 	Python
-	root  string
+	lent  string
 	calls []Call
 	ends  []int // of the calls of batches that are not finished
 	begin int   // of the next one
@@ -98,7 +109,7 @@ func (b *batches) Write(said []byte) (int, error) {
 			return 0, errors.New("the compiler says more than it was asked")
 		}
 		for ; b.begin < b.ends[0]; b.begin++ {
-			if err := b.collect(b.root, &b.calls[b.begin]); err != nil {
+			if err := b.collect(Folder(b.lent, b.begin), &b.calls[b.begin]); err != nil {
 				return 0, err
 			}
 			if err := b.done(b.begin); err != nil {
@@ -110,11 +121,11 @@ func (b *batches) Write(said []byte) (int, error) {
 	return len(said), nil
 }
 
-// collect adds to a call what was made in the tree root.
-func (p Python) collect(root string, c *Call) error {
+// collect adds to a call what was made in a folder.
+func (p Python) collect(folder string, c *Call) error {
 	for _, source := range c.Files {
 		name := p.compiled(strings.TrimPrefix(source, "/"))
-		b, err := os.ReadFile(filepath.Join(root, name))
+		b, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			return err
 		}

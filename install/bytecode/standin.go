@@ -2,6 +2,7 @@ package bytecode
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -98,6 +99,20 @@ func (s *StandIn) Lay(i int, c Call) error {
 			return fmt.Errorf("lay out compiled modules: %w", err)
 		}
 	}
+	return s.laid(i)
+}
+
+// Adopt lays out what came of call i, which is in a folder on the same file system.
+func (s *StandIn) Adopt(i int, folder string) error {
+	made := filepath.Join(s.place(i), madeName)
+	if err := errors.Join(os.Remove(made), os.Rename(folder, made)); err != nil {
+		return fmt.Errorf("lay out compiled modules: %w", err)
+	}
+	return s.laid(i)
+}
+
+// laid frees the lock of call i.
+func (s *StandIn) laid(i int) error {
 	lock := s.locks[i]
 	s.locks[i] = nil
 	return lock.Close()
