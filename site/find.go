@@ -342,7 +342,7 @@ func (m *images) shared(ctx context.Context, mk cluster.Make, watch ore.Watcher,
 		return build(ctx, watch)
 	}
 	key, begun := mk.Environment.Key(), false
-	waiting, patience := race.Wait(ctx, alone(mk.Plan), errSlow)
+	waiting, patience := race.Wait(ctx, bound.Alone(mk.Plan), errSlow)
 	defer patience.End()
 	ours, err := caches[i].Share(waiting, key, watch, func(_ context.Context, tell ore.Watcher) (err error) {
 		begun = true
@@ -366,18 +366,6 @@ func (m *images) shared(ctx context.Context, mk cluster.Make, watch ore.Watcher,
 
 // errSlow is why another host's build is not waited for any more.
 var errSlow = errors.New("another host builds it, which takes longer than building it here")
-
-// alone returns what building here may take, zero if that is not known.
-func alone(p plan.Plan) time.Duration {
-	var least time.Duration
-	for _, o := range p.Options {
-		here := o.Possible && o.Known && o.At == "" && o.Way != plan.Exact && o.Way != plan.Superset
-		if t := seconds(o.Total.High); here && (least == 0 || t < least) {
-			least = max(t, bound.Least)
-		}
-	}
-	return least
-}
 
 // push sends an image to the caches that are given what is built here; one that
 // was here before (kept) only to those that lack it. One that cannot take it is

@@ -112,13 +112,6 @@ func (s *Site) Calibrate(ctx context.Context) (plan.Calibration, error) {
 	if err != nil {
 		return c, err
 	}
-	var errs []error // one that is down is told, and the others are tried
-	for _, k := range caches {
-		try, ok, err := k.Calibrate(ctx, s.Dirs.Cache)
-		if errs = append(errs, err); ok {
-			c.Links[k.Name] = try
-		}
-	}
-	err = s.memory().Change(nil, func(r plan.Rates) plan.Rates { return r.Calibrate(plan.Here, c) })
-	return c, errors.Join(append(errs, err)...)
+	down := calibrate.Caches(ctx, caches, s.Dirs.Cache, c.Links)
+	return c, errors.Join(down, s.memory().Change(nil, func(r plan.Rates) plan.Rates { return r.Calibrate(plan.Here, c) }))
 }

@@ -161,3 +161,15 @@ func (b Bound) Watch(ctx context.Context, received func() int64) (watched contex
 type given struct{ why string }
 
 func (g *given) Error() string { return "given up: " + g.why }
+
+// Alone returns what making the image here by p may take, zero if that is not known.
+func Alone(p plan.Plan) time.Duration {
+	var least time.Duration
+	for _, o := range p.Options {
+		here := o.Possible && o.Known && o.At == "" && o.Way != plan.Exact && o.Way != plan.Superset
+		if t := seconds(o.Total.High); here && (least == 0 || t < least) {
+			least = max(t, Least)
+		}
+	}
+	return least
+}

@@ -92,3 +92,19 @@ func TestLacking(t *testing.T) {
 		}
 	}
 }
+
+// Another host's build is waited for as long as the soonest way of building here
+// may take; where that is not known, it is not given up.
+func TestAloneIsTheSoonestWayOfBuildingHere(t *testing.T) {
+	way := func(w plan.Way, at string, known bool, high float64) plan.Option {
+		return plan.Option{Way: w, At: at, Possible: true, Known: known, Total: plan.Range{High: high}}
+	}
+	p := plan.Plan{Options: []plan.Option{way(plan.Fetched, "elsewhere", true, 1), way(plan.Superset, "", true, 2), way(plan.Clean, "", false, 3)}}
+	if got := bound.Alone(p); got != 0 {
+		t.Errorf("where nothing is known: %v", got)
+	}
+	p.Options = append(p.Options, way(plan.Clean, "", true, 30), way(plan.Partial, "", true, 20))
+	if got := bound.Alone(p); got != 20*time.Second {
+		t.Errorf("got %v", got)
+	}
+}

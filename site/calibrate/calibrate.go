@@ -26,6 +26,7 @@ import (
 	"ore"
 	"ore/deb/archive/xz"
 	"ore/plan"
+	"ore/site/remote"
 )
 
 // Each try lasts this long: long enough for a core to reach its speed, and all
@@ -203,4 +204,18 @@ func Link(ctx context.Context, smallestFirst []ore.Package, fetch Fetcher) (try 
 	}
 	try.Rate = float64(came) / took
 	return try, true, ctx.Err()
+}
+
+// Caches tries the links to caches elsewhere and adds what was seen to links. One that
+// fails does not keep the others from being tried. Files are made in dir and removed
+// again.
+func Caches(ctx context.Context, caches []*remote.Cache, dir string, links map[string]plan.LinkTry) error {
+	var errs []error
+	for _, c := range caches {
+		try, ok, err := c.Calibrate(ctx, dir)
+		if errs = append(errs, err); ok {
+			links[c.Name] = try
+		}
+	}
+	return errors.Join(errs...)
 }
