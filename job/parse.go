@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
@@ -243,6 +244,8 @@ func (r *reader) steps(n *yaml.Node) []ore.Step {
 }
 
 func (r *reader) machines(n *yaml.Node, m *ore.Machines) {
+	before := len(r.faults)
+	var layout *yaml.Node // where the description of disks begins
 	r.mapping("machines", n, map[string]field{
 		"count": func(_, v *yaml.Node) { m.Count, _ = r.integer("machines.count", v, 1, MaxMachines) },
 		"cpus":  func(_, v *yaml.Node) { m.CPUs, _ = r.integer("machines.cpus", v, 1, MaxCPUs) },
@@ -254,9 +257,15 @@ func (r *reader) machines(n *yaml.Node, m *ore.Machines) {
 			m.Hypervisor, _ = r.word("machines.hypervisor", v, Hypervisors...)
 		},
 		"root":    func(_, v *yaml.Node) { m.Root = r.root(v) },
-		"disks":   func(_, v *yaml.Node) { m.Storage.Disks = r.disks(v) },
-		"arrays":  func(_, v *yaml.Node) { m.Storage.Arrays = r.arrays(v) },
-		"volumes": func(_, v *yaml.Node) { m.Storage.Volumes = r.volumes(v) },
+		"disks":   func(_, v *yaml.Node) { layout, m.Storage.Disks = cmp.Or(layout, v), r.disks(v) },
+		"arrays":  func(_, v *yaml.Node) { layout, m.Storage.Arrays = cmp.Or(layout, v), r.arrays(v) },
+		"volumes": func(_, v *yaml.Node) { layout, m.Storage.Volumes = cmp.Or(layout, v), r.volumes(v) },
 		"system":  func(_, v *yaml.Node) { r.system(v, &m.System) },
 	})
+	if layout == nil || len(r.faults) > before {
+		return
+	}
+	if err := CheckStorage(m.Storage); err != nil {
+		r.fault(layout, "%v", err)
+	}
 }
