@@ -25,11 +25,6 @@ const (
 	// retryEvery is the pause before the same source is tried again, as long as
 	// nobody names another one.
 	retryEvery = 200 * time.Millisecond
-	// leisureStep is how often it is looked whether the cores have become free, and
-	// leisureRate what comes until then, bytes a second: little beside what a core can
-	// take in, and a large image comes in minutes even so.
-	leisureStep = 100 * time.Millisecond
-	leisureRate = 512 << 10
 	// maxWants bounds the sources of one blob.
 	maxWants = 64
 )
@@ -301,22 +296,9 @@ func (f *flow) chunks(in *incoming, missing set.Set) error {
 			f.peer.poke()
 		}
 		f.well()
-		f.leave(list.Chunks[i].Size)
+		f.peer.leisure.Leave(f.ctx, list.Chunks[i].Size, f.blob.hasTime)
 	}
 	return nil
-}
-
-// leave leaves the cores to others for a while, where the rest has time, after so many
-// bytes.
-func (f *flow) leave(size int64) {
-	most := time.Duration(float64(size) / leisureRate * float64(time.Second))
-	for begun := time.Now(); f.peer.cfg.Busy != nil && time.Since(begun) < most && f.blob.hasTime() && f.peer.cfg.Busy(); {
-		select {
-		case <-f.ctx.Done():
-			return
-		case <-time.After(leisureStep):
-		}
-	}
 }
 
 // well notes that the source gives what it should.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore/chain/leisure"
 	"ore/chain/set"
 )
 
@@ -51,8 +52,8 @@ type partial struct {
 	ahead    int        // how many of these are not here
 	hurried  set.Set    // chunks that were asked for out of order
 	hurries  int        // how many such requests are under way
-	rushed   time.Time  // when the last of them began
-	readers  int        // who reads the file, and keeps it open
+	rushed   leisure.Rush
+	readers  int // who reads the file, and keeps it open
 	closed   bool
 	list     List
 	encoded  []byte

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"ore/chain/leisure"
 	"ore/chain/turn"
 )
 
@@ -39,9 +40,10 @@ type Config struct {
 	// Fill, where set, may write chunks that the host holds elsewhere into a new
 	// partial file. Its bytes are verified afterwards like all others.
 	Fill func(ctx context.Context, b Blob, l List, f *os.File) error
-	// Busy, where set, says whether this host's cores have other work to do. Then a
-	// blob that is being read here comes in slowly, once all is here that goes first:
-	// who reads it waits for the cores, and not for what he has not asked for.
+	// Busy, where set, says whether this host's cores have other work to do. Then, and
+	// while somebody reads here, a blob that is being read comes in slowly, once all is
+	// here that goes first: who reads it waits for cores, and not for what he has not
+	// asked for.
 	Busy func() bool
 	// Silence is after which time without a sign a source is held to be lost;
 	// zero means DefaultSilence.
@@ -66,6 +68,8 @@ type Peer struct {
 	wait   sync.WaitGroup
 	slots  chan struct{}
 	turns  turn.Turns
+
+	leisure *leisure.Host // nil where Busy is
 
 	mu       sync.Mutex // guards those below
 	grants   map[GrantID]granted
@@ -92,7 +96,7 @@ func Start(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Peer{
-		cfg: cfg, ctx: ctx, cancel: cancel, slots: make(chan struct{}, maxConnections),
+		cfg: cfg, ctx: ctx, cancel: cancel, leisure: leisure.New(cfg.Busy), slots: make(chan struct{}, maxConnections),
 		grants: map[GrantID]granted{}, blobs: map[Digest]*partial{},
 		watchers: map[chan struct{}]bool{}, orphans: map[*time.Timer]bool{},
 	}

@@ -22,9 +22,6 @@ const (
 	// reads where nobody expected it often reads on, and the way there and back
 	// takes longer than a chunk.
 	hurryMore = 3
-	// hurryTime is for how long the rest does not wait for idle cores once somebody
-	// read what was not expected.
-	hurryTime = 5 * time.Second
 )
 
 // ErrAbsent is what a Reader returns for a blob that the peer does not know, or
@@ -59,6 +56,7 @@ func (r *Reader) ReadAt(ctx context.Context, b []byte, offset int64) (int, error
 		if n == nil {
 			return 0, ErrAbsent
 		}
+		r.peer.leisure.Read()
 		err := n.reach(ctx, offset, offset+int64(len(b)))
 		if errors.Is(err, errReleased) && r.leave(n) {
 			continue // perhaps it comes anew
@@ -209,7 +207,7 @@ func (p *partial) hurry(want set.Set) {
 			continue
 		}
 		p.hurries++
-		p.rushed = time.Now()
+		p.rushed.Note()
 		p.hurried = p.hurried.With(part)
 		want = want.Without(part)
 		rush := &flow{peer: f.peer, blob: p, want: f.want, grant: f.grant, ctx: f.ctx}
@@ -218,11 +216,11 @@ func (p *partial) hurry(want set.Set) {
 }
 
 // hasTime says whether nobody waits for what is still to come: it is read here, and
-// all was here that was read.
+// all was here that was read, or almost all.
 func (p *partial) hasTime() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.readers > 0 && p.ahead == 0 && p.hurries == 0 && time.Since(p.rushed) > hurryTime
+	return p.readers > 0 && p.ahead == 0 && p.hurries == 0 && !p.rushed.Many()
 }
 
 // rush fetches chunks that somebody waits for. If it cannot they come in their

@@ -12,22 +12,27 @@ import (
 	"ore/chain/shape"
 )
 
-// Where cores have other work to do, a blob that is read there comes in slowly once
-// all is there that goes first, but for one whose reader wants more than was expected.
+// Where cores have other work to do, or somebody goes on reading, a blob that is read there
+// comes in slowly once all is there that goes first, but for one whose reader wants much
+// more than was expected.
 func TestTheRestLeavesTheCores(t *testing.T) {
-	const size, first = 4 << 20, 1 << 20
+	const size, first, step = 4 << 20, 1 << 20, 160 << 10
 	b, _, name := blob(t, size)
 	b.First = []chain.Span{b.Cover(0, first)}
 	for _, c := range []struct {
 		summary     string
-		read        int64 // the offset; below zero nothing is read
+		read        int64         // the offset; below zero nothing is read
+		often       int           // how often it is read, each time step bytes before
+		pause       time.Duration // between
 		busy        bool
 		least, most time.Duration // that it takes
 	}{
-		{"cores are free", 0, false, 0, time.Second},
-		{"cores are busy", 0, true, 5 * time.Second, 10 * time.Second},
-		{"cores are busy, and nobody reads", -1, true, 0, time.Second},
-		{"cores are busy, and what was not expected is read", size - 1, true, 0, 2 * time.Second},
+		{"cores are free", 0, 1, 0, false, 0, 2 * time.Second},
+		{"cores are free, and more is read all the time", 0, 10, 500 * time.Millisecond, false, 5 * time.Second, 10 * time.Second},
+		{"cores are busy", 0, 1, 0, true, 5 * time.Second, 10 * time.Second},
+		{"cores are busy, and nobody reads", -1, 0, 0, true, 0, time.Second},
+		{"cores are busy, and once what was not expected is read", size - 1, 1, 0, true, 4 * time.Second, 10 * time.Second},
+		{"cores are busy, and much that was not expected is read", size - 1, 16, 0, true, 0, 2 * time.Second},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,13 +59,9 @@ func TestTheRestLeavesTheCores(t *testing.T) {
 				defer reading.Wait()
 				if c.read >= 0 {
 					reading.Go(func() {
-						_, err := r.ReadAt(t.Context(), make([]byte, 1), c.read)
-						for errors.Is(err, chain.ErrAbsent) { // it is not on its way yet
-							<-time.After(time.Millisecond)
-							_, err = r.ReadAt(t.Context(), make([]byte, 1), c.read)
-						}
-						if err != nil {
-							t.Error(err)
+						for i := range c.often {
+							readOnceThere(t, r, max(0, c.read-int64(i)*step))
+							<-time.After(c.pause)
 						}
 					})
 				}
@@ -77,5 +78,17 @@ func TestTheRestLeavesTheCores(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// readOnceThere reads a byte of a blob, which need not be on its way yet.
+func readOnceThere(t *testing.T, r *chain.Reader, offset int64) {
+	_, err := r.ReadAt(t.Context(), make([]byte, 1), offset)
+	for errors.Is(err, chain.ErrAbsent) {
+		<-time.After(time.Millisecond)
+		_, err = r.ReadAt(t.Context(), make([]byte, 1), offset)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
