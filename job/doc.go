@@ -92,7 +92,8 @@
 // be percent is so of the whole disk or group; all that take the rest share it
 // evenly. fs is ext4, xfs, btrfs, vfat or swap; label and uuid are optional. What
 // the firmware needs is added by the installer where it is not described: one
-// partition mounted on /boot/efi is the EFI system partition. The package
+// partition mounted on /boot/efi is the EFI system partition, which root alone may
+// read; a vfat that is mounted elsewhere is root's, and everybody may read it. The package
 // install/disk says exactly how a layout comes of it.
 //
 // # System

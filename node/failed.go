@@ -86,5 +86,5 @@ func (b *batch) resume(m *machine) {
 	old := b.kept[m.started.Name]
 	delete(b.kept, m.started.Name)
 	m.vm, m.conn, m.console, m.before, m.started = old.vm, old.conn, old.console, old.ended, old.started
-	m.started.Failed = ""
+	m.started.Failed, m.tried = "", m.console.since(m.tried).Next
 }

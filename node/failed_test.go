@@ -17,7 +17,7 @@ func TestFailedIsKept(t *testing.T) {
 	b := newBench(t)
 	s := b.ask("m0", "m1")
 	cure := filepath.Join(t.TempDir(), "cure")
-	b.installs(t, &s, `if grep -q m1 && ! test -e `+cure+`; then echo '{"stage":"scripts","event":"fail","text":"step second: it is too late"}'; exit 1; fi; echo '{"stage":"restart","event":"start"}'`)
+	b.installs(t, &s, `if grep -q m1 && ! test -e `+cure+`; then echo its console says this >&2; echo '{"stage":"scripts","event":"fail","text":"step second: it is too late"}'; exit 1; fi; echo '{"stage":"restart","event":"start"}'`)
 	s.Install.Keep = true
 	all, err := b.Start(t.Context(), s, nil)
 	if err != nil {
@@ -35,6 +35,9 @@ func TestFailedIsKept(t *testing.T) {
 	s.Again = true
 	if all, err = b.Start(t.Context(), s, nil); err != nil || len(all) != 1 || Failed(all) == nil {
 		t.Fatalf("nothing was mended: %+v, %v", all, err)
+	}
+	if n := strings.Count(all[0].Failed, "its console says this"); n != 1 {
+		t.Errorf("its console is told %d times: %s", n, all[0].Failed)
 	}
 	if err := os.WriteFile(cure, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -60,6 +60,9 @@ func (b *batch) install(ctx context.Context, p place, hosts []guest.Host, m *mac
 		m.started.Stages = []ore.Stage{{Name: installing.Begin, Machine: p.Name, Start: begun, End: begun.Add(m.started.Boot), Note: "kernel " + m.started.Kernel}}
 	}
 	for try := 0; ; try++ {
+		if try > 0 {
+			m.tried = m.console.since(m.tried).Next
+		}
 		err := b.visit(ctx, p.Name, m)
 		if err == nil {
 			break

@@ -33,6 +33,7 @@ type machine struct {
 	conn    *guest.Conn
 	dir     string
 	console *console
+	tried   int64 // what its console said from here on is of the last try
 	detach  func()
 	ended   chan struct{} // closed when it has ended; nil until it is the node's
 	before  chan struct{} // the same of a machine that goes on with its installation
@@ -348,6 +349,10 @@ func (b *batch) hosts(places []place) []guest.Host {
 	return all
 }
 
+// said is what its console said in the last try: an error of that one does not tell
+// again of those before it.
+func (m *machine) said() string { return string(m.console.since(m.tried).Text) }
+
 // one starts one machine and waits until it calls home.
 func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine, error) {
 	m := &machine{
@@ -364,14 +369,14 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 		return m, nil
 	}
 	if b.keeps(ctx, m, err) {
-		m.started.Failed = err.Error() + ConsoleEnd(m.console.String())
+		m.started.Failed = err.Error() + ConsoleEnd(m.said())
 		return m, nil
 	}
 	err = errors.Join(err, m.end())
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return nil, cause // another machine's failure, or a cancel: not this one's
 	}
-	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.console.String(), Cause: err}
+	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.said(), Cause: err}
 }
 
 // bring does one's work, and says which stage it came to.

@@ -137,6 +137,20 @@ func TestFstab(t *testing.T) {
 	is(t, dir, "etc/mdadm/mdadm.conf", "HOMEHOST <ignore>\nMAILADDR root\nARRAY /dev/md0 metadata=1.2 UUID="+id[:8]+":"+id[8:16]+":"+id[16:24]+":"+id[24:]+"\n")
 }
 
+// A vfat that holds no boot loader is for everybody to read.
+func TestFstabOfVfat(t *testing.T) {
+	l, err := disk.Arrange(disk.Wish{Machine: "m", Storage: ore.Storage{Disks: []ore.Disk{{Partitions: []ore.Partition{
+		{Size: ore.Share{Bytes: 4 * gib}, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/"}},
+		{Size: ore.Share{Bytes: gib}, FileSystem: ore.FileSystem{FS: "vfat", Mount: "/data"}},
+	}}}}}, []disk.Seen{{Device: disk.Device{Name: "sda", Size: 10 * gib, Sector: 512}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Fstab(l); !strings.Contains(got, " /data vfat defaults 0 2\n") {
+		t.Errorf("%s", got)
+	}
+}
+
 // A link in the tree does not lead a file out of it.
 func TestLinksLeadNowhere(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "hosts")

@@ -18,8 +18,10 @@ func Fstab(l disk.Layout) string {
 		switch m.FS {
 		case "swap":
 			where, options, pass = "none", "sw", 0
-		case "vfat":
-			options = "umask=0077"
+		case "vfat": // it has no permissions; a boot loader and its keys concern root alone
+			if m.Mount == disk.SystemMount {
+				options = "umask=0077"
+			}
 		case "xfs", "btrfs": // their fsck does nothing: fsck.xfs(8), fsck.btrfs(8)
 			pass = 0
 		}

@@ -73,11 +73,11 @@ func withFirmware(d ore.Disk, f Firmware, starts map[int]bool, index int) ore.Di
 		first = min(first, i)
 	}
 	var extra ore.Partition
-	switch described := slices.ContainsFunc(d.Partitions, func(p ore.Partition) bool { return p.Mount == systemMount }); {
+	switch described := slices.ContainsFunc(d.Partitions, func(p ore.Partition) bool { return p.Mount == SystemMount }); {
 	case f == BIOS && starts[index] && d.Table != ore.MBR:
 		extra = ore.Partition{Size: ore.Share{Bytes: biosBytes}, FileSystem: ore.FileSystem{Label: bios}}
 	case f == UEFI && starts[index] && index == first && !described:
-		extra = ore.Partition{Size: ore.Share{Bytes: systemBytes}, FileSystem: ore.FileSystem{FS: "vfat", Mount: systemMount, Label: "EFI"}}
+		extra = ore.Partition{Size: ore.Share{Bytes: systemBytes}, FileSystem: ore.FileSystem{FS: "vfat", Mount: SystemMount, Label: "EFI"}}
 	default:
 		return d
 	}
@@ -138,7 +138,7 @@ func describe(e *table.Part, m *Made, kind table.Kind) {
 		gpt, code, name = table.TypeLVM, 0x8e, m.Group
 	case m.FS == "swap":
 		gpt, code, name = table.TypeSwap, 0x82, "swap"
-	case m.FS == "vfat" && m.Mount == systemMount:
+	case m.FS == "vfat" && m.Mount == SystemMount:
 		gpt, code, name = table.TypeSystem, 0xef, "efi"
 	case m.FS == "vfat":
 		code = 0x0c

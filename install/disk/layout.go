@@ -23,8 +23,8 @@ const (
 	biosBytes = 1 << 20
 	// systemBytes is room for boot loaders and some kernels; FAT32 needs 33 MiB.
 	systemBytes = 256 << 20
-	// systemMount is where an EFI system partition is mounted.
-	systemMount = "/boot/efi"
+	// SystemMount is where an EFI system partition is mounted.
+	SystemMount = "/boot/efi"
 	// memberBytes is what an array or a group takes of each member at its begin.
 	memberBytes = 1 << 20
 	// chunk is what arrays stripe by.
