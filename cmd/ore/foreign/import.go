@@ -3,16 +3,18 @@
 package foreign
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"ore/foreign"
+	"ore/foreign/draft"
 	"ore/foreign/names"
 )
 
@@ -52,76 +54,102 @@ Debian's by a table, which --map extends: lines of a name and Debian's names for
 	return c
 }
 
-func (f flags) run(out, left io.Writer, kind, path string) error {
-	r := foreign.Request{Kind: kind, Name: path, Classes: f.classes, Names: names.RPM()}
+func (f flags) run(out, left io.Writer, kind, name string) error {
+	r := foreign.Request{Kind: kind, Name: name, Classes: f.classes, Names: names.RPM()}
 	if f.table != "" {
 		t, err := os.Open(f.table)
 		if err != nil {
-			return fmt.Errorf("import: read table: %w: correct the path", err)
+			return fmt.Errorf("import: read table: %w", advised(err))
 		}
 		defer t.Close()
 		if err := r.Names.Read(t, f.table); err != nil {
 			return fmt.Errorf("import: %w", err)
 		}
 	}
-	var err error
-	if r.Sources, err = sources(path); err != nil {
+	all, err := sources(name)
+	if err != nil {
 		return err
 	}
+	r.Sources = all.files
 	res, err := foreign.Import(r)
 	if err != nil {
 		return err
 	}
-	for _, l := range res.Left {
+	for _, l := range append(all.left, res.Left...) {
 		fmt.Fprintln(left, l)
 	}
 	_, err = out.Write(res.Job)
 	return err
 }
 
-// sources reads a file, or all files of a folder in their order.
-func sources(path string) ([]foreign.Source, error) {
-	info, err := os.Stat(path)
+// space is what was read, and what of a folder was not.
+type space struct {
+	files []foreign.Source
+	left  []draft.Left
+}
+
+// sources reads a file, or all files of a folder in their order. A link counts as
+// what it leads to, if that is a file of the folder: classes that have the same are
+// commonly written that way.
+func sources(name string) (space, error) {
+	info, err := os.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w: correct the path", err)
+		return space{}, fmt.Errorf("import: %w", advised(err))
 	}
 	if !info.IsDir() {
-		s, err := source(path, path)
-		return []foreign.Source{s}, err
-	}
-	var all []foreign.Source
-	err = filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		if len(all) == foreign.MaxFiles {
-			return fmt.Errorf("%s: more than %d files: name the one that is meant", path, foreign.MaxFiles)
-		}
-		name, err := filepath.Rel(path, p)
+		s, err := source(name, name, os.Open)
 		if err != nil {
+			return space{}, fmt.Errorf("import: %w", advised(err))
+		}
+		return space{files: []foreign.Source{s}}, nil
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return space{}, fmt.Errorf("import: %w", advised(err))
+	}
+	defer root.Close()
+	var all space
+	err = fs.WalkDir(root.FS(), ".", func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
 			return err
 		}
-		s, err := source(p, filepath.ToSlash(name))
-		all = append(all, s)
+		if len(all.files) == foreign.MaxFiles {
+			return fmt.Errorf("%s: more than %d files: name the one that is meant", name, foreign.MaxFiles)
+		}
+		to, err := root.Stat(p) // which leads nowhere outside of the folder
+		if err != nil || !to.Mode().IsRegular() {
+			all.left = append(all.left, draft.Left{File: p, Line: 1, What: path.Base(p), Why: "it is neither a file nor a link to one of this folder: put a copy of what is meant in its place"})
+			return nil
+		}
+		s, err := source(p, p, root.Open)
+		all.files = append(all.files, s)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return space{}, fmt.Errorf("import: %w", advised(err))
 	}
 	return all, nil
 }
 
 // source reads a file as far as one may be long, and a byte, so that a longer
 // one is refused.
-func source(path, name string) (foreign.Source, error) {
-	f, err := os.Open(path)
+func source(at, name string, open func(string) (*os.File, error)) (foreign.Source, error) {
+	f, err := open(at)
 	if err != nil {
-		return foreign.Source{}, fmt.Errorf("import: %w", err)
+		return foreign.Source{}, err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, foreign.MaxFile+1))
-	if err != nil {
-		return foreign.Source{}, fmt.Errorf("import: %w", err)
+	return foreign.Source{Name: name, Data: b}, err
+}
+
+// advised says what to do about a file that cannot be read.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: have it made readable for you, or give a copy that is", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: correct the path", err)
 	}
-	return foreign.Source{Name: name, Data: b}, nil
+	return err
 }

@@ -3,6 +3,7 @@ package foreign
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,39 @@ func TestImportFolder(t *testing.T) {
 	out, left, err := run(t, "fai", filepath.Dir(filepath.Dir(p)), "--class", "A,C")
 	if err != nil || left != "" || !strings.Contains(out, "- rsync") || strings.Contains(out, "less") {
 		t.Errorf("%v\n%s\n%s", err, left, out)
+	}
+}
+
+// A link to a file of the folder is that file; what else is no file is said.
+func TestImportLinks(t *testing.T) {
+	p := put(t, "space/package_config/A", "PACKAGES install\nrsync\n")
+	in := filepath.Dir(p)
+	other := put(t, "other", "PACKAGES install\nsecret\n")
+	for name, to := range map[string]string{"B": "A", "C": other, "D": "../../space/package_config/none", "E": "../package_config"} {
+		if err := os.Symlink(to, filepath.Join(in, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, left, err := run(t, "fai", filepath.Dir(in), "--class", "B,C,D,E")
+	if err != nil || !strings.Contains(out, "- rsync") || strings.Contains(out, "secret") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"C", "D", "E"} {
+		if !strings.Contains(left, "package_config/"+name+":1: "+name+": it is neither a file nor a link to one of this folder: put") {
+			t.Errorf("nothing is said of %s: %s", name, left)
+		}
+	}
+	if n := strings.Count(left, "\n"); n != 3 {
+		t.Errorf("%d lines are left: %s", n, left)
+	}
+}
+
+// Who may not read it is told what to do; so is who misspelt it.
+func TestAdvised(t *testing.T) {
+	for cause, want := range map[error]string{fs.ErrPermission: "have it made readable for you", fs.ErrNotExist: "correct the path"} {
+		if err := advised(&fs.PathError{Op: "open", Path: "x", Err: cause}); !errors.Is(err, cause) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 
