@@ -39,6 +39,7 @@ type lab struct {
 	pin    string  // of its certificate
 	delta  float64 // slow: bytes of the image over the base
 	stop   func() error
+	busy   map[string][]float64 // threads that commands alone kept busy, by kind; nil where that is not asked
 }
 
 // The port of the cache in its namespace.
@@ -184,7 +185,36 @@ func (l *lab) practise(ctx context.Context, sets ...[]string) error {
 		if err := l.settle(ctx, master, 1, nil); err != nil {
 			return err
 		}
-		if _, _, err := l.build(ctx, 1, set); err != nil {
+		_, d, err := l.build(ctx, 1, set)
+		if err != nil {
+			return err
+		}
+		if err := l.alone(1, d); err != nil {
+			return err
+		}
+		if err := l.learn(ctx, 1, master); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// practiseOver has a copy of the master build each set over the tree that the one
+// before it has left, from which the master learns.
+func (l *lab) practiseOver(ctx context.Context, sets ...[]string) error {
+	for i, set := range sets {
+		before := sets[(i+len(sets)-1)%len(sets)]
+		if err := l.settle(ctx, master, 1, nil); err != nil {
+			return err
+		}
+		if _, _, err := l.build(ctx, 1, before); err != nil {
+			return err
+		}
+		_, d, err := l.build(ctx, 1, set)
+		if err != nil {
+			return err
+		}
+		if err := l.alone(1, d); err != nil {
 			return err
 		}
 		if err := l.learn(ctx, 1, master); err != nil {
@@ -323,8 +353,12 @@ func (l *lab) rates(host int) (plan.Rates, error) {
 // pulls. The images are forgotten.
 func (l *lab) teach(ctx context.Context, host, k int, images ...image.Manifest) error {
 	for _, m := range images {
-		if _, err := l.do(ctx, host, "cache", "pull", string(m.Key), "--cache", l.cacheURL(k)); err != nil {
+		d, err := l.do(ctx, host, "cache", "pull", string(m.Key), "--cache", l.cacheURL(k))
+		if err != nil {
 			return err
+		}
+		if k >= fastLink { // else it is the link that takes the time, not a core
+			l.kept(fetching, d)
 		}
 		if err := l.forget(ctx, host, m.Key); err != nil {
 			return err

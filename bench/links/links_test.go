@@ -59,11 +59,48 @@ func TestShared(t *testing.T) {
 		t.Errorf("a link: %.2f s for one, %.2f for four", one, four)
 	}
 	o.Stages[0] = plan.Estimate{Stage: plan.Configure, Branches: [][]plan.Term{{{Law: "configure@here", Amounts: []float64{0, 1, 0, 0}, Threads: 1, Cores: 2}}}}
-	if s := shared(o, 4, 0); len(s.Stages) != 1 || s.Stages[0].Branches[0][0].Share < 2 {
+	if s := shared(o, crowd{n: 4}); len(s.Stages) != 1 || s.Stages[0].Branches[0][0].Share < 2 {
 		t.Errorf("four threads on two cores: %+v", s.Stages)
 	}
 	if len(o.Stages) != 2 || o.Stages[0].Branches[0][0].Copies != 0 {
 		t.Error("the option itself was changed")
+	}
+}
+
+// TestCrowd: hosts at once take longer as far as they want more of the cores than there
+// is, and who waits for half of the time wants half of one.
+func TestCrowd(t *testing.T) {
+	for _, c := range []struct {
+		crowd crowd
+		want  float64
+	}{
+		{crowd{n: 1, busy: 1.2}, 1},
+		{crowd{n: 4, busy: 0.5}, 1},
+		{crowd{n: 3, busy: 1}, 1.5},
+		{crowd{n: 1, busy: 1, load: 3}, 1},
+		{crowd{n: 3, busy: 1, load: 3}, 1.5},
+		{crowd{n: 4}, 1},
+	} {
+		if got := c.crowd.stretch(2); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%+v: %v, want %v", c.crowd, got, c.want)
+		}
+	}
+	term := crowd{n: 3, busy: 1}.on(plan.Term{Threads: 1, Cores: 2, Copies: 1})
+	if math.Abs(term.Share-1.5) > 1e-9 {
+		t.Errorf("%+v", term)
+	}
+	fetch := plan.Term{Amounts: []float64{1, 100}}
+	if got := (crowd{n: 3}).over(fetch); got.Amounts[0] != 1 || got.Amounts[1] != 300 || fetch.Amounts[1] != 100 {
+		t.Errorf("%+v of %+v", got, fetch)
+	}
+	for want, stages := range map[string][]string{fetching: {plan.Pull, plan.Register}, restoring: {plan.Restore, plan.Seal}, adding: {plan.Unpack}} {
+		var o plan.Option
+		for _, s := range stages {
+			o.Stages = append(o.Stages, plan.Estimate{Stage: s})
+		}
+		if got := kindOfOption(o); got != want {
+			t.Errorf("%v is %s, want %s", stages, got, want)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ type point struct {
 // rates of links; the same few, so that each is tried once. Mbit/s.
 func linkRates() []float64 { return []float64{0.5, 1.5, 4, 12, 40, 120, 350, 1000} }
 
+// fastLink is the first of them that is not what small fetches wait for.
+const fastLink = 5
+
 // points draws n points.
 func points(s settings) []point {
 	r := rand.New(rand.NewPCG(s.seed, 3))
@@ -87,6 +90,7 @@ func measured(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	l.busy = map[string][]float64{}
 	all := points(s)
 	if err := l.prepareMeasured(ctx, all); err != nil {
 		return fmt.Errorf("prepare: %w", err)
@@ -175,6 +179,9 @@ func (l *lab) prepareMeasured(ctx context.Context, all []point) error {
 	if err := l.practise(ctx, sets...); err != nil {
 		return err
 	}
+	if err := l.practiseOver(ctx, sets...); err != nil {
+		return err
+	}
 	if err := l.serve(ctx); err != nil {
 		return err
 	}
@@ -246,7 +253,7 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	said := map[plan.Way]plan.Option{}
 	for _, o := range slices.Backward(asked.Options) {
 		if o.Possible {
-			said[o.Way] = shared(o, p.Hosts, row.Load)
+			said[o.Way] = shared(o, l.crowd(o, p.Hosts, row.Load))
 		}
 	}
 	g, within := errgroup.WithContext(ctx)
@@ -257,8 +264,12 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 			if err != nil {
 				return err
 			}
-			if r, err := l.lastRun(host); err != nil || r.At.Before(begun.Truncate(time.Second)) {
+			r, err := l.lastRun(host)
+			if err != nil || r.At.Before(begun.Truncate(time.Second)) {
 				return fmt.Errorf("host %d kept no record of its run (%v): %s", host, err, d.said)
+			}
+			if p.Hosts == 1 && (r.Actual[plan.Pull] == 0 || p.Link >= fastLink) {
+				l.kept(kindOfRun(r), d)
 			}
 			return nil
 		})

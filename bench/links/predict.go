@@ -32,14 +32,18 @@ func option(p plan.Plan, fetched bool) (plan.Option, error) {
 	return plan.Option{}, fmt.Errorf("the plan has no such way, fetched: %v", fetched)
 }
 
-// shared returns what an option becomes when n hosts do the same at once: here
-// they have one computer's cores and one link to the cache between them.
-// Starting machines is no part of it. load is how many threads of others want a core.
-func shared(o plan.Option, n int, load float64) plan.Option {
+// shared returns what an option becomes when a crowd does the same at once. Starting
+// machines is no part of it. As in the product, the longest stage is the one by which
+// the last is late: who is last in one stage is not in each.
+func shared(o plan.Option, c crowd) plan.Option {
 	o.Stages = slices.DeleteFunc(slices.Clone(o.Stages), func(e plan.Estimate) bool { return e.Stage == plan.Start })
+	longest := 0
 	for i := range o.Stages {
 		e := &o.Stages[i]
-		e.Draws = n
+		if e.Seconds.Middle > o.Stages[longest].Seconds.Middle {
+			longest = i
+		}
+		e.Draws = 1
 		e.Branches = slices.Clone(e.Branches)
 		for b := range e.Branches {
 			e.Branches[b] = slices.Clone(e.Branches[b])
@@ -49,20 +53,21 @@ func shared(o plan.Option, n int, load float64) plan.Option {
 				case e.Stage == plan.Steps: // they sleep here, which needs no core
 					term.Threads, term.Share = 0, 0
 				case term.Threads > 0:
-					term.Copies = n
-					term.Share = term.ShareUnder(load)
+					*term = c.on(*term)
 				case strings.HasPrefix(term.Law, "fetch@"):
-					term.Amounts = slices.Clone(term.Amounts)
-					term.Amounts[len(term.Amounts)-1] *= float64(n)
+					*term = c.over(*term)
 				}
 			}
 		}
+	}
+	if len(o.Stages) > 0 {
+		o.Stages[longest].Draws = c.n
 	}
 	return o
 }
 
 // seconds predicts what n hosts take that all go an option's way at once.
 func seconds(o plan.Option, n int, r plan.Rates) float64 {
-	s, _ := shared(o, n, learn.OthersLoad()).Again(r)
+	s, _ := shared(o, crowd{n: n, load: learn.OthersLoad()}).Again(r)
 	return s
 }
