@@ -22,7 +22,8 @@ signature, namespaces, the ways to build environments, and each hypervisor by
 booting something with it. What does not work is told with what to do about it.
 
 --calibrate measures for some three seconds what this host and its link to the
-mirror can do, so that the first plan is not a guess.`,
+mirror can do, and for one more what that to each cache can, so that the first
+plan is not a guess.`,
 		Args: cobra.NoArgs,
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
 			if calibrate {
@@ -55,7 +56,7 @@ mirror can do, so that the first plan is not a guess.`,
 			return nil
 		}),
 	}
-	c.Flags().BoolVar(&calibrate, "calibrate", false, "measure what this host can do, for the plan; nothing else is tried")
+	c.Flags().BoolVar(&calibrate, "calibrate", false, "measure what this host and its links can do, for the plan; nothing else is tried")
 	return c
 }
 
