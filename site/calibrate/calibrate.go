@@ -2,6 +2,9 @@
 // the mirror can do, so that a site's first plan is not a guess: decoding and
 // compressing, hashing, making files, starting programs, fetching. Runs correct
 // all of it later.
+//
+// What a host can do is told by the time that its cores worked, not by the clock: a
+// plan multiplies by the load of others itself, which would else count twice.
 package calibrate
 
 import (
@@ -12,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +26,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	ulixz "github.com/ulikunitz/xz"
+	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/deb/archive/xz"
@@ -34,8 +39,12 @@ import (
 const each = 400 * time.Millisecond
 
 // sampleSize is how much of this program is compressed and decoded again. A
-// program is what most bytes of packages are.
-const sampleSize = 1 << 20
+// program is what most bytes of packages are. It is so little that some pieces of the
+// work are done without a pause for the work of others.
+const sampleSize = 128 << 10
+
+// sampleFrom is where in this program it lies: beyond headers, among instructions.
+const sampleFrom = 1 << 20
 
 // Host tries what this host can do. Files are made in dir and removed again.
 func Host(ctx context.Context, dir string) (plan.Calibration, error) {
@@ -58,7 +67,26 @@ func Host(ctx context.Context, dir string) (plan.Calibration, error) {
 			return c, fmt.Errorf("calibrate: %w", err)
 		}
 	}
-	return c, ctx.Err()
+	return bounded(c), ctx.Err()
+}
+
+// farthest is how many times better or worse than Prior has it a host may look by
+// some seconds of trying. Hosts differ by less; beyond, something else was seen.
+const farthest = 8
+
+// bounded returns c with what the cores of hosts cannot be left out.
+func bounded(c plan.Calibration) plan.Calibration {
+	usual := Prior()
+	for _, b := range []struct {
+		to    *float64
+		usual float64
+	}{
+		{&c.Decode, usual.Decode}, {&c.Compress, usual.Compress}, {&c.Hash, usual.Hash},
+		{&c.Create, usual.Create}, {&c.Process, usual.Process},
+	} {
+		*b.to = min(max(*b.to, b.usual/farthest), b.usual*farthest)
+	}
+	return c
 }
 
 func readSample() ([]byte, error) {
@@ -68,28 +96,53 @@ func readSample() ([]byte, error) {
 	}
 	defer f.Close()
 	b := make([]byte, sampleSize)
-	n, err := io.ReadFull(f, b)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	n, err := f.ReadAt(b, sampleFrom)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	return b[:n], nil
 }
 
-// repeat does work for a while and returns how much was done in a second.
+// slicesOfTry is how many times each try is made anew: in some of them others leave caches,
+// locks and disks alone, and the best tells what the host can do.
+const slicesOfTry = 8
+
+// repeat does work for a while and returns how much was done in a second that the
+// cores worked at it. What the least wait of all took, it takes at least: work may wait
+// for more than cores.
 func repeat(ctx context.Context, do func() (amount float64, err error)) (float64, error) {
-	var done float64
-	begun := time.Now()
-	for time.Since(begun) < each {
-		n, err := do()
-		if err != nil {
-			return 0, err
+	least, best := math.Inf(1), math.Inf(1) // seconds for one of the amount, by the clock and by the cores
+	for range slicesOfTry {
+		var done float64
+		begun, worked := time.Now(), working()
+		for time.Since(begun) < each/slicesOfTry {
+			once := time.Now()
+			n, err := do()
+			if err != nil {
+				return 0, err
+			}
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			done += n
+			least = min(least, time.Since(once).Seconds()/n)
 		}
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		done += n
+		best = min(best, (working()-worked).Seconds()/done)
 	}
-	return done / time.Since(begun).Seconds(), nil
+	return 1 / max(least, best), nil
+}
+
+// working returns the time that cores have worked for this process and for those that
+// it has waited for.
+func working() time.Duration {
+	var t time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil { // which cannot fail with these two
+			t += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return t
 }
 
 // decode measures in bytes that are read, as packages are counted.
@@ -99,7 +152,7 @@ func decode(ctx context.Context, sample []byte) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := w.Write(sample[:len(sample)/4]); err != nil { // compressing is the slow part
+	if _, err := w.Write(sample); err != nil {
 		return 0, err
 	}
 	if err := w.Close(); err != nil {
