@@ -14,11 +14,13 @@ import (
 	"ore/plan"
 )
 
-// Trying a link, a cache is asked a small thing so often, and then sends for so long
-// what a person who calibrates waits for.
+// Trying a link, a cache is asked a small thing so often, and then sends for so long,
+// once it has begun, as a person who calibrates waits for. One that has not ended by
+// slowest is busy with something else, and says nothing of its link.
 const (
 	questions = 4
 	longest   = time.Second
+	slowest   = 10 * time.Second
 )
 
 // Calibrate tries the link to the cache: how long a small question takes, and how much
@@ -62,9 +64,9 @@ func (c *Cache) calibrate(ctx context.Context, scratch string) (try plan.LinkTry
 	if err != nil {
 		return try, false, err
 	}
-	limited, cancel := context.WithTimeout(ctx, longest)
+	limited, cancel := context.WithTimeout(ctx, slowest)
 	defer cancel()
-	c.asked.begin(time.Now())
+	c.asked.begin(time.Now(), func() { time.AfterFunc(longest, cancel) })
 	if _, err = c.client.Fetch(limited, found.Manifest, store, nil); err != nil && limited.Err() == nil {
 		return try, false, err
 	}

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io/fs"
 	"math/rand/v2"
 	"net"
@@ -22,8 +23,8 @@ func largeImage(t *testing.T, store *image.Store, size int) image.Manifest {
 	t.Helper()
 	content := make([]byte, size)
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range content {
-		content[i] = byte(random.Uint32())
+	for i := 0; i+8 <= size; i += 8 {
+		binary.LittleEndian.PutUint64(content[i:], random.Uint64())
 	}
 	d, n, err := store.Put(t.Context(), func(f *os.File) error {
 		w, err := squashfs.NewWriter(f, squashfs.Options{})
@@ -101,7 +102,7 @@ func TestCalibrate(t *testing.T) {
 	if try, ok, err := c.Calibrate(t.Context(), scratch); ok || err != nil {
 		t.Fatalf("a cache without images: %+v, %v, %v", try, ok, err)
 	}
-	m := largeImage(t, local, 24<<20)
+	m := largeImage(t, local, 8<<20)
 	if err := c.client.Push(t.Context(), local, client.Pushed{Manifest: m}); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ const adopting = 2
 // very image alone if it has that, else that of its base set, and images from
 // which it may be made by their packages, most at most.
 func (c *Cache) Candidates(ctx context.Context, env ore.Environment, have plan.Have, most int) ([]plan.Candidate, error) {
-	c.asked.begin(time.Now())
+	c.asked.begin(time.Now(), nil)
 	offers, err := c.offers(ctx, env, most)
 	based := have.Base || slices.ContainsFunc(offers, func(o offer) bool { return o.base })
 	var all []plan.Candidate
@@ -48,7 +48,7 @@ func (c *Cache) Candidates(ctx context.Context, env ore.Environment, have plan.H
 
 // candidate is an offer as the plan sees it.
 func (c *Cache) candidate(o offer, env ore.Environment, have plan.Have) plan.Candidate {
-	p := plan.Candidate{Key: o.key, At: c.Name, Base: o.base, Missing: o.missing, Extra: o.extra, Files: o.files, Steps: o.ran}
+	p := plan.Candidate{Key: o.key, At: c.Name, Base: o.base, Other: !o.whole, Missing: o.missing, Extra: o.extra, Files: o.files, Steps: o.ran}
 	share := 1.0
 	if c.client != nil { // a registry sends whole layers
 		share = fresh(o, env, have)

@@ -25,13 +25,14 @@ type pace struct {
 	begun       time.Time
 	first, last time.Time
 	head, bytes int64 // the first piece, and all of them
+	answered    func()
 }
 
-// begin starts a question.
-func (p *pace) begin(now time.Time) {
+// begin starts a question. answered, if it is not nil, is called with its first piece.
+func (p *pace) begin(now time.Time, answered func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.begun, p.first, p.last, p.head, p.bytes = now, time.Time{}, time.Time{}, 0, 0
+	p.begun, p.first, p.last, p.head, p.bytes, p.answered = now, time.Time{}, time.Time{}, 0, 0, answered
 }
 
 // came notes n bytes.
@@ -43,6 +44,9 @@ func (p *pace) came(now time.Time, n int64) {
 	}
 	if p.bytes == 0 {
 		p.first, p.head = now, n
+		if p.answered != nil {
+			p.answered()
+		}
 	}
 	p.last, p.bytes = now, p.bytes+n
 }

@@ -28,7 +28,7 @@ func TestPace(t *testing.T) {
 			t.Fatal("nothing came, and yet something was seen")
 		}
 		begun := time.Unix(1e9, 0)
-		p.begin(begun)
+		p.begin(begun, nil)
 		for _, piece := range c.pieces {
 			p.came(begun.Add(piece.at), piece.n)
 		}
