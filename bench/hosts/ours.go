@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,11 @@ func (l *lab) introduce(ctx context.Context) error {
 	if _, err := l.oursEmpty(ctx, 1); err != nil {
 		return err
 	}
-	return l.setKitAside(ctx)
+	if err := l.setKitAside(ctx); err != nil {
+		return err
+	}
+	_, err := l.ours(ctx, l.hosts) // which leaves all hosts as a job leaves them
+	return err
 }
 
 // kit is a folder with what machines are started with, as a host keeps it.
@@ -62,6 +67,56 @@ func (l *lab) kit() string { return filepath.Join(l.dir, "kit") }
 // blobs is where an agent keeps its own.
 func (l *lab) blobs(host string) string {
 	return filepath.Join(l.kept(host), "node", "blobs", "sha256")
+}
+
+// used is the folder of what an agent keeps of the kit from job to job, while no
+// agent runs there: blobs, that they were verified, and what was laid out of them.
+func (l *lab) used(host string) string { return filepath.Join(l.dir, "used", host) }
+
+// usedParts are the folders of that.
+var usedParts = [...]string{"blobs/sha256", "stamps", "laid"}
+
+// setUsedAside moves what the agent of a host keeps of the kit to where the next
+// one gets it from. Nothing is copied: what was verified and what was laid out is
+// known by its inodes.
+func (l *lab) setUsedAside(host string) error {
+	kit, err := os.ReadDir(l.kit())
+	if err != nil {
+		return err
+	}
+	for _, part := range usedParts {
+		from, to := filepath.Join(l.kept(host), "node", part), filepath.Join(l.used(host), part)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		for _, e := range kit {
+			err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// takeUsed moves it back; ok is false where no agent has left anything yet.
+func (l *lab) takeUsed(host string) (ok bool, err error) {
+	for _, part := range usedParts {
+		to := filepath.Join(l.kept(host), "node", part)
+		if err := os.RemoveAll(to); err != nil {
+			return false, err
+		}
+		err := os.Rename(filepath.Join(l.used(host), part), to)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.Mkdir(to, 0o755)
+		} else {
+			ok = true
+		}
+		if err := errors.Join(err, l.own(to)); err != nil {
+			return false, err
+		}
+	}
+	return ok, nil
 }
 
 // setKitAside keeps all that the first host got but the image.
@@ -76,7 +131,9 @@ func (l *lab) setKitAside(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// furnish makes the folder of a host, with the kit in it or with nothing.
+// furnish makes the folder of a host, with the kit in it or with nothing. The kit
+// is as the last agent there has left it, or for the first one blobs and nothing
+// else.
 func (l *lab) furnish(ctx context.Context, host string, kit bool) error {
 	if err := os.RemoveAll(l.kept(host)); err != nil {
 		return err
@@ -89,6 +146,9 @@ func (l *lab) furnish(ctx context.Context, host string, kit bool) error {
 	}
 	if !kit {
 		return nil
+	}
+	if ok, err := l.takeUsed(host); ok || err != nil {
+		return err
 	}
 	_, err := output(exec.CommandContext(ctx, "cp", "-al", l.kit()+"/.", l.blobs(host)))
 	return err
@@ -170,7 +230,15 @@ func (l *lab) fresh(ctx context.Context, n int, kit bool) (row, error) {
 		r.Stored, err = l.stored("h1")
 		r.Stored -= before
 	}
-	return r, errors.Join(err, dismiss(all))
+	if err := errors.Join(err, dismiss(all)); err != nil || !kit {
+		return r, err
+	}
+	for i := 1; i <= n; i++ {
+		if err := l.setUsedAside(l.host(i).Name); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
 }
 
 // ask times the whole command, until it has ended and nothing of the job is left.
