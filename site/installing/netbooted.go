@@ -45,23 +45,38 @@ func (n *Network) kept() string {
 
 // lock opens and locks the folder; errBusy if somebody has it who does not share it.
 func (n *Network) lock(how int) (*os.File, error) {
-	if err := os.MkdirAll(n.kept(), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(n.kept(), lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for {
-		if err = unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			break
+		if err := os.MkdirAll(n.kept(), 0o755); err != nil {
+			return nil, err
 		}
-	}
-	if err != nil {
+		f, err := os.OpenFile(filepath.Join(n.kept(), lockName), os.O_RDWR|os.O_CREATE, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // who swept removed the folder meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		for {
+			if err = unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if err != nil {
+			f.Close()
+			return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+		if n.locks(f) {
+			return f, nil
+		}
 		f.Close()
-		return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
-	return f, nil
+}
+
+// locks says whether a file is still the one that is locked.
+func (n *Network) locks(f *os.File) bool {
+	is, err := f.Stat()
+	now, err2 := os.Stat(filepath.Join(n.kept(), lockName))
+	return err == nil && err2 == nil && os.SameFile(is, now)
 }
 
 // begin keeps others from sweeping until Close.
@@ -182,6 +197,10 @@ func (n *Network) Sweep(blobs []ore.Digest, recipes [][]byte) error {
 		if !used[e.Name()] {
 			err = errors.Join(err, os.Remove(filepath.Join(n.kept(), e.Name())))
 		}
+	}
+	if err == nil && len(blobs)+len(recipes) == 0 { // no machine is left on this list
+		err = os.Remove(f.Name())
+		_ = os.Remove(n.kept()) // somebody may tell again by now: then it stays
 	}
 	return err
 }

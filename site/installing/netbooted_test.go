@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"ore"
@@ -96,6 +97,48 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("another list's: %v", err)
 	}
 	f.Close()
+}
+
+// TestSweepOfAll leaves no folder when no machine is left, and whoever waits for its
+// lock at that time has that of the next one.
+func TestSweepOfAll(t *testing.T) {
+	n := network(t)
+	if err := n.begin(); err != nil {
+		t.Fatal(err)
+	}
+	blob(t, n, "kernel")
+	old, err := os.Open(filepath.Join(n.kept(), lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := n.Sweep(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(n.kept()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its folder is left: %v", err)
+	}
+	if n.locks(old) {
+		t.Error("a lock that was removed counts")
+	}
+	var telling sync.WaitGroup
+	for range 8 { // those who tell and those who sweep, at once
+		other := &Network{Site: n.Site, Roster: n.Roster}
+		telling.Go(func() {
+			for range 20 {
+				if err := other.begin(); err != nil {
+					t.Error(err)
+				}
+				if !other.locks(other.telling) {
+					t.Error("it has told in a folder that is gone")
+				}
+				if err := other.Sweep(nil, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	telling.Wait()
 }
 
 // TestFurther asks for a package before and after somebody has assigned a machine
