@@ -6,24 +6,17 @@ package plan
 func (m *model) register() Estimate {
 	b := bench{m.head(), 1}
 	name := lawName(workRegister, b.host.name())
-	m.likeSealing(name, lawName(workSeal, b.host.name()))
+	m.likeNothing(name)
 	t := Term{Law: name, Amounts: []float64{1}}.on(b.host, 1, b.n)
 	return Estimate{Stage: Register, Work: 1, Unit: "images", Branches: [][]Term{{t}}}
 }
 
-// likeSealing has a law of registering that knows nothing begin with what ending a
-// build takes beside its bytes, or else with next to nothing: as work that nobody has
-// measured it would count as dear as anything, and no image would ever be fetched.
-func (m *model) likeSealing(register, seal string) {
-	const runs = 0 // its place among the amounts of sealing
-	l, s := m.law(register), m.law(seal)
-	if l.KnowsAmount(runs) {
-		return
+// likeNothing has a law that knows nothing of images that came begin with next to no
+// time: as work that nobody has measured it would count as dear as anything, no image
+// would ever be fetched, and none would show what it takes.
+func (m *model) likeNothing(name string) {
+	if l := m.law(name); !l.KnowsAmount(0) {
+		first := l.Calibrated([]float64{leastPut})
+		m.laws[name] = &first
 	}
-	c := leastPut
-	if s.KnowsAmount(runs) {
-		c = max(c, s.Coef[runs])
-	}
-	first := l.Calibrated([]float64{c})
-	m.laws[register] = &first
 }

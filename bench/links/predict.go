@@ -34,7 +34,8 @@ func option(p plan.Plan, fetched bool) (plan.Option, error) {
 
 // shared returns what an option becomes when a crowd does the same at once. Starting
 // machines is no part of it. As in the product, the longest stage is the one by which
-// the last is late: who is last in one stage is not in each.
+// the last is late, since who is last in one stage is not in each, and over one link
+// nobody is: it has carried all that was asked of it when the last one has its own.
 func shared(o plan.Option, c crowd) plan.Option {
 	o.Stages = slices.DeleteFunc(slices.Clone(o.Stages), func(e plan.Estimate) bool { return e.Stage == plan.Start })
 	longest := 0
@@ -60,7 +61,7 @@ func shared(o plan.Option, c crowd) plan.Option {
 			}
 		}
 	}
-	if len(o.Stages) > 0 {
+	if len(o.Stages) > 0 && o.Stages[longest].Stage != plan.Pull {
 		o.Stages[longest].Draws = c.n
 	}
 	return o
