@@ -25,6 +25,7 @@ type LinkTry struct {
 const (
 	debPerFile        = 6e3 // bytes of .deb for each file
 	filePerDeb        = 4.5 // bytes of files for each byte of .deb
+	layerPerDeb       = 1.6 // bytes of a layer for each byte of .deb
 	programsPerScript = 4
 	programsPerRun    = 6 // a sandbox, its worker, dpkg
 )
@@ -49,7 +50,7 @@ func (r Rates) Calibrate(host string, c Calibration) Rates {
 	if c.Decode > 0 && c.Create > 0 {
 		put := 1 / (debPerFile * c.Create)
 		learn(workUnpack, run, 1/(c.Decode*cores), put)
-		learn(workRestore, put)
+		learn(workRestore, put/layerPerDeb)
 	}
 	if c.Process > 0 {
 		learn(workConfigure, run, 1, programsPerScript*c.Process, each)

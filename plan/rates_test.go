@@ -24,6 +24,10 @@ func TestCalibrate(t *testing.T) {
 	if got := law(); !near(got.Seconds([]float64{1, 1e6}), 1.01, 0.01) {
 		t.Errorf("the calibrated link: %v", got.Coef)
 	}
+	// 1000 files are in 6 MB of packages, and in 9.6 MB of a layer; 20,000 can be made in a second.
+	if l := r.Laws["restore@here"]; !near(l.Seconds([]float64{9.6e6}), 0.05, 1e-6) {
+		t.Errorf("restoring 1000 files: %v s", l.Seconds([]float64{9.6e6}))
+	}
 	for range 10 {
 		r = r.Learn(Measurement{Law: "fetch@mirror", Amounts: []float64{4, 8e6}, Took: 4 * time.Second})
 	}

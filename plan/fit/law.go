@@ -5,6 +5,7 @@ package fit
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,9 @@ const outlier = 3.0
 // changed is how many such measurements in a row on one side mean that the site
 // has changed: all coefficients then do by the same factor.
 const changed = 3
+
+// much is the share of what is expected of a run from which on it tells of an amount.
+const much = 0.1
 
 // shortest is the least time that a measurement must have taken to count:
 // below it, the clock is what is measured.
@@ -146,6 +150,9 @@ func (l Law) Learn(amounts []float64, took time.Duration) Law {
 	n.Weight, n.Square, n.Count, n.Odd = forget*l.Weight, forget*l.Square, l.Count+1, 0
 	if known {
 		expected, seconds = n.judge(&l, amounts, expected, seconds)
+		if l.Count == 0 {
+			expected = n.meet(amounts, expected, seconds)
+		}
 	} else {
 		expected = seconds
 	}
@@ -161,6 +168,23 @@ func (l Law) Learn(amounts []float64, took time.Duration) Law {
 	}
 	n.fit()
 	return n
+}
+
+// meet corrects a calibration by the first run of its work, which it does not outweigh:
+// what it is off beyond what is usual, all that the run had much of was. It returns
+// what is then expected of the run.
+func (n *Law) meet(amounts []float64, expected, seconds float64) float64 {
+	far := math.Log(seconds / expected)
+	far = math.Copysign(max(0, math.Abs(far)-firstSpread), far)
+	prior := slices.Clone(n.Prior)
+	var met float64
+	for i := range min(len(prior), len(amounts)) {
+		part := amounts[i] * prior[i] / expected
+		prior[i] *= math.Exp(far * min(1, part/much))
+		met += amounts[i] * prior[i]
+	}
+	n.Prior = prior
+	return met
 }
 
 // fade forgets a part of what is known in the direction of a measurement, which

@@ -54,6 +54,27 @@ func TestLawFits(t *testing.T) {
 	}
 }
 
+// A calibration does not outweigh the first run, however far off it was; what that run
+// had little of stays as it was calibrated.
+func TestFirstRunOutweighsCalibration(t *testing.T) {
+	run := []float64{1, 2e7, 100}
+	for _, off := range []float64{1.0 / 30, 1.0 / 3, 1, 3, 30} {
+		l := Law{}.Calibrated([]float64{off * 0.3, off * 5e-8, off * 0.007})
+		const took = 2.0
+		l = l.Learn(run, seconds(took))
+		if got := l.Seconds(run); got > took*1.5 || got < took/1.5 {
+			t.Errorf("calibrated to %.2f s, took %.2f s, then expected to take %.2f s", off*2, took, got)
+		}
+		if half := l.Seconds([]float64{1, 1e7, 50}); half > took || half < took/4 {
+			t.Errorf("half as much, after a calibration to %.2f s: %.2f s", off*2, half)
+		}
+	}
+	link := Law{}.Calibrated([]float64{0.02, 1e-7}).Learn([]float64{2, 1000}, seconds(0.4))
+	if got := link.Coef[1]; !near(got, 1e-7, 0.1) {
+		t.Errorf("a small question was slow, and 1e-7 s a byte became %v", got)
+	}
+}
+
 // One odd run moves a law little; a site that has changed is followed.
 func TestLawIsRobust(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
