@@ -185,15 +185,8 @@ func (f *Folder) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		return nil, fuse.ENOENT
 	}
 	begun := time.Now()
-	ctx, stop := context.WithCancel(f.ctx)
-	defer stop()
-	go func() { // ends with the read
-		select {
-		case <-cancel: // the reader was killed
-			stop()
-		case <-ctx.Done():
-		}
-	}()
+	ctx := newReading(f.ctx, cancel)
+	defer ctx.end()
 	k, err := n.ReadAt(ctx, buf, int64(in.Offset))
 	if ctx.Err() != nil {
 		return nil, fuse.EINTR
