@@ -68,6 +68,7 @@ type Candidate struct {
 	Key     ore.Key
 	At      string        // the cache that has it; "" when it is here
 	Base    bool          // it is the environment's base set alone
+	Other   bool          // it is of another environment, if only of one that asks for the same packages in other words
 	Missing []ore.Package // what it lacks
 	Extra   []ore.Package // what it has too much
 	Files   bool          // it has the environment's files, or there are none
@@ -85,7 +86,7 @@ type Layer struct {
 
 // whole says whether the candidate is the very environment.
 func (c Candidate) whole(steps int) bool {
-	return len(c.Missing)+len(c.Extra) == 0 && c.Files && len(c.Steps) == steps
+	return !c.Other && len(c.Missing)+len(c.Extra) == 0 && c.Files && len(c.Steps) == steps
 }
 
 func (h Host) name() string {

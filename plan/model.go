@@ -179,6 +179,8 @@ func (m *model) candidate(i int, c Candidate) []way {
 	super := w
 	super.way, super.remove, super.ready = Superset, nil, true
 	switch {
+	case len(c.Extra) == 0 && !m.ask.Superset:
+		super.why = "its packages were asked for in other words: what apt takes for asked for is another"
 	case m.ask.Locked:
 		super.why = "a lock asks for exactly its packages"
 	case !m.ask.Superset:
@@ -346,6 +348,7 @@ func (m *model) moment(e *Estimate, unknown map[string]float64) moment {
 			}
 			b.mean += t.Times() * law.Seconds(t.Amounts)
 			byLaw[t.Law] += t.Times() * law.Deviation(t.Amounts)
+			b.deviation = hypot(b.deviation, t.Times()*t.Doubt)
 		}
 		for _, law := range slices.Sorted(maps.Keys(byLaw)) {
 			b.deviation = hypot(b.deviation, byLaw[law])

@@ -80,6 +80,8 @@ func TestChoose(t *testing.T) {
 		{"debs at hand", Have{Debs: both}, testRates(), Clean, 1.1 + 3.5 + 1.05 + 0.75 + 1, true},
 		{"something to remove", Have{Base: true, Candidates: []Candidate{{Files: true, Extra: extra}}}, testRates(),
 			Partial, 0.75 + 0 + 1, true},
+		{"the same packages, asked for in other words", Have{Base: true, Candidates: []Candidate{{Files: true, Other: true}}}, testRates(),
+			Partial, 1, true},
 		{"something missing and to remove", Have{Candidates: []Candidate{{Files: true, Extra: extra, Missing: b}}}, testRates(),
 			Partial, 3 + 3.3 + 0.75 + 0.5 + 0.75 + 1, true},
 		{"a cache over a fast link", Have{Base: true, Candidates: []Candidate{{At: "cache", Files: true, Layers: layers}}},

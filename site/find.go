@@ -145,7 +145,7 @@ func (m *images) candidates(ctx context.Context, env ore.Environment, debs map[o
 // candidate is c, whose manifest is img, as the plan sees it. What lies over the
 // base must be unpacked before anything is installed over it, beside restore.
 func candidate(c cache.Candidate, img image.Manifest, restore int64) plan.Candidate {
-	p := plan.Candidate{Restore: restore, Key: c.Key, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
+	p := plan.Candidate{Restore: restore, Key: c.Key, Other: !c.Exact, Missing: c.Missing, Extra: c.Extra, Files: c.SameFiles, Steps: c.Ran}
 	for i, l := range img.Layers {
 		p.Layers = append(p.Layers, plan.Layer{Digest: l.Digest, Size: l.Size})
 		if i > 0 {

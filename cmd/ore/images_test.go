@@ -57,6 +57,9 @@ func TestImages(t *testing.T) {
 	if o := p.must(t, "plan", "-p", "hello"); !strings.Contains(o.out, "way          exact") || strings.Contains(o.out, "no layer of the base set") || !strings.Contains(o.out, "delta") {
 		t.Errorf("plan after: %v", o)
 	}
+	if other := p.build(t, "-p", "hello,gzip"); other.Key == m.Key || other.Tree != m.Tree {
+		t.Errorf("the same packages in other words: key %s of tree %s, and %s of %s", m.Key, m.Tree, other.Key, other.Tree)
+	}
 	if o := p.must(t, "run", "-q", "--lock", "hello.lock", "--results", p.results(t), "--", "hello"); o.out != "Hello, world!\n" {
 		t.Errorf("run by the lock: %v", o)
 	}
