@@ -26,8 +26,9 @@
 // dpkg and steps took is also remembered by the name of the package or step,
 // since it depends on what a script does far more than on bytes; one that was never
 // removed is expected to take what others did whose scripts call about as many
-// programs. What was never measured is unknown: it shows as such, and options are then compared by a
-// price for unknown work that grows with its amount (see price).
+// programs, or that were configured in about as long, and how far those differ is in
+// the range. What was never measured is unknown: it shows as such, and options are
+// then compared by a price for unknown work that grows with its amount (see price).
 //
 // # How times are put together
 //

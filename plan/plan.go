@@ -53,6 +53,7 @@ const (
 type Term struct {
 	Law     string
 	Amounts []float64
+	Doubt   float64 `json:",omitempty"` // seconds that what was never measured may take more or less, beside the law's spread
 	Threads int     `json:",omitempty"` // that one piece of this work runs in; 0: it needs no core
 	Copies  int     `json:",omitempty"` // how many such pieces run on the host at once
 	Cores   int     `json:",omitempty"` // of the host
@@ -96,6 +97,10 @@ type Estimate struct {
 	Late     float64  `json:",omitempty"` // how much later than one the last is expected, relatively
 	Seconds  Range    // of what is known
 	Known    bool     // whether everything in it was ever measured
+
+	// Guessed has the seconds of parts that were never measured, by name, which are
+	// in the amounts: what is usual for their kinds, 0 where nothing is yet.
+	Guessed map[string]float64 `json:",omitempty"`
 }
 
 // Traffic is bytes over one link.

@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 
 	"ore"
@@ -12,13 +14,17 @@ import (
 // Removing is predicted package by package, each by what that took before: one
 // whose scripts stop a service takes many times as long as one that has none. One
 // that was never removed is expected to take what others of its kind did in the
-// mean, where a kind is how many programs the scripts call; nobody may have read
-// them, and it is then of the kind of all.
+// mean, where a kind is how many programs the scripts call, and how long the package
+// took to configure; nobody may have read or run them, and it is then of the kind of
+// all. How far those of its kind differ is a doubt of the prediction; and what such a
+// package then took teaches what is usual, not the law of removing: that is of what
+// is known, and would else be taught how far one package differs from others.
 
 // Usual is what parts of a kind took in the mean.
 type Usual struct {
 	Seconds float64
-	Count   int // of parts, at most usualCount
+	Square  float64 `json:",omitempty"` // of seconds, in the mean
+	Count   int     // of parts, at most usualCount
 }
 
 // usualCount is how many parts make a mean: enough for a few that take long to
@@ -38,22 +44,34 @@ func RemovalKind(w Weight, known bool) []string {
 // take returns u with what another part took.
 func (u Usual) take(d time.Duration) Usual {
 	u.Count = min(u.Count+1, usualCount)
-	u.Seconds += (d.Seconds() - u.Seconds) / float64(u.Count)
+	s := d.Seconds()
+	u.Seconds += (s - u.Seconds) / float64(u.Count)
+	u.Square += (s*s - u.Square) / float64(u.Count)
 	return u
 }
 
-// usual returns what a part of these kinds is expected to take, and whether any was
-// seen. The fewer of a kind were seen, the more it is judged by the next.
-func (r *Rates) usual(kinds []string) (seconds float64, known bool) {
+// configuredKind names the kind of a package that took so long to configure here:
+// scripts that do much when a package comes mostly do when it goes.
+func configuredKind(seconds float64) string {
+	return fmt.Sprintf("removal of configured %d", bits.Len(uint(max(0, seconds)*1000)))
+}
+
+// usual returns what a part of these kinds is expected to take, with how far it may
+// be off, and whether any was seen. The fewer of a kind were seen, the more it is
+// judged by the next.
+func (r *Rates) usual(kinds []string) (at moment, known bool) {
+	var square float64
 	for _, k := range slices.Backward(kinds) {
 		u := r.Usual[k]
 		if n := float64(u.Count); known {
-			seconds = (n*u.Seconds + seconds) / (n + 1)
+			at.mean = (n*u.Seconds + at.mean) / (n + 1)
+			square = (n*u.Square + square) / (n + 1)
 		} else {
-			seconds, known = u.Seconds, u.Count > 0
+			at.mean, square, known = u.Seconds, u.Square, u.Count > 0
 		}
 	}
-	return seconds, known
+	at.deviation = math.Sqrt(max(0, square-at.mean*at.mean))
+	return at, known
 }
 
 // Accustom returns r with what parts took that had not been seen before, by their
@@ -69,6 +87,11 @@ func (r Rates) Accustom(took map[string]time.Duration, kinds map[string][]string
 		for _, k := range kinds[name] {
 			n.Usual[k] = n.Usual[k].take(d)
 		}
+		if p, removed := strings.CutPrefix(name, RemovalName("")); removed {
+			if s, known := n.Names[PackageName(p)]; known {
+				n.Usual[configuredKind(s)] = n.Usual[configuredKind(s)].take(d)
+			}
+		}
 	}
 	return n
 }
@@ -76,22 +99,29 @@ func (r Rates) Accustom(took map[string]time.Duration, kinds map[string][]string
 // removal predicts removing packages. As long as nobody removed any, it is taken
 // for configuring.
 func (m *model) removal(gone []ore.Package, b bench) Estimate {
-	var seconds, unseen float64
+	var seconds, unseen, doubt float64
+	guessed := map[string]float64{}
 	for _, p := range gone {
 		if s, known := m.rates.Names[RemovalName(p.Name)]; known {
 			seconds += s
 			continue
 		}
 		w, known := m.have.Weights[p.Digest]
-		if s, known := m.rates.usual(RemovalKind(w, known)); known {
-			seconds += s
-		} else {
+		kinds := RemovalKind(w, known)
+		if s, configured := m.rates.Names[PackageName(p.Name)]; configured {
+			kinds = slices.Insert(kinds, len(kinds)-1, configuredKind(s))
+		}
+		u, known := m.rates.usual(kinds)
+		if !known {
 			unseen++
 		}
+		guessed[RemovalName(p.Name)] = u.mean
+		seconds += u.mean
+		doubt = hypot(doubt, u.deviation)
 	}
-	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, unseen}}
+	t := Term{Law: lawName(workRemove, b.host.name()), Amounts: []float64{1, seconds, unseen}, Doubt: doubt}
 	m.likeConfiguring(t, lawName(workConfigure, b.host.name()))
-	return Estimate{Stage: Remove, Work: float64(len(gone)), Unit: "packages", Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
+	return Estimate{Stage: Remove, Work: float64(len(gone)), Unit: "packages", Guessed: guessed, Branches: [][]Term{{t.on(b.host, 1, b.n)}}}
 }
 
 // likeConfiguring has a law of removing that does not know of t's work begin with

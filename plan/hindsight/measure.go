@@ -1,6 +1,7 @@
 package hindsight
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -255,8 +256,8 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 			}
 		case plan.Remove:
 			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
-				r.take(o, e, s)
 				r.name(o, e, s)
+				r.take(o, o.corrected(e), s)
 			}
 		case plan.DiskImage:
 			if s := r.sections[e.Stage]; s.ended.After(s.begun) {
@@ -346,6 +347,26 @@ func (r *Recorder) take(o *Outcome, e plan.Estimate, s phase) {
 		}
 	}
 	o.Measured = append(o.Measured, plan.Measurement{Law: law, Amounts: amounts, Took: time.Duration(float64(d) / (1 + e.Late))})
+}
+
+// corrected returns e with what its guessed parts took in place of the guesses: a law
+// is of what is known of the work, and not of how far one part differs from others.
+func (o *Outcome) corrected(e plan.Estimate) plan.Estimate {
+	if len(e.Guessed) == 0 || len(e.Branches) == 0 || len(e.Branches[0]) == 0 {
+		return e
+	}
+	t := e.Branches[0][0]
+	t.Amounts = slices.Clone(t.Amounts)
+	for name, guess := range e.Guessed {
+		if d, timed := o.Parts[name]; timed {
+			t.Amounts[1] = max(0, t.Amounts[1]+d.Seconds()-guess)
+			if guess == 0 {
+				t.Amounts[2]--
+			}
+		}
+	}
+	e.Branches = [][]plan.Term{append([]plan.Term{t}, e.Branches[0][1:]...)}
+	return e
 }
 
 // name notes what the parts of a phase took, as they would have alone.
