@@ -69,6 +69,7 @@ type measuredRow struct {
 	Try       int // 1 or 2
 	At        time.Time
 	Load      float64
+	Busy      float64 // threads that one host alone keeps busy by this way
 	Way       plan.Way
 	Predicted float64 // before
 	Actual    float64 // of the last host, by its own record
@@ -291,6 +292,7 @@ func (l *lab) tryPoint(ctx context.Context, p point) (measuredRow, error) {
 	// but for what the load of that moment turns.
 	o := said[row.Way]
 	row.Predicted, _ = o.Again(rates)
+	row.Busy = l.crowd(o, p.Hosts, row.Load).busy
 	row.Foreseen = map[string]float64{}
 	for _, e := range o.Stages {
 		s, _ := plan.Option{Stages: []plan.Estimate{e}}.Again(rates)
