@@ -1,6 +1,7 @@
 package installing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -60,11 +61,7 @@ const noKexec = " sysctl.kernel.kexec_load_disabled=1"
 // Tell makes what h boots and is told so that it becomes what j says. What that
 // names is found by Blob from then on, also in another process.
 func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
-	j.Machines.Root, j.Machines.System.Loader = ore.OnDisk, ore.GRUB // it starts on its own
-	if j.Machines.System.Firmware == "" {
-		j.Machines.System.Firmware = h.Firmware
-	}
-	Complete(&j)
+	j = netbooted(j, h.Firmware)
 	packed, err := n.pack(ctx)
 	if err != nil {
 		return Told{}, fmt.Errorf("make the installer: %w", err)
@@ -92,6 +89,15 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 		}
 	}
 	return t, n.keep(s.files)
+}
+
+// netbooted is j for a machine that boots from the network with this firmware, unless j
+// names another: it starts on its own.
+func netbooted(j ore.Job, f ore.Firmware) ore.Job {
+	j.Machines.Root, j.Machines.System.Loader = ore.OnDisk, ore.GRUB
+	j.Machines.System.Firmware = cmp.Or(j.Machines.System.Firmware, f)
+	Complete(&j)
+	return j
 }
 
 // recipe makes what h is told, and has what that names in the stock.

@@ -15,11 +15,22 @@ import (
 // Lock resolves what machines are to have, unless it is known already that their
 // disks cannot hold it as they are described: nobody waits for an image to hear that.
 func (d *decider) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore.Environment, error) {
-	m := d.maker.Job.Machines
-	if _, err := rootOf(recipe.Recipe{Storage: disks.Of(m.Storage), System: m.System}, m.Disk); err != nil {
-		return ore.Environment{}, fmt.Errorf("machines: %w", err)
+	if err := Check(d.maker.Job.Machines); err != nil {
+		return ore.Environment{}, err
 	}
 	return d.Images.Lock(ctx, w, watch)
+}
+
+// Check says whether the disks of machines that install themselves can hold what is
+// described.
+func Check(m ore.Machines) error {
+	if m.Root != ore.OnDisk {
+		return nil
+	}
+	if _, err := rootOf(recipe.Recipe{Storage: disks.Of(m.Storage), System: m.System}, m.Disk); err != nil {
+		return fmt.Errorf("machines: %w", err)
+	}
+	return nil
 }
 
 // rootOf says where the root of a machine will be, and refuses a layout that does

@@ -7,8 +7,40 @@ import (
 	"ore/image"
 	"ore/install/diskimage"
 	"ore/install/recipe"
+	"ore/site"
 	"ore/site/disks"
 )
+
+// WholeDisk makes the image of the disk of a machine that is to become what j says, if
+// there is none, and returns it and whether it was made now. With a firmware the machine
+// is one that boots from the network; without, one that 'ore run' starts.
+func WholeDisk(ctx context.Context, s *site.Site, j ore.Job, f ore.Firmware, watch ore.Watcher) (img image.Manifest, made bool, err error) {
+	if f != "" {
+		j = netbooted(j, f)
+	} else {
+		j.Machines.Root = ore.OnDisk
+		Complete(&j)
+	}
+	shape, err := disks.Shape(j.Machines) // what cannot be is refused before anything is made
+	if err != nil {
+		return img, false, err
+	}
+	tree, err := s.Build(ctx, j.Wants, watch)
+	if err != nil {
+		return img, false, err
+	}
+	tree, release, err := s.Cache.Acquire(ctx, tree.Key)
+	if err != nil {
+		return img, false, err
+	}
+	defer release()
+	key, made, err := disks.Make(ctx, s.Cache, tree, shape, watch)
+	if err != nil {
+		return img, made, err
+	}
+	img, err = s.Cache.Find(ctx, key)
+	return img, made, err
+}
 
 // whole has r write the image of a disk as large as the job says: the one that is
 // kept of r's image and of that disk's layout, which is made if there is none. It

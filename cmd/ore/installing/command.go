@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/image"
 	"ore/netboot"
 	"ore/netboot/link"
 	"ore/netboot/roster"
@@ -49,6 +50,9 @@ type Site struct {
 	// says. Addresses in the recipe that begin with [netboot.Here] are the
 	// server's: blobs by [netboot.Blob], and what Rest answers.
 	System func(ctx context.Context, w Want) (roster.System, error)
+	// Disk makes the image of the disk of such a machine, unless there is one: it says
+	// whether it did. Without a firmware the machine is one that 'ore run' starts.
+	Disk func(ctx context.Context, j ore.Job, f ore.Firmware) (img image.Manifest, made bool, err error)
 	// Blob opens a kernel, an initramfs or a layer, and vouches for its bytes.
 	Blob func(ctx context.Context, d ore.Digest) (io.ReadSeekCloser, error)
 	// Loaders are the files of iPXE.
@@ -109,7 +113,7 @@ until it is that. A machine that is what it should be boots from its own disk.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newServe(a), newList(a), newAssign(a), newWait(a), newForget(a))
+	c.AddCommand(newServe(a), newList(a), newAssign(a), newWait(a), newForget(a), newDisk(a))
 	return c
 }
 

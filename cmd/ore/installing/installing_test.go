@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ore"
+	"ore/image"
 	"ore/netboot"
 	"ore/netboot/link"
 	"ore/netboot/roster"
@@ -66,6 +67,8 @@ type bench struct {
 	closed   int
 	wants    []Want
 	loader   string
+	anywhere bool // commands are not about a list of machines
+	disks    []ore.Firmware
 	swept    []int // of how many systems was known, each time that the site was swept
 }
 
@@ -79,7 +82,7 @@ func newBench(t *testing.T) *bench {
 
 // site plays what a site does.
 func (b *bench) site(_ context.Context, list string) (*Site, error) {
-	if list != b.dir {
+	if list != b.dir && !b.anywhere {
 		return nil, fmt.Errorf("the list is in %s", list)
 	}
 	return &Site{
@@ -90,6 +93,10 @@ func (b *bench) site(_ context.Context, list string) (*Site, error) {
 			b.wants = append(b.wants, w)
 			recipe := fmt.Sprintf("%s is to be %s, see %s", w.Name, w.Job.Name, netboot.Here)
 			return roster.System{Kernel: ore.DigestOf(kernel), Arguments: "quiet", Recipe: []byte(recipe)}, nil
+		},
+		Disk: func(_ context.Context, j ore.Job, f ore.Firmware) (image.Manifest, bool, error) {
+			b.disks = append(b.disks, f)
+			return image.Manifest{Key: ore.Key(ore.DigestOf([]byte(j.Name))), Layers: []image.Layer{{Digest: ore.DigestOf(nil), Size: 3 << 20}}}, len(b.disks) == 1, nil
 		},
 		Blob: func(_ context.Context, d ore.Digest) (io.ReadSeekCloser, error) {
 			return nil, os.ErrNotExist
@@ -116,7 +123,10 @@ func (b *bench) run(ctx context.Context, args ...string) error {
 			}
 			return ore.Job{Name: "node"}, nil
 		}})
-	c.SetArgs(append(args, "--dir", b.dir))
+	if !b.anywhere {
+		args = append(args, "--dir", b.dir)
+	}
+	c.SetArgs(args)
 	c.SetErr(io.Discard)
 	c.SetOut(io.Discard)
 	c.SilenceErrors, c.SilenceUsage = true, true
@@ -191,6 +201,32 @@ func TestListAssignForget(t *testing.T) {
 	}
 	if s := b.must(t, "ls"); !strings.Contains(s, "no machine has asked") {
 		t.Errorf("forgotten:\n%s", s)
+	}
+}
+
+// TestDisk makes the image of a disk, and finds it made.
+func TestDisk(t *testing.T) {
+	b := newBench(t)
+	b.anywhere = true
+	for _, args := range [][]string{{"disk"}, {"disk", "-f", "node.yaml", "--firmware", "coreboot"}} {
+		var u usage
+		if err := b.run(t.Context(), args...); !errors.As(err, &u) {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if s := b.must(t, "disk", "-f", "node.yaml"); !strings.HasPrefix(s, "made   disk ") || !strings.Contains(s, "3.1 MB") {
+		t.Errorf("the first time: %s", s)
+	}
+	if s := b.must(t, "disk", "-f", "node.yaml", "--firmware", "uefi"); !strings.HasPrefix(s, "found  disk ") {
+		t.Errorf("the second time: %s", s)
+	}
+	if !slices.Equal(b.disks, []ore.Firmware{"", ore.UEFI}) || b.closed != 2 {
+		t.Errorf("the site was asked for disks with %q, and closed %d times", b.disks, b.closed)
+	}
+	b.json = true
+	var m image.Manifest
+	if err := json.Unmarshal([]byte(b.must(t, "disk", "-f", "node.yaml")), &m); err != nil || m.Size() != 3<<20 {
+		t.Errorf("as JSON: %v, %+v", err, m)
 	}
 }
 

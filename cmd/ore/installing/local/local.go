@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	cli "ore/cmd/ore/installing"
+	"ore/image"
 	"ore/install/recipe"
 	"ore/netboot"
 	"ore/netboot/roster"
@@ -29,6 +30,11 @@ func Site(s *site.Site, list string, view func() (ore.Watcher, func())) *cli.Sit
 			n.From, n.Watch = recipe.Strategy(w.From), watch
 			told, err := n.Tell(ctx, w.Job, installing.Host{Name: w.Name, ID: w.MAC.String(), Firmware: w.Firmware, Slow: w.Slow, Discard: w.Discard})
 			return roster.System{Kernel: told.Kernel, Initramfs: []ore.Digest{told.Initramfs}, Arguments: told.Arguments, Recipe: told.Recipe, Becomes: told.Becomes}, err
+		},
+		Disk: func(ctx context.Context, j ore.Job, f ore.Firmware) (image.Manifest, bool, error) {
+			watch, end := view()
+			defer end()
+			return installing.WholeDisk(ctx, s, j, f, watch)
 		},
 		Blob: n.Blob,
 		Loaders: func(ctx context.Context) (l netboot.Loaders, err error) {
