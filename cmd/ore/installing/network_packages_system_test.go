@@ -47,22 +47,15 @@ func has(t *testing.T, url string, d ore.Digest, size int64) {
 	}
 }
 
-// TestNetworkPackages plays a machine that is to install its packages: all that its
-// recipe names comes from the server, packages through its proxy, since in this
-// network there is no other host. When the machine is forgotten, so is all that.
-func TestNetworkPackages(t *testing.T) {
-	list, ok := assigned(t, nil, []string{"--install-from", "base"}) // what the image is made of is on this host then
-	if !ok {
-		return
-	}
-	lab.Ethernet(t)
-	s := serve(t, list)
-	s.expect(t, "HTTP at http://10.9.0.1:8067")
-	const at = "http://10.9.0.1:8067"
-	defer http.DefaultClient.CloseIdleConnections()
-	_, script := get(t, at+"/boot/"+strings.ReplaceAll(lab.Card, ":", "-"))
+// serverAt is where the server answers in the lab's network.
+const serverAt = "http://10.9.0.1:8067"
+
+// identity asks as a machine that boots, and returns what it is told to do.
+func identity(t *testing.T) recipe.Recipe {
+	t.Helper()
+	_, script := get(t, serverAt+"/boot/"+strings.ReplaceAll(lab.Card, ":", "-"))
 	token := regexp.MustCompile(`/identity/\w+`).Find(script)
-	_, archive := get(t, at+string(token))
+	_, archive := get(t, serverAt+string(token))
 	entries, err := boot.ReadCPIO(bytes.NewReader(archive))
 	if err != nil {
 		t.Fatalf("%v: the script was\n%s", err, script)
@@ -80,6 +73,23 @@ func TestNetworkPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// TestNetworkPackages plays a machine that is to install its packages: all that its
+// recipe names comes from the server, packages through its proxy, since in this
+// network there is no other host. When the machine is forgotten, so is all that.
+func TestNetworkPackages(t *testing.T) {
+	list, ok := assigned(t, nil, []string{"--install-from", "base"}) // what the image is made of is on this host then
+	if !ok {
+		return
+	}
+	lab.Ethernet(t)
+	s := serve(t, list)
+	const at = serverAt
+	s.expect(t, "HTTP at "+at)
+	defer http.DefaultClient.CloseIdleConnections()
+	r := identity(t)
 	if r.Strategy != recipe.Base || r.Image == nil || !r.Partial || len(r.Archive) != 1 || r.Archive[0] != "proxy:"+at+"/packages" {
 		t.Fatalf("strategy %s, partial %v, packages from %q", r.Strategy, r.Partial, r.Archive)
 	}
