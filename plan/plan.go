@@ -100,7 +100,7 @@ type Estimate struct {
 
 	// Guessed has the seconds of parts that were never measured, by name, which are
 	// in the amounts: what is usual for their kinds, 0 where nothing is yet.
-	Guessed map[string]float64 `json:",omitempty"`
+	Guessed map[string]float64 `json:"-"`
 }
 
 // Traffic is bytes over one link.
