@@ -42,7 +42,10 @@ func (l *local) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.H
 
 // Attach returns a client of a job's node.
 func (s *Site) Attach(r ledger.Record) (*node.Client, error) {
-	if s.State(r) != ledger.Running {
+	if running := s.State(r) == ledger.Running; !running || !s.Supervised(r.ID) {
+		if running {
+			return nil, fmt.Errorf("job %s: no machine of it runs on this host, or not yet: see 'ore jobs show %s'", r.ID, r.ID)
+		}
 		if r.Result != nil && r.Result.Error != "" {
 			return nil, fmt.Errorf("job %s: it does not run any more: %s", r.ID, r.Result.Error)
 		}

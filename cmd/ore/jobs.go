@@ -95,7 +95,7 @@ func newJobsShow(a *app) *cobra.Command {
 			if r.Folder != "" {
 				a.say("results  %s", r.Folder)
 			}
-			if s.State(r) == ledger.Running {
+			if s.State(r) == ledger.Running && s.Supervised(r.ID) {
 				return a.showMachines(ctx, s, r)
 			}
 			if res := r.Result; res != nil {

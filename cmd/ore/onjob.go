@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ func (a *app) onJob(o onJob) func(*cobra.Command, []string) error {
 			return usageError{err}
 		}
 		installing.Complete(&j)
-		if err := o.check(j); err != nil {
+		if err := cmp.Or(o.check(j), installing.Check(j.Machines)); err != nil {
 			return usageError{err}
 		}
 		s, err := a.open(c.Context(), o.flags.Pinned)

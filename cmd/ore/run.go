@@ -118,21 +118,14 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err := site.CheckPorts(j); err != nil {
 		return err
 	}
-	out, err := results.Create(t.folder, id)
-	if err != nil {
-		return err
-	}
-	record := ledger.Record{ID: id, Name: j.Name, Command: commandOf(j.Run), Begun: time.Now(), Folder: out.Dir(), Machines: j.Machines.Count}
-	if err := s.Keep(record); err != nil {
-		return err
-	}
-	a.io.last.Set(ending.Job(s, record, out))
 	in, end, err := a.jobInput(t.input)
 	if err != nil {
 		return err
 	}
 	defer end()
 	v := a.view(j)
+	defer v.Close()
+	record := ledger.Record{ID: id, Name: j.Name, Command: commandOf(j.Run), Begun: time.Now(), Machines: j.Machines.Count}
 	config := s.ClusterConfig(id, v.Watch)
 	keeper := keeping.Keeper{Book: s.Book, Record: &record}
 	if t.root.Keep {
@@ -142,7 +135,7 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if config.Own, err = a.own(j); err != nil {
 		return err
 	}
-	config.Results, config.Work, config.Stdin = out, t.work, in
+	config.Work, config.Stdin = t.work, in
 	installing.Maker{Site: s, ID: id, Job: j, From: recipe.Strategy(t.root.From), Discard: !t.root.Capture, Elsewhere: !here, Depot: t.depot, Watch: v.Watch}.Use(&config)
 	if !a.json {
 		config.Live = v.Output
@@ -150,13 +143,32 @@ func (a *app) run(ctx context.Context, s *site.Site, j ore.Job, t toRun) error {
 	if err := t.hosts.Use(s, &config, j); err != nil {
 		return err
 	}
+	out, err := results.Create(t.folder, id)
+	if err != nil {
+		return err
+	}
+	config.Results, record.Folder = out, out.Dir()
+	work, err := s.Begin(record) // nothing that may be refused comes after: a job that has begun ends with a result
+	if err != nil {
+		return err
+	}
+	defer work.Close()
+	a.io.last.Set(ending.Job(s, record, out))
+	defer ending.Broken(s, &record, out)
 	res := cluster.Run(ctx, config, j)
 	a.io.last.Set(nil)
 	v.Close()
+	res.Error += keeper.Advice()
 	record.Result = &res
-	if res.Error += keeper.Advice(); !record.Kept {
+	return a.ended(s, record, out)
+}
+
+// ended writes down and tells how a job ended.
+func (a *app) ended(s *site.Site, record ledger.Record, out *results.Folder) error {
+	if !record.Kept {
 		record.Ended = time.Now()
 	}
+	res := *record.Result
 	// What came of the job is told, whatever became of writing it down.
 	concluded := a.conclude(res, out.Dir())
 	if err := errors.Join(out.Finish(res), s.Keep(record)); err != nil {

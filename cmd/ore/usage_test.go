@@ -17,6 +17,7 @@ func TestRefusals(t *testing.T) {
 	p.file(t, "bad2.yaml", "name: x\nrun:\n  command: [true]\n  timeout: -3\n")
 	p.file(t, "text.yaml", "just text\n")
 	p.file(t, "empty", "\n\n")
+	p.file(t, "large.yaml", "machines: {root: disk, disk: 2G, disks: [{partitions: [{size: 8G, fs: ext4, mount: /}]}]}\nrun: {command: [\"true\"]}\n")
 	p.file(t, "same/x", "")
 	p.file(t, "x", "")
 	for _, c := range []struct {
@@ -53,6 +54,8 @@ func TestRefusals(t *testing.T) {
 		{"an unknown mode", []string{"--mode", "all", "--", "true"}, []string{"use each, first or array"}},
 		{"a port of no machine", []string{"--publish", "0:1:80", "--", "true"}, []string{"there is no rank 1"}},
 		{"a lock that is not there", []string{"--lock", "nosuch.lock", "--", "true"}, []string{"nosuch.lock"}},
+		{"a root larger than its disk", []string{"-f", "large.yaml"}, []string{"machines: disk", "use a larger disk"}},
+		{"hosts, and none is named", []string{"--engine", "hosts", "--", "true"}, []string{"no hosts: name some with --host"}},
 		{"a lock and packages", []string{"--lock", "x", "-p", "hello", "--", "true"}, []string{"--lock and --package: the lock says what there is"}},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
@@ -62,6 +65,20 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("a folder of results was made: %v", err)
 			}
 		})
+	}
+}
+
+// A job that could not begin leaves neither a record nor a folder.
+func TestNothingIsLeftOfWhatNeverBegan(t *testing.T) {
+	p := someone(t)
+	before := p.must(t, "jobs", "ls", "--json").out
+	results := filepath.Join(p.results(t), "never")
+	p.refused(t, ore.ExitFailed, []string{"nosuch.keys"}, "run", "--results", results, "--host", "h1", "--host-keys", "nosuch.keys", "--", "true")
+	if after := p.must(t, "jobs", "ls", "--json").out; after != before {
+		t.Errorf("jobs were\n%s\nand are\n%s", before, after)
+	}
+	if _, err := os.Stat(results); !os.IsNotExist(err) {
+		t.Errorf("a folder of results was made: %v", err)
 	}
 }
 

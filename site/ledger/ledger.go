@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,14 +65,29 @@ func (b Book) recordPath(id string) string { return filepath.Join(b.Records, id+
 
 // Keep writes the record of a job, whole.
 func (b Book) Keep(r Record) error {
-	if err := os.MkdirAll(b.Records, 0o700); err != nil {
-		return fmt.Errorf("record job %s: %w", r.ID, err)
+	return b.record(r, WriteWhole)
+}
+
+// Begin does so for a job that this process works on. Until what it returns is closed
+// or the process is gone, however it went, the job runs: also before it has a
+// supervisor, and if all its machines are elsewhere.
+func (b Book) Begin(r Record) (work io.Closer, err error) {
+	err = b.record(r, func(path string, text []byte) (err error) {
+		work, err = writeLocked(path, text)
+		return err
+	})
+	return work, err
+}
+
+func (b Book) record(r Record, write func(path string, text []byte) error) error {
+	err := os.MkdirAll(b.Records, 0o700)
+	if err == nil {
+		var text []byte
+		if text, err = json.MarshalIndent(r, "", "  "); err == nil {
+			err = write(b.recordPath(r.ID), text)
+		}
 	}
-	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("record job %s: %w", r.ID, err)
-	}
-	if err := WriteWhole(b.recordPath(r.ID), text); err != nil {
 		return fmt.Errorf("record job %s: %w", r.ID, err)
 	}
 	return nil
@@ -89,6 +105,26 @@ func WriteWhole(path string, b []byte) error {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// writeLocked does so, and the file appears with its lock taken: it is held by who has
+// the file open, and it is another one when the file is written again.
+func writeLocked(path string, b []byte) (*os.File, error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(tmp.Name())
+	if err = tryLock(tmp); err == nil {
+		_, err = tmp.Write(b)
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, tmp.Close())
+	}
+	return tmp, nil
 }
 
 // Jobs lists the records of all jobs, the newest first.
@@ -134,7 +170,7 @@ func (b Book) unrecorded(known []Record) []Record {
 // starting returns what is known of kept machines without a record.
 func (b Book) starting(id string) (Record, bool) {
 	info, err := os.Stat(filepath.Join(b.Folder(id), keptName))
-	if err != nil || !b.alive(id) {
+	if err != nil || !b.Supervised(id) {
 		return Record{}, false
 	}
 	return Record{ID: id, Name: id, Command: []string{"(machines that are being started)"}, Begun: info.ModTime(), Kept: true}, true
@@ -188,16 +224,19 @@ func (b Book) Bed(name string) (Record, error) {
 	return r, nil
 }
 
-// State says whether a job runs.
+// State says whether a job runs: it has a supervisor, or somebody works on it.
 func (b Book) State(r Record) string {
 	switch {
 	case !r.Ended.IsZero():
 		return Over
-	case b.alive(r.ID):
+	case b.Supervised(r.ID) || held(b.recordPath(r.ID)):
 		return Running
-	default:
-		return Lost
 	}
+	// It may have ended since r was read.
+	if now, err := b.readRecord(r.ID); err == nil && !now.Ended.IsZero() {
+		return Over
+	}
+	return Lost
 }
 
 // Forget removes the record of a job that does not run.
@@ -285,9 +324,12 @@ func (e Ending) Wait(ctx context.Context) error {
 	}
 }
 
-// alive says whether a job runs: its supervisor holds the lock.
-func (b Book) alive(id string) bool {
-	f, err := os.Open(filepath.Join(b.Folder(id), lockName))
+// Supervised says whether a job has a supervisor on this host, which holds the lock.
+func (b Book) Supervised(id string) bool { return held(filepath.Join(b.Folder(id), lockName)) }
+
+// held says whether somebody holds the lock of a file.
+func held(path string) bool {
+	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
@@ -337,7 +379,7 @@ func (b Book) Stale() ([]string, error) {
 	list, err := os.ReadDir(b.Run)
 	var stale []string
 	for _, e := range list {
-		if e.IsDir() && !b.alive(e.Name()) && !b.fresh(e) {
+		if e.IsDir() && !b.Supervised(e.Name()) && !b.fresh(e) {
 			stale = append(stale, b.Folder(e.Name()))
 		}
 	}

@@ -44,6 +44,47 @@ func TestRecordsOfJobs(t *testing.T) {
 	}
 }
 
+// A job runs from its record's first moment on, whether it has a supervisor here or
+// not, until its record says how it ended or nobody works on it any more.
+func TestBegin(t *testing.T) {
+	b := newBook(t)
+	r := Record{ID: "a-1", Name: "a", Begun: time.Unix(1, 0)}
+	work, err := b.Begin(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := b.State(r); s != Running || b.Supervised(r.ID) {
+		t.Errorf("a job that has just begun: %s, supervised %v", s, b.Supervised(r.ID))
+	}
+	if err := b.Forget(r); err == nil {
+		t.Error("a job that runs is forgotten")
+	}
+	ended := r
+	ended.Ended = time.Unix(2, 0)
+	if err := b.Keep(ended); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.State(r); s != Over {
+		t.Errorf("a job that ended since its record was read: %s", s)
+	}
+	if err := work.Close(); err != nil {
+		t.Error(err)
+	}
+	gone := Record{ID: "a-2", Begun: time.Unix(3, 0)}
+	if work, err = b.Begin(gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := work.Close(); err != nil { // as the kernel does when its holder dies
+		t.Error(err)
+	}
+	if s := b.State(gone); s != Lost {
+		t.Errorf("a job that nobody works on: %s", s)
+	}
+	if left, err := os.ReadDir(b.Records); err != nil || len(left) != 2 {
+		t.Errorf("records: %v, %v", left, err)
+	}
+}
+
 // lockJob makes the folder of a job that runs, as its supervisor holds it.
 func lockJob(t *testing.T, b Book, id string) *os.File {
 	t.Helper()

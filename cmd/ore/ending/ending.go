@@ -57,3 +57,18 @@ func Job(s *site.Site, r ledger.Record, out *results.Folder) func(w io.Writer) {
 		fmt.Fprintf(w, "%s: cancelled, killed; results in %s\n", r.ID, out.Dir())
 	}
 }
+
+// Broken has it written down that ore broke off, if it is without a result that it
+// returns: it panics. It is deferred once the job has a record.
+func Broken(s *site.Site, r *ledger.Record, out *results.Folder) {
+	if r.Result != nil {
+		return
+	}
+	r.Ended = time.Now()
+	r.Result = &ore.Result{
+		Job: r.ID, Kind: ore.Failed, ExitCode: ore.ExitFailed,
+		Error: "ore broke off by a fault of its own: what it printed on standard error says where",
+	}
+	_ = s.Keep(*r) // what there is to say is being said: the panic goes on
+	_ = out.Finish(*r.Result)
+}

@@ -44,3 +44,32 @@ func TestJob(t *testing.T) {
 		t.Errorf("said %q", said.String())
 	}
 }
+
+// A job whose ore panics says so in its record; one with a result keeps it.
+func TestBroken(t *testing.T) {
+	b := ledger.Book{Records: t.TempDir(), Run: t.TempDir()}
+	record := ledger.Record{ID: "job-1", Begun: time.Now()}
+	work, err := b.Begin(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer work.Close()
+	out, err := results.Create(t.TempDir(), "job-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() { _ = recover() }()
+		defer Broken(&site.Site{Book: b}, &record, out)
+		panic("a fault")
+	}()
+	kept, err := b.Job("job-1")
+	if err != nil || b.State(kept) != ledger.Over || kept.Result.Kind != ore.Failed || kept.Result.Error == "" {
+		t.Errorf("%+v, %v", kept, err)
+	}
+	was := &ore.Result{Job: "job-1", Kind: ore.Finished}
+	record.Result = was
+	if Broken(&site.Site{Book: b}, &record, out); record.Result != was {
+		t.Errorf("the result became %+v", record.Result)
+	}
+}

@@ -122,6 +122,9 @@ func (h *Hosts) Local() (bool, error) {
 	if !slices.Contains([]string{local, hosts, batch}, h.Engine) {
 		return false, fmt.Errorf("engine %q: use one of %s, %s, %s", h.Engine, local, hosts, batch)
 	}
+	if h.Engine == hosts && len(h.Names) == 0 { // before anything is resolved or made
+		return false, errNoHosts
+	}
 	return h.Engine == local, nil
 }
 
@@ -136,9 +139,6 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 			c.Engine = e
 		}
 		return err
-	}
-	if len(h.Names) == 0 { // before anything is resolved or made
-		return errNoHosts
 	}
 	k, err := h.keys(s.Dirs)
 	if err == nil {

@@ -54,6 +54,7 @@ type View struct {
 	drawn   int // lines on the terminal that are ours
 	running bool
 	stop    chan struct{}
+	ending  sync.Once // closes stop
 	stopped chan struct{}
 	parts   []*prefixed
 }
@@ -272,10 +273,10 @@ func (v *View) wipe() {
 	}
 }
 
-// Close ends the live view and writes out unfinished lines.
+// Close ends the live view and writes out unfinished lines. More than once is once.
 func (v *View) Close() {
 	if v.live {
-		close(v.stop)
+		v.ending.Do(func() { close(v.stop) })
 		<-v.stopped
 	}
 	v.mu.Lock()
