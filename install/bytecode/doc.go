@@ -9,6 +9,9 @@
 // as layers are. The compiler's own program is not what compiles them: it is called
 // as a library by processes that share the modules out (compile.py). That makes the
 // same bytes: what comes of a module depends on nothing but its source.
+// They write into a folder that the scripts' tree does not see before a call is finished;
+// then it becomes, by its name alone, what the stand-in copies. Calls behind the first
+// give way to all else that the build does.
 //
 // While scripts run, a stand-in for the interpreter compares the files that it is to
 // compile with those that are compiled, name by name, waits for them, and copies what
