@@ -272,9 +272,7 @@ that they are written to is made its owner's alone. The first call makes this us
 			if err != nil {
 				return err
 			}
-			if err := conceal(s.Out); err != nil {
-				return err
-			}
+			s.conceal()
 			_, err = s.Out.Write(line)
 			return err
 		},

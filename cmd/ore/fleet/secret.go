@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"io"
 	"os"
 )
 
@@ -10,19 +9,20 @@ import (
 const others = 0o077
 
 // conceal makes the file that a secret is about to be written to its owner's alone:
-// a shell that sends output to a file makes one that everybody may read.
-func conceal(out io.Writer) error {
-	f, ok := out.(*os.File)
+// a shell that sends output to a file makes one that everybody may read. Of one that
+// is another user's it is said that others may read it.
+func (s *Shell) conceal() {
+	f, ok := s.Out.(*os.File)
 	if !ok {
-		return nil
+		return
 	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&others == 0 {
-		return nil // a terminal, a pipe, or what was concealed before
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&others == 0 {
+		return // a terminal, a pipe, or what was concealed before
 	}
 	if err := f.Chmod(0o600); err != nil {
-		return fmt.Errorf("write keys: %w: write them to a file of your own", err)
+		fmt.Fprintf(s.Err, "ore: where the keys go, others may read them (mode %04o, and it is not yours to change): make new ones, and write them to a file of your own\n", st.Mode().Perm())
 	}
-	return nil
 }
 
 // warn says that others may read a file with keys. They may have: it is not refused,

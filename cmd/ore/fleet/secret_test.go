@@ -31,9 +31,8 @@ func TestKeysAreConcealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := conceal(f); err != nil {
-		t.Fatal(err)
-	}
+	s.Out = f
+	s.conceal()
 	if st, err := f.Stat(); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v, want mode 0600", st.Mode(), err)
 	}
@@ -41,8 +40,20 @@ func TestKeysAreConcealed(t *testing.T) {
 	if s.warn(name); said.Len() > 0 {
 		t.Errorf("of keys that nobody else may read is said: %q", said.String())
 	}
-	if err := conceal(io.Discard); err != nil {
-		t.Error(err)
+}
+
+// TestKeysForAnothersFile has keys go to a file whose mode only another user may
+// change: a warning is what there is to give.
+func TestKeysForAnothersFile(t *testing.T) {
+	f, err := os.Open("/proc/self/status") // everybody may read it, and nobody change its mode (proc(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var said bytes.Buffer
+	s := &Shell{Out: f, Err: &said}
+	if s.conceal(); !strings.Contains(said.String(), "others may read them (mode 0444") {
+		t.Errorf("said %q", said.String())
 	}
 }
 
@@ -60,5 +71,8 @@ func TestUsageOfHosts(t *testing.T) {
 	h := Hosts{Engine: hosts}
 	if err := h.Use(nil, nil, ore.Job{}); err != errNoHosts {
 		t.Errorf("--engine hosts without hosts: %v", err)
+	}
+	if _, err := h.Local(); err != errNoHosts {
+		t.Errorf("before anything is made: %v", err)
 	}
 }
