@@ -28,10 +28,34 @@ func ask(ctx context.Context, args ...string) (string, error) {
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(args[:min(3, len(args))], " "), err, strings.TrimSpace(said.String()))
+		return "", explain(args, err, said.String())
 	}
 	return string(out), nil
 }
+
+// explain makes one line of what a command printed that could not do it, with what
+// there is to do where that is known.
+func explain(args []string, err error, said string) error {
+	what := strings.Join(args[:min(3, len(args))], " ")
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%s: %s is not here: run this where slurmctld does, as its ResumeProgram or SuspendProgram, or install Debian's slurm-client", what, args[0])
+	}
+	lines := strings.FieldsFunc(said, func(r rune) bool { return r == '\n' })
+	for i, l := range lines {
+		lines[i] = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(l), args[0]+": "), "error: ")
+	}
+	if len(lines) == 0 {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if said = strings.Join(lines, "; "); noSlurm.MatchString(said) {
+		return fmt.Errorf("%s: there is no Slurm that it could ask (%s): run this on a host of the cluster, with its slurm.conf in /etc/slurm or where SLURM_CONF says", what, lines[0])
+	}
+	return fmt.Errorf("%s: %w: %s", what, err, said)
+}
+
+// noSlurm is in what Slurm's commands print where they find no configuration: with one
+// they say what slurmctld answered, or that it did not.
+var noSlurm = regexp.MustCompile(`(?i)resolve_ctls_from_dns_srv|could not establish a configuration source|fetch_config|Unable to determine.*slurm\.conf`)
 
 // hostnames expands a list of nodes.
 func hostnames(ctx context.Context, list string) ([]string, error) {

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,4 +103,26 @@ func FuzzFields(f *testing.F) {
 		}
 		_, _ = fromComment(job.Default("bookworm"), text)
 	})
+}
+
+// What Slurm's commands print is one line, and without a Slurm it says what to do.
+func TestExplain(t *testing.T) {
+	const none = `scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+scontrol: error: fetch_config: DNS SRV lookup failed
+scontrol: error: _establish_config_source: failed to fetch config
+scontrol: fatal: Could not establish a configuration source
+`
+	args, failed := []string{"scontrol", "show", "hostnames", "h1"}, errors.New("exit status 1")
+	for said, want := range map[string]string{
+		none: "scontrol show hostnames: there is no Slurm that it could ask (resolve_ctls_from_dns_srv: res_nsearch error: Unknown host): run this on a host of the cluster, with its slurm.conf in /etc/slurm or where SLURM_CONF says",
+		"slurm_load_node error: Unable to contact slurm controller (connect failure)\n\n": "scontrol show hostnames: exit status 1: slurm_load_node error: Unable to contact slurm controller (connect failure)",
+		"": "scontrol show hostnames: exit status 1",
+	} {
+		if got := explain(args, failed, said).Error(); got != want {
+			t.Errorf("%q is explained as\n%s\nwant\n%s", said, got, want)
+		}
+	}
+	if _, err := ask(t.Context(), "no-such-command-of-slurm", "show"); err == nil || !strings.Contains(err.Error(), "is not here: run this where slurmctld does") {
+		t.Errorf("%v", err)
+	}
 }
