@@ -56,7 +56,7 @@ func (c *Client) File(ctx context.Context, f File, progress func(n int64)) error
 		progress = func(int64) {}
 	}
 	for {
-		if info, err := os.Stat(f.Path); err == nil && info.Size() == f.Size {
+		if f.there() {
 			progress(f.Size)
 			return nil
 		}
@@ -67,6 +67,12 @@ func (c *Client) File(ctx context.Context, f File, progress func(n int64)) error
 		if part == nil {
 			continue // somebody finished it meanwhile
 		}
+		if f.there() { // and the part was made anew after that
+			if err := errors.Join(os.Remove(part.Name()), part.Close()); err != nil {
+				return err
+			}
+			continue
+		}
 		t := &transfer{client: c, file: f, part: part, progress: progress}
 		err = t.run(ctx)
 		if err != nil && t.have == 0 {
@@ -74,6 +80,12 @@ func (c *Client) File(ctx context.Context, f File, progress func(n int64)) error
 		}
 		return errors.Join(err, part.Close())
 	}
+}
+
+// there says whether the file is there, which only appears whole.
+func (f File) there() bool {
+	info, err := os.Stat(f.Path)
+	return err == nil && info.Size() == f.Size
 }
 
 // lockPart opens and locks a part. It returns nil if the part was renamed away
