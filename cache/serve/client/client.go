@@ -26,6 +26,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"ore"
@@ -158,11 +159,18 @@ func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 		}
 		// Clients that failed together should not come back together.
 		if ended := sleep(ctx, pause/2+rand.N(pause)); ended != nil {
-			return nil, fmt.Errorf("%w (%w)", c.plain(err), ended)
+			return nil, &late{c.plain(err), ended}
 		}
 		pause = min(2*pause, lastPause)
 	}
 }
+
+// late is what a request failed of until there was no time to try it again.
+type late struct{ cause, end error }
+
+func (l *late) Error() string { return l.cause.Error() }
+
+func (l *late) Unwrap() []error { return []error{l.cause, l.end} }
 
 // plain names the cache in an error, without the request that it repeats, and says
 // what to do where the fault is with how the cache is named.
@@ -176,6 +184,8 @@ func (c *Client) plain(err error) error {
 		err = fmt.Errorf("%w: pin its certificate, by the #sha256:FINGERPRINT that 'ore cache serve' printed at the end of the address, or name its authority (--ca, or ca in the settings)", unknown)
 	case errors.As(err, &asked) && errors.Is(err, context.DeadlineExceeded) && errors.Is(asked.Err, context.DeadlineExceeded):
 		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	case errors.As(err, &asked) && errors.Is(err, syscall.ECONNREFUSED):
+		err = fmt.Errorf("%w: nobody listens there: see that 'ore cache serve' runs, and that the address is its", asked.Err)
 	case errors.As(err, &asked):
 		err = asked.Err
 	}
