@@ -2,10 +2,12 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -69,7 +71,7 @@ func Open(address string) (*Remote, error) {
 	if !ok {
 		name, plain = strings.CutPrefix(address, SchemePlain)
 		if !plain {
-			return nil, fmt.Errorf("cache %q: not an address of a registry: write oci://HOST/REPOSITORY", address)
+			return nil, fmt.Errorf("cache %q: not an address of a registry: write oci://HOST/REPOSITORY, or %sHOST/REPOSITORY without TLS", address, SchemePlain)
 		}
 	}
 	repo, err := remote.NewRepository(name)
@@ -81,8 +83,25 @@ func Open(address string) (*Remote, error) {
 		return nil, fmt.Errorf("cache %s: credentials: %w", address, err)
 	}
 	repo.PlainHTTP = plain
-	repo.Client = &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
+	repo.Client = &auth.Client{Client: &http.Client{Transport: advising{retry.DefaultClient.Transport}}, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
 	return &Remote{address: address, repo: repo}, nil
+}
+
+// advising is a transport that says how a registry without TLS is named.
+type advising struct{ http.RoundTripper }
+
+func (a advising) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := a.RoundTripper.RoundTrip(r)
+	var answered tls.RecordHeaderError
+	if errors.As(err, &answered) && string(answered.RecordHeader[:]) == "HTTP/" { // so does http.Client look for it
+		err = fmt.Errorf("the registry speaks HTTP without TLS: write %s instead of %s", SchemePlain, Scheme)
+	}
+	return answer, err
+}
+
+// Is says whether address names a registry.
+func Is(address string) bool {
+	return strings.HasPrefix(address, Scheme) || strings.HasPrefix(address, SchemePlain)
 }
 
 // Found is an image that a registry has.

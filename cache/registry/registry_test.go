@@ -327,3 +327,15 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+// Of a registry without TLS it is said how it is named.
+func TestNoTLS(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	r := open(t, Scheme+strings.TrimPrefix(server.URL, "http://")+"/group/images")
+	_, err := r.Find(t.Context(), ore.Key(strings.Repeat("a", 64)))
+	if err == nil || !strings.Contains(err.Error(), "write oci+http:// instead of oci://") {
+		t.Errorf("%v", err)
+	}
+}

@@ -38,7 +38,7 @@ func (a *app) flags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&a.mirror, "mirror", os.Getenv("ORE_MIRROR"), "Debian mirror `URI`; default: ORE_MIRROR, else the host's apt configuration")
 	f.StringVar(&a.keyring, "keyring", "", "`file` with the certificates that sign the mirror")
-	f.StringArrayVar(&a.caches, "cache", strings.Fields(os.Getenv("ORE_CACHE")), "`address` of a cache elsewhere, https://HOST:PORT or oci://HOST/REPOSITORY; default: ORE_CACHE, else the settings; the token for it is taken from ORE_CACHE_TOKEN")
+	f.StringArrayVar(&a.caches, "cache", strings.Fields(os.Getenv("ORE_CACHE")), "`address` of a cache elsewhere, https://HOST:PORT, oci://HOST/REPOSITORY or, without TLS, oci+http://HOST/REPOSITORY; default: ORE_CACHE, else the settings; the token for it is taken from ORE_CACHE_TOKEN")
 	f.BoolVar(&a.push, "cache-push", false, "give the caches of --cache what is built here")
 	f.BoolVar(&a.json, "json", false, "give the whole result as JSON on standard output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")

@@ -27,7 +27,7 @@ import (
 
 // Address says where a cache is and who asks.
 type Address struct {
-	URL   string // https://HOST:PORT, with #sha256:FINGERPRINT to pin its certificate; or oci://HOST/REPOSITORY
+	URL   string // https://HOST:PORT, with #sha256:FINGERPRINT to pin its certificate; or oci://HOST/REPOSITORY, oci+http:// without TLS
 	Token string // for https
 	CA    string // file of the authorities to trust for https, "" for the host's
 	Push  bool   // what is built here is given to it
@@ -68,7 +68,7 @@ func Open(a Address, l Local) (*Cache, error) {
 	}
 	u, err := url.Parse(a.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("cache %q: not an address: write https://HOST:PORT or oci://HOST/REPOSITORY", a.URL)
+		return nil, fmt.Errorf("cache %q: not an address: write https://HOST:PORT, or oci://HOST/REPOSITORY (oci+http:// without TLS)", a.URL)
 	}
 	c.Name = Name(a.URL)
 	config := client.Config{URL: a.URL, Token: a.Token, Check: l.Check, Dir: filepath.Join(l.Dir, u.Host),

@@ -27,6 +27,7 @@ func run(t *testing.T, ctx context.Context, out io.Writer, args ...string) error
 		},
 	})
 	c.SetArgs(args)
+	c.SetOut(out)
 	c.SetErr(io.Discard)
 	return c.ExecuteContext(ctx)
 }
@@ -121,6 +122,30 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 	} {
 		if err := run(t, t.Context(), io.Discard, strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, without %q", c.args, err, c.says)
+		}
+	}
+}
+
+// What a registry cannot do is said, with what it can.
+func TestRegistriesHaveNoList(t *testing.T) {
+	t.Setenv("ORE_HOME", t.TempDir())
+	for _, args := range [][]string{{"ls"}, {"status"}, {"rm", strings.Repeat("a", 64)}} {
+		err := run(t, t.Context(), io.Discard, append(args, "--cache", "oci+http://127.0.0.1:5000/group/images")...)
+		if err == nil || !strings.Contains(err.Error(), "'ore cache push' and 'ore cache pull' with a whole key work there") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// Who reads the help learns how an image becomes one that all see.
+func TestHelpNamesTheSharedNamespace(t *testing.T) {
+	for _, args := range [][]string{{"serve", "--help"}, {"token", "--help"}} {
+		var out bytes.Buffer
+		if err := run(t, t.Context(), &out, args...); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), "--namespace shared") {
+			t.Errorf("%v says nothing of it:\n%s", args, out.String())
 		}
 	}
 }

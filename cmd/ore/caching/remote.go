@@ -38,7 +38,7 @@ type remote struct {
 
 func (r *remote) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&r.url, "cache", os.Getenv(cacheVariable), "`URL` of the cache, https://host:port#sha256:fingerprint; default: "+cacheVariable)
+	f.StringVar(&r.url, "cache", os.Getenv(cacheVariable), "`URL` of the cache, https://host:port#sha256:fingerprint, or for push and pull oci://host/repository (oci+http:// without TLS); default: "+cacheVariable)
 	f.StringVar(&r.tokenFile, "token-file", "", "`file` with the token; default: "+tokenVariable+" holds it")
 	f.StringVar(&r.cert, "cert", "", "`file` with a client certificate, instead of a token")
 	f.StringVar(&r.key, "key", "", "`file` with the key of that certificate")
@@ -50,6 +50,9 @@ func (r *remote) flags(c *cobra.Command) {
 func (r *remote) open(a *Shell, dir string, check func(image.Manifest, image.Signature) error) (*client.Client, error) {
 	if r.url == "" {
 		return nil, a.Usage(fmt.Errorf("no cache: give --cache, or set %s", cacheVariable))
+	}
+	if registry.Is(r.url) {
+		return nil, a.Usage(fmt.Errorf("cache %s: a registry has no list or state of images that ore could ask for, and removes them itself: 'ore cache push' and 'ore cache pull' with a whole key work there, and its tags, which are the keys, are shown by 'skopeo list-tags docker://HOST/REPOSITORY'", r.url))
 	}
 	c := client.Config{URL: r.url, Token: os.Getenv(tokenVariable), Dir: filepath.Join(dir, "remote"), Check: check}
 	if r.tokenFile != "" {
@@ -123,7 +126,7 @@ func (a *Shell) withBoth(r *remote, f func(ctx context.Context, b both, args []s
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(r.url, registry.Scheme) || strings.HasPrefix(r.url, registry.SchemePlain) {
+		if registry.Is(r.url) {
 			o, err := elsewhere.Open(elsewhere.Address{URL: r.url}, elsewhere.Local{Store: s.Cache.Store, Check: s.Cache.Check})
 			if err != nil {
 				return a.Usage(err)
@@ -204,8 +207,9 @@ func newCachePush(a *Shell) *cobra.Command {
 	var r remote
 	c := &cobra.Command{
 		Use: "push KEY", Short: "Give an image of this host to a cache", Args: cobra.ExactArgs(1), ValidArgsFunction: a.Complete,
-		Long: `Give an image of this host to a cache. An OCI registry (--cache oci://HOST/REPOSITORY)
-gets it twice: as layers of tar, tagged with its key, for podman, docker and
+		Long: `Give an image of this host to a cache. It goes into the namespace that the token or
+certificate is for: only that of "` + wire.Shared + `" is seen by all. An OCI registry
+(--cache oci://HOST/REPOSITORY, or oci+http:// if it has no TLS) gets it twice: as layers of tar, tagged with its key, for podman, docker and
 skopeo, and as ore's own layers, tagged with KEY.ore.`,
 		RunE: a.withBoth(&r, func(ctx context.Context, b both, args []string) error {
 			e, err := b.site.Cache.Match(ctx, args[0])

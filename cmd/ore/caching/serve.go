@@ -95,6 +95,12 @@ type serveFlags struct {
 	listen, cert, key, clientCA, quota, trusted string
 }
 
+// namespaces says who sees what; two commands' help have it.
+const namespaces = `A client sees the images of its own namespace and those of the namespace
+"` + wire.Shared + `". What it pushes goes into its own: others do not see it. An image that
+all are to have, such as a base, is pushed with a token that --namespace ` + wire.Shared + `
+--write was made with. What the owner of the served folder has in it is shared, too.`
+
 func newCacheServe(a *Shell) *cobra.Command {
 	var f serveFlags
 	c := &cobra.Command{
@@ -104,10 +110,14 @@ makes itself a certificate and prints its fingerprint, with which clients know i
 
   ore ... --cache https://HOST:7443#sha256:FINGERPRINT
 
-Who may read and write is said by 'ore cache token' and 'ore cache cert'. The
-server ends at an interrupt; it may also be killed at any moment.`,
+Who may read and write is said by 'ore cache token' and 'ore cache cert', which also
+say in which namespace. The server ends at an interrupt; it may also be killed at any
+moment.
+
+` + namespaces,
 		Example: `  ore cache serve --dir /srv/ore --listen :7443 --quota 200G
-  ore cache token add alice --namespace lab --write --dir /srv/ore`,
+  ore cache token add alice --namespace lab --write --dir /srv/ore
+  ore cache token add builder --namespace shared --write --dir /srv/ore`,
 		RunE: func(c *cobra.Command, _ []string) error { return a.serveCache(c.Context(), f) },
 	}
 	f.flags(c)
@@ -200,7 +210,9 @@ func newCacheToken(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "token", Short: "Say who may use the cache, by tokens", Args: cobra.NoArgs,
 		Long: `Make, list and remove tokens. A token is shown once, when it is made; the server
-keeps only its hash. Changes count at once, also for a server that runs.`,
+keeps only its hash. Changes count at once, also for a server that runs.
+
+` + namespaces,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newTokenAdd(a), newTokenList(a), newTokenRemove())
