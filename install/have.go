@@ -6,6 +6,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/graph"
 	"ore/install/pack"
 )
 
@@ -14,6 +15,7 @@ type Have struct {
 	Base  *image.Layer        // that of its base set, nil if there is none
 	Tree  bool                // that layer is unpacked
 	Packs map[ore.Digest]bool // packages that were decoded before
+	Steps []string            // names of those that were done before
 }
 
 // Have says what exists already that a build of env would use.
@@ -29,11 +31,14 @@ func (b *Builder) Have(env ore.Environment) (Have, error) {
 	}
 	have.Base = base
 	// A host has one tier, and finding out which takes longer than looking.
-	trees, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(p.tree)), fmt.Sprintf("v%d-*", recipe), filepath.Base(p.tree)))
-	if err != nil {
+	there := func(name string) bool {
+		found, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(p.tree)), fmt.Sprintf("v%d-*", recipe), name))
+		return len(found) > 0 // its error is that of a bad pattern
+	}
+	have.Tree = there(filepath.Base(p.tree))
+	if have.Steps, err = graph.Done(env, func(k graph.Key) bool { return there("step-" + string(k)) }); err != nil {
 		return have, err
 	}
-	have.Tree = len(trees) > 0
 	packs, err := pack.Open(p.packs, b.Options, nil)
 	if err != nil {
 		return have, err

@@ -98,7 +98,7 @@ func (r *stepper) inTheWay(i int, f finished) string {
 // result returns the step's result: one that was kept, or it runs the step and
 // keeps what it did, so that a build that fails later need not repeat it.
 func (r *stepper) result(ctx context.Context, i int) (finished, error) {
-	step := r.Environment.Steps[i]
+	step, steps := r.Environment.Steps[i], int64(len(r.Environment.Steps))
 	lower, below := slices.Clone(r.lower), r.below.Clone()
 	for _, j := range r.graph.Seen(i) {
 		lower = append(lower, r.done[j].dir)
@@ -109,10 +109,13 @@ func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 	place := filepath.Join(filepath.Dir(r.Tree), "step-"+string(r.graph.Key(i)))
 	p := r.newPhase(nil, lower, r.disk(fmt.Sprintf("step-%d", i)))
 	if _, err := os.Lstat(place); err == nil {
-		r.watch.Tell(ore.Event{Stage: "steps", Text: step.Name + ": done before"})
+		r.watch.Tell(ore.Event{Stage: "steps", Text: step.Name + ": done before", Done: int64(i) + 1, Total: steps})
 		p.upper, p.marks.Dir = place, place
 		kept.Touch(place)
 	} else {
+		// Many say nothing themselves. What one takes is told by the numbers: any line of
+		// output may be the name of a step.
+		r.watch.Tell(ore.Event{Stage: "steps", Text: step.Name, Done: int64(i), Total: steps})
 		if err := p.run(ctx, step); err != nil {
 			return finished{}, err
 		}
@@ -141,7 +144,6 @@ func (p *phase) run(ctx context.Context, step ore.Step) error {
 	}
 	return p.mounted(func() error {
 		err := guard.Policy(p.root, func() error {
-			p.watch.Tell(ore.Event{Stage: "steps", Text: step.Name}) // many say nothing themselves
 			out := &output.Lines{Watch: p.watch, Stage: "steps"}
 			err := p.sb.Run(ctx, sandbox.Command{
 				Root: p.root, Args: []string{"/bin/sh", "-e", "-c", step.Run}, Env: p.environment(),

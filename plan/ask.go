@@ -52,6 +52,7 @@ type Have struct {
 	Debs       map[ore.Digest]bool   // packages whose .deb is on the host
 	Packs      map[ore.Digest]bool   // packages that were decoded before
 	Weights    map[ore.Digest]Weight // of packages to install and to remove, of whom it is known
+	Steps      []string              // names of the environment's steps whose results builds here have kept
 	Candidates []Candidate
 	Unasked    []string           // caches that were not asked, since nothing they may have could come soon enough
 	Links      map[string]LinkTry // what asking showed of links; counts for those that have no rates yet

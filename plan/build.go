@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
 	"ore"
 )
@@ -50,8 +52,12 @@ func (m *model) build(w way, h Host, n int) []Estimate {
 	} else {
 		stages = m.overStages(w, w.over, h, n)
 	}
-	if len(w.steps) > 0 {
-		stages = append(stages, m.steps(w.steps, h, n))
+	if len(w.steps)+w.done > 0 {
+		e := m.steps(w.steps, h, n)
+		if w.done > 0 {
+			e.Note = fmt.Sprintf("%d more were done before", w.done)
+		}
+		stages = append(stages, e)
 	}
 	return stages
 }
@@ -174,6 +180,19 @@ func (m *model) overStages(w way, l load, h Host, n int) []Estimate {
 	return stages
 }
 
+// undone parts steps into those that run on the first host, and how many have results
+// there that are kept.
+func (m *model) undone(steps []ore.Step) (run []ore.Step, done int) {
+	for _, s := range steps {
+		if slices.Contains(m.have.Steps, s.Name) {
+			done++
+		} else {
+			run = append(run, s)
+		}
+	}
+	return run, done
+}
+
 func (m *model) steps(steps []ore.Step, h Host, n int) Estimate {
 	var seconds, unknown float64
 	for _, st := range steps {
@@ -184,7 +203,10 @@ func (m *model) steps(steps []ore.Step, h Host, n int) Estimate {
 		}
 	}
 	t := Term{Law: lawName(workSteps, h.name()), Amounts: []float64{seconds, unknown}}
-	return Estimate{Stage: Steps, Work: float64(len(steps)), Unit: "steps", Branches: [][]Term{{t.on(h, 1, n)}}}
+	if n > 1 {
+		t = t.on(h, 1, n) // of one alone nobody knows whether it wants a core, or waits for a link
+	}
+	return Estimate{Stage: Steps, Work: float64(len(steps)), Unit: "steps", Branches: [][]Term{{t}}}
 }
 
 func hypot(a, b float64) float64 { return math.Sqrt(a*a + b*b) }

@@ -111,6 +111,7 @@ type way struct {
 	layers    []Layer // that it begins with
 	restore   int64
 	steps     []ore.Step
+	done      int  // further steps, whose results are kept
 	ready     bool // the image exists
 
 	below, over load    // the work of the base set, and of the rest
@@ -216,6 +217,7 @@ func (m *model) options(w way) []Option {
 
 // once predicts making the image on the first host and spreading it.
 func (m *model) once(w way, d Distribution, strategy string) Option {
+	w.steps, w.done = m.undone(w.steps)
 	o := newOption(w)
 	o.Distribution, o.Strategy = d, strategy
 	t := newTraffic(m)
@@ -300,7 +302,7 @@ func (m *model) slowestBuild(w way) []Estimate {
 }
 
 func newOption(w way) Option {
-	return Option{Way: w.way, Possible: true, Candidate: w.candidate, From: w.from, At: w.at, Install: w.install, Remove: w.remove}
+	return Option{Way: w.way, Possible: true, Candidate: w.candidate, From: w.from, At: w.at, Install: w.install, Remove: w.remove, Steps: w.steps}
 }
 
 // finish adds up what the stages take. Times of one law err together, those of

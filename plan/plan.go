@@ -126,6 +126,7 @@ type Option struct {
 	Known        bool          // whether all stages are
 	Install      []ore.Package // what this way has to install
 	Remove       []ore.Package // what it has to remove
+	Steps        []ore.Step    `json:",omitempty"` // that it has to run
 	Links        []Traffic     // by name
 	Fetch        int64         // bytes from the mirror
 

@@ -154,7 +154,19 @@ func TestSteps(t *testing.T) {
 	if got := p.Chosen(); got.Way != Partial || got.Total.Middle != 3 {
 		t.Errorf("%s, %v", got.Way, got.Total)
 	}
-	have.Candidates[0].Steps = []string{"one", "two"}
+	have.Candidates[0].Steps, have.Steps = nil, []string{"one"} // an earlier build's
+	kept := Choose(Ask{Environment: env, Machines: 2, Each: true}, have, rates)
+	for _, o := range kept.Options {
+		for _, e := range o.Stages {
+			if want := map[bool]float64{false: 1, true: 2}[o.Each]; e.Stage == Steps && e.Work != want {
+				t.Errorf("%s, each %v: %v steps to run, want %v", o.Way, o.Each, e.Work, want)
+			}
+		}
+		if o.Way == Clean && !o.Each && (len(o.Steps) != 1 || o.Steps[0].Name != "two") {
+			t.Errorf("%s runs %v", o.Way, o.Steps)
+		}
+	}
+	have.Candidates[0].Steps, have.Steps = []string{"one", "two"}, nil
 	if got := Choose(Ask{Environment: env}, have, rates).Chosen(); got.Way != Exact || got.Total.Middle != 0 {
 		t.Errorf("%s, %v", got.Way, got.Total)
 	}

@@ -73,13 +73,23 @@ func drawLaw(t *rapid.T, name string, n int) Law {
 	return l
 }
 
-// More machines are never ready earlier.
+// More machines are never ready earlier, but for what one host alone has to do with an
+// image that came from a cache: of many, each that has it passes it on as it comes.
 func TestMoreMachinesAreNeverFaster(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ask, have, rates := question(t)
-		before := Choose(ask, have, rates).Chosen()
+		p := Choose(ask, have, rates)
+		var alone float64
+		for _, o := range p.Options {
+			for _, e := range o.Stages {
+				if e.Stage == Register {
+					alone = max(alone, e.Seconds.Middle)
+				}
+			}
+		}
+		before := p.Chosen()
 		ask.Machines += rapid.IntRange(1, 40).Draw(t, "more")
-		if after := Choose(ask, have, rates).Chosen(); after.Total.Middle < before.Total.Middle*(1-1e-9) {
+		if after := Choose(ask, have, rates).Chosen(); after.Total.Middle < (before.Total.Middle-alone)*(1-1e-9) {
 			t.Fatalf("%v with fewer machines, %v with %d", before.Total, after.Total, ask.Machines)
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ore"
 )
 
 // RatesVersion changes when the amounts of a law do; rates of another version
@@ -164,5 +166,5 @@ func PackageName(name string) string { return "package " + name }
 // RemovalName is the same for removing a package.
 func RemovalName(name string) string { return "removal " + name }
 
-// StepName is the same of a step, by its text.
-func StepName(run string) string { return "step " + run }
+// StepName is the same of a step, by its text, which may be long and nobody else's.
+func StepName(run string) string { return "step " + string(ore.DigestOf([]byte(run))) }

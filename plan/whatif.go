@@ -117,7 +117,7 @@ func (w WhatIf) Apply(ask Ask, have Have, rates Rates) (Ask, Have, Rates) {
 	}
 	switch w.Cache {
 	case "none":
-		have.Exact, have.Candidates, have.Base = nil, nil, false
+		have.Exact, have.Candidates, have.Base, have.Steps = nil, nil, false, nil
 	case "here":
 		have.Candidates = slices.DeleteFunc(slices.Clone(have.Candidates), func(c Candidate) bool { return c.At != "" })
 	}

@@ -88,7 +88,7 @@ func (m *images) here(ctx context.Context, env ore.Environment) (plan.Have, erro
 	if err != nil {
 		return have, err
 	}
-	have.Base, have.Packs = installed.Base != nil, installed.Packs
+	have.Base, have.Packs, have.Steps = installed.Base != nil, installed.Packs, installed.Steps
 	if installed.Base != nil {
 		have.BaseLayer = *installed.Base
 		if !installed.Tree {

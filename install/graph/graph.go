@@ -88,3 +88,39 @@ func (g *Graph) key(i int) Key {
 	}
 	return Key(hex.EncodeToString(h.Sum(nil)))
 }
+
+// Done lists the names of an environment's steps whose results are there already, as
+// a build of it would find them: of a step whose result is there by what it needs and by
+// all that was before it the latter counts, since that is only made where the former was
+// not enough or in another's way.
+func Done(env ore.Environment, there func(Key) bool) ([]string, error) {
+	g, err := New(env)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i, s := range env.Steps {
+		all := g
+		if g.Alone(i) {
+			all = g.clone()
+			all.SeeAll(i)
+		}
+		switch {
+		case there(all.Key(i)):
+			g = all
+		case !there(g.Key(i)):
+			continue
+		}
+		names = append(names, s.Name)
+	}
+	return names, nil
+}
+
+func (g *Graph) clone() *Graph {
+	c := *g
+	c.seen, c.keys = nil, slices.Clone(g.keys)
+	for _, s := range g.seen {
+		c.seen = append(c.seen, maps.Clone(s))
+	}
+	return &c
+}

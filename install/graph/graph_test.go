@@ -64,3 +64,30 @@ func TestOrder(t *testing.T) {
 		t.Error("a step before what it needs")
 	}
 }
+
+// What is there of an earlier build is found under the keys that it left: of a step that
+// then had to see all before it, and of those that need it.
+func TestDone(t *testing.T) {
+	env := ore.Environment{Arch: "amd64", Steps: []ore.Step{
+		{Name: "a", Run: "1"}, {Name: "b", Run: "2"}, {Name: "c", Run: "3", Needs: []string{"b"}}, {Name: "d", Run: "4"},
+	}}
+	g := graph(t, env.Steps...)
+	kept := map[Key]bool{g.Key(0): true}
+	expect := func(names ...string) {
+		t.Helper()
+		got, err := Done(env, func(k Key) bool { return kept[k] })
+		if err != nil || !slices.Equal(got, names) {
+			t.Errorf("done are %v, want %v: %v", got, names, err)
+		}
+	}
+	expect("a")
+	kept[g.Key(1)] = true // in a's way, as it came out
+	g.SeeAll(1)
+	kept[g.Key(1)], kept[g.Key(2)] = true, true
+	expect("a", "b", "c")
+	env.Steps[0].Run = "changed"
+	expect("b") // alone; what had seen a, and what needs that, has other keys now
+	if _, err := Done(ore.Environment{Steps: []ore.Step{{Name: "a", Needs: []string{"b"}}}}, nil); err == nil {
+		t.Error("a step before what it needs")
+	}
+}

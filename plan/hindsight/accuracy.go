@@ -22,7 +22,7 @@ const keptOptions = 4
 type Run struct {
 	At      time.Time
 	Key     ore.Key
-	Options []plan.Option      // the chosen first, without their packages
+	Options []plan.Option      // the chosen first, without their packages and steps
 	Actual  map[string]float64 // seconds by stage
 	Whole   float64            // seconds; 0 when not all was timed
 }
@@ -32,7 +32,7 @@ func NewRun(at time.Time, p plan.Plan, o Outcome) Run {
 	r := Run{At: at.UTC().Truncate(time.Second), Key: p.Key, Actual: o.Actual, Whole: o.Whole}
 	for _, opt := range p.Options[:min(keptOptions, len(p.Options))] {
 		if opt.Possible {
-			opt.Install, opt.Remove = nil, nil
+			opt.Install, opt.Remove, opt.Steps = nil, nil, nil
 			r.Options = append(r.Options, opt)
 		}
 	}

@@ -31,6 +31,8 @@ type Recorder struct {
 	since    time.Time
 	gone     string // the package that is being removed
 	goneAt   time.Time
+	step     string // the step that runs
+	stepAt   time.Time
 	parts    int
 	loads    []loaded
 }
@@ -66,8 +68,11 @@ func (r *Recorder) Take(at time.Time, e ore.Event) {
 		if !begun {
 			s.begun = at
 		}
-		if e.Stage == plan.Remove {
+		switch e.Stage {
+		case plan.Remove:
 			s.parts = r.removing(at, e, s.parts)
+		case plan.Steps:
+			s.parts = r.stepping(at, e, s.parts)
 		}
 		if e.Final {
 			s.ended = at
@@ -150,6 +155,37 @@ func (r *Recorder) removing(at time.Time, e ore.Event, parts map[string]time.Dur
 		r.gone = plan.RemovalName(name)
 	}
 	return parts
+}
+
+// stepping notes that a step begins, or that there are none any more, and returns what
+// the ones before took, by the steps' names. A step that was done before begins under a
+// name that none has; what a step says has no numbers.
+func (r *Recorder) stepping(at time.Time, e ore.Event, parts map[string]time.Duration) map[string]time.Duration {
+	if e.Total == 0 && !e.Final {
+		return parts
+	}
+	if r.step != "" && r.parts < maxParts {
+		if parts == nil {
+			parts = map[string]time.Duration{}
+		}
+		r.parts++
+		parts[r.step] += at.Sub(r.stepAt)
+	}
+	if r.step, r.stepAt = "", at; !e.Final {
+		r.step = e.Text
+	}
+	return parts
+}
+
+// ran returns what steps took, by the names by which rates know them.
+func ran(steps []ore.Step, took map[string]time.Duration) map[string]time.Duration {
+	known := map[string]time.Duration{}
+	for _, s := range steps {
+		if d, timed := took[s.Name]; timed {
+			known[plan.StepName(s.Run)] = d
+		}
+	}
+	return known
 }
 
 // configure notes that dpkg has come to another package.
@@ -291,6 +327,8 @@ func (r *Recorder) build(o *Outcome, c plan.Option, img ore.Stage) {
 			stepped = true
 			if s := r.sections[plan.Steps]; s.ended.After(s.begun) {
 				r.take(o, e, s)
+				s.parts = ran(c.Steps, s.parts)
+				r.name(o, e, s)
 			} else if !r.sealed.IsZero() { // between two layers
 				r.take(o, e, phase{begun: r.sealed, ended: r.sealing})
 			}

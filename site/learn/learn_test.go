@@ -133,3 +133,48 @@ func TestGivenUpIsKept(t *testing.T) {
 		t.Errorf("%+v, %v", runs, err)
 	}
 }
+
+// A step that took long is expected to take long again, whatever others of its job do:
+// what a job showed goes through the files to the next plan.
+func TestStepsAreLearnedByName(t *testing.T) {
+	env := ore.Environment{Steps: []ore.Step{{Name: "quick", Run: "true"}, {Name: "slow", Run: "echo quick; sleep 15"}, {Name: "old", Run: "sleep 99"}}}
+	have := plan.Have{Base: true, Steps: []string{"old"}}
+	stages := func(p plan.Plan) (steps plan.Estimate) {
+		for _, e := range p.Chosen().Stages {
+			if e.Stage == plan.Steps {
+				steps = e
+			}
+		}
+		return steps
+	}
+	m := Memory{Dir: t.TempDir()}
+	p := plan.Choose(plan.Ask{Environment: env}, have, m.Rates())
+	begun := time.Now()
+	l := &Watch{Memory: m}
+	for _, e := range []struct {
+		at float64
+		ore.Event
+	}{
+		{1, ore.Event{Text: "old: done before", Done: 3, Total: 3}},
+		{1, ore.Event{Text: "quick", Done: 0, Total: 3}},
+		{1.25, ore.Event{Text: "slow", Done: 1, Total: 3}},
+		{2, ore.Event{Text: "quick"}}, // is what the slow one says
+		{16.25, ore.Event{Text: "done", Final: true}},
+	} {
+		e.Stage = plan.Steps
+		l.parts.Take(begun.Add(time.Duration(e.at*float64(time.Second))), e.Event)
+	}
+	l.Learn(ore.Timeline{{Name: "image", Start: begun, End: begun.Add(17 * time.Second)}}, p)
+	for want, name := range map[float64]string{0.25: "true", 15: "echo quick; sleep 15", 0: "sleep 99"} {
+		if got := m.Rates().Names[plan.StepName(name)]; got != want {
+			t.Errorf("%s: %v s, want %v", name, got, want)
+		}
+	}
+	if e := stages(plan.Choose(plan.Ask{Environment: env}, have, m.Rates())); !e.Known || e.Work != 2 || e.Seconds.Middle < 15 || e.Seconds.Middle > 15.5 {
+		t.Errorf("both again: %+v", e)
+	}
+	env.Steps = env.Steps[1:2]
+	if e := stages(plan.Choose(plan.Ask{Environment: env}, plan.Have{Base: true}, m.Rates())); !e.Known || e.Seconds.Middle < 14.5 || e.Seconds.Middle > 15.5 {
+		t.Errorf("the slow one alone: %+v", e)
+	}
+}
