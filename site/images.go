@@ -79,6 +79,7 @@ func (m *images) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) (
 		release()
 		return img, nil, err
 	}
+	_ = m.site.Prepared().Remember(mk.Environment) // what is not remembered is not made ahead
 	m.site.later(img, watch)
 	return img, release, nil
 }

@@ -24,7 +24,7 @@ func (s *Site) Prepared() ahead.Book {
 // Ahead returns what prepares this site's images before they are asked for.
 func (s *Site) Ahead(watch ore.Watcher) *ahead.Maker {
 	return &ahead.Maker{
-		Cache: s.Cache, Watch: watch,
+		Cache: s.Cache, Book: s.Prepared(), Watch: watch,
 		Resolve: func(ctx context.Context, w ore.Wants) (ore.Environment, error) {
 			return (&images{site: s}).Lock(ctx, w, nil)
 		},

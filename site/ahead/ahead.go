@@ -6,12 +6,13 @@
 // the next hour. A wish whose image is up to date costs nothing. One whose image
 // is outdated is resolved anew and built, mostly as a small delta, and then serves
 // the wish from one moment to the next ([cache.Cache.Replace]); jobs that have the
-// old image go on with it. It works within a budget, one image after the other,
+// old image go on with it. One whose image is gone, by pruning or for room, has it made
+// again. It works within a budget, one image after the other,
 // and stops as soon as the host is wanted for something else. [Maker.Refresh] does
 // the same for images that somebody names.
 //
-// A wish is found again by what its image was locked from: base, names, steps. An
-// image with files or further repositories is marked as outdated but not
+// A wish is found again by what its image was locked from: base, names, steps; the
+// [Book] remembers them for images that are gone. An image with files or further repositories is marked as outdated but not
 // refreshed, since what the files were made from is not known here.
 //
 // What was prepared is kept in the file prepared.jsonl of the state folder, a line
@@ -27,6 +28,7 @@ import (
 
 	"ore"
 	"ore/cache"
+	"ore/cache/forecast"
 	"ore/image"
 )
 
@@ -43,13 +45,14 @@ type Maker struct {
 	Resolve func(context.Context, ore.Wants) (ore.Environment, error)
 	Build   func(context.Context, ore.Wants, ore.Watcher) (image.Manifest, error)
 	Idle    func() bool // whether the host has nothing better to do
+	Book    Book        // remembers wishes whose images are gone
 	Watch   ore.Watcher
 }
 
 // Prepared is an image that was made ahead of need.
 type Prepared struct {
 	At          time.Time
-	Old, Key    ore.Key
+	Old, Key    ore.Key // Old is "" if there was no image any more
 	Wanted      []string
 	Probability float64 `json:",omitempty"` // that it is asked for within the hour; 0 when it was named
 	Newer       []cache.Outdated
@@ -84,16 +87,8 @@ func (m *Maker) Prepare(ctx context.Context, budget time.Duration) (Report, erro
 			r.Stopped = "the host is busy"
 			return r, nil
 		}
-		img, err := m.Cache.Serving(ctx, e.Wish)
-		if image.Unusable(err) {
-			r.Skipped = append(r.Skipped, fmt.Sprintf("a wish seen %d times: its image is gone, or not trusted", e.Seen))
-			continue
-		}
-		if err != nil {
-			return r, err
-		}
 		within, cancel := context.WithDeadline(ctx, begun.Add(budget))
-		err = m.renew(within, img, e.Probability, &r)
+		err = m.provide(within, e, &r)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			r.Stopped = fmt.Sprintf("the budget of %v is spent", budget)
@@ -104,6 +99,53 @@ func (m *Maker) Prepare(ctx context.Context, budget time.Duration) (Report, erro
 		}
 	}
 	return r, nil
+}
+
+// provide sees that the image of a wish is there and up to date.
+func (m *Maker) provide(ctx context.Context, e forecast.Prediction, r *Report) error {
+	img, err := m.Cache.Serving(ctx, e.Wish)
+	if err == nil {
+		return m.renew(ctx, img, e.Probability, r)
+	}
+	if !image.Unusable(err) {
+		return err
+	}
+	wants, known := m.Book.Recall(e.Wish)
+	called := fmt.Sprintf("%s, asked for %d times", named(wants), e.Seen)
+	switch {
+	case !known:
+		r.Skipped = append(r.Skipped, fmt.Sprintf("wish %.12s, asked for %d times: its image is gone, and what it was made from is not known here", e.Wish, e.Seen))
+		return nil
+	case !errors.Is(err, image.ErrMissing):
+		r.Skipped = append(r.Skipped, fmt.Sprintf("%s: %v", called, err))
+		return nil
+	}
+	if _, err := m.Resolve(ctx, wants); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.Skipped = append(r.Skipped, fmt.Sprintf("%s: its image is gone: %v", called, err))
+		return nil
+	}
+	m.Watch.Tell(ore.Event{Stage: "prepare", Text: called + ": its image is gone"})
+	begun := time.Now()
+	made, err := m.Build(ctx, wants, m.Watch)
+	if err != nil {
+		return err
+	}
+	r.Prepared = append(r.Prepared, Prepared{
+		At: time.Now(), Key: made.Key, Wanted: made.Environment.Manual, Probability: e.Probability, Took: time.Since(begun),
+	})
+	return nil
+}
+
+// named says what is wanted, for people.
+func named(w ore.Wants) string {
+	text := w.Base.String()
+	for _, p := range w.Packages {
+		text += " " + p.Name
+	}
+	return text
 }
 
 // Refresh makes the images of keys anew where packages have newer versions.

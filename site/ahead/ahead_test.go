@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,77 @@ func TestPrepare(t *testing.T) {
 	}
 	if same.Key == "" {
 		t.Error("no key")
+	}
+}
+
+// A wish whose image was removed has it made again; one that nobody remembers is said.
+func TestPrepareMakesWhatIsGone(t *testing.T) {
+	a := archive{"one": "1", "two": "1", "three": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	m.Book = Book{Path: filepath.Join(t.TempDir(), "prepared.jsonl")}
+	known, unknown, lost := asked(t, m, wants("one")), asked(t, m, wants("two")), asked(t, m, wants("three"))
+	for _, img := range []image.Manifest{known, lost} {
+		if err := m.Book.Remember(img.Environment); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, img := range []image.Manifest{known, unknown, lost} {
+		if _, err := m.Cache.Forget(t.Context(), img.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a["one"] = "2"
+	delete(a, "three")
+	r, err := m.Prepare(t.Context(), time.Minute)
+	if err != nil || len(r.Prepared) != 1 || builds != 1 {
+		t.Fatalf("%+v, %v, %d builds", r, err, builds)
+	}
+	if p := r.Prepared[0]; p.Old != "" || len(p.Wanted) != 1 || p.Wanted[0] != "one" || p.Probability < 0.5 {
+		t.Errorf("prepared %+v", p)
+	}
+	if img, err := m.Cache.Serving(t.Context(), cache.WishOf(known.Environment)); err != nil || img.Key != r.Prepared[0].Key {
+		t.Errorf("the wish is served by %s, %v", img.Key.Short(), err)
+	}
+	said := strings.Join(r.Skipped, "\n")
+	for _, want := range []string{
+		"wish " + cache.WishOf(unknown.Environment)[:12] + ", asked for 20 times: its image is gone, and what it was made from is not known here",
+		"debian/bookworm three, asked for 20 times: its image is gone: package three: not in the archive",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("said\n%s\nwant %s", said, want)
+		}
+	}
+}
+
+// The wishes that are remembered are bounded, and only what can be resolved again is.
+func TestBookOfWishes(t *testing.T) {
+	b := Book{Path: filepath.Join(t.TempDir(), "prepared.jsonl")}
+	env := ore.Environment{Files: []ore.LockedFile{{Path: "/etc/motd"}}}
+	if err := b.Remember(env); err != nil {
+		t.Fatal(err)
+	}
+	if _, known := b.Recall(cache.WishOf(env)); known {
+		t.Error("an image with files is remembered")
+	}
+	first := ore.Environment{Manual: []string{"first"}}
+	if err := b.Remember(first); err != nil {
+		t.Fatal(err)
+	}
+	past := time.Unix(1, 0)
+	if err := os.Chtimes(filepath.Join(b.wishes(), cache.WishOf(first)), past, past); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxWishes {
+		if err := b.Remember(ore.Environment{Manual: []string{fmt.Sprint(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := os.ReadDir(b.wishes()); err != nil || len(list) != maxWishes {
+		t.Errorf("%d are remembered, %v", len(list), err)
+	}
+	if _, known := b.Recall(cache.WishOf(first)); known {
+		t.Error("the oldest is still there")
 	}
 }
 

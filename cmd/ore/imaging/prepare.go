@@ -23,8 +23,8 @@ func newPrepare(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "prepare", Short: "Make images before they are asked for", Args: cobra.NoArgs,
 		Long: `Look at what was asked for before and is likely to be asked for within the next
-hour, and make those images anew whose packages have newer versions since. Then
-build from nothing what had been built from another image, and compare. It
+hour, and make those images anew whose packages have newer versions since, or that
+are not kept any more. Then build from nothing what had been built from another image, and compare. It
 stops when --budget is spent or the host is wanted for something else. Call it
 now and then, from cron(8) or a systemd timer. It ends by saying what earlier
 calls have gained.`,
@@ -153,6 +153,10 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error 
 		}{r, gain})
 	}
 	for _, p := range r.Prepared {
+		if p.Old == "" {
+			a.say("%s serves %s, whose image was gone (%.1f s)", p.Key.Short(), strings.Join(p.Wanted, " "), p.Took.Seconds())
+			continue
+		}
 		names := make([]string, len(p.Newer))
 		for i, n := range p.Newer {
 			names[i] = fmt.Sprintf("%s %s -> %s", n.Name, n.Version, n.Newer)
