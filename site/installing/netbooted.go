@@ -45,8 +45,11 @@ func (n *Network) kept() string {
 
 // lock opens and locks the folder; errBusy if somebody has it who does not share it.
 func (n *Network) lock(how int) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(n.kept()), 0o755); err != nil {
+		return nil, err
+	}
 	for {
-		if err := os.MkdirAll(n.kept(), 0o755); err != nil {
+		if err := os.Mkdir(n.kept(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 		f, err := os.OpenFile(filepath.Join(n.kept(), lockName), os.O_RDWR|os.O_CREATE, 0o600)

@@ -122,10 +122,10 @@ func TestSweepOfAll(t *testing.T) {
 		t.Error("a lock that was removed counts")
 	}
 	var telling sync.WaitGroup
-	for range 8 { // those who tell and those who sweep, at once
+	for range 4 { // those who tell and those who sweep, at once
 		other := &Network{Site: n.Site, Roster: n.Roster}
 		telling.Go(func() {
-			for range 20 {
+			for range 10 {
 				if err := other.begin(); err != nil {
 					t.Error(err)
 				}
