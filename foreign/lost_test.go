@@ -79,7 +79,7 @@ func TestSecretsAreNoImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := j.Machines.System.Users
-	if len(u) != 2 || u[0].Name != "root" || u[0].Password != "$6$root$hash" || u[1].Password != "$6$ada$hash" || len(u[1].Keys) != 1 {
+	if len(u) != 3 || u[2].Password != "" || u[0].Name != "root" || u[0].Password != "$6$root$hash" || u[1].Password != "$6$ada$hash" || len(u[1].Keys) != 1 {
 		t.Errorf("users %+v", u)
 	}
 	for _, s := range j.Wants.Steps {
@@ -127,5 +127,63 @@ func TestNothingIsLeftInSilence(t *testing.T) {
 		if _, left := imports(t, c.kind, c.text); !strings.Contains(left, c.says) {
 			t.Errorf("%s: without %q:\n%s", c.text, c.says, left)
 		}
+	}
+}
+
+// TestMachinesOwn: where machines install themselves, accounts and the time zone are
+// theirs and in no step, unless a script of the image is about the account; the groups
+// are made first. Machines with a mounted root have it all by steps.
+func TestMachinesOwn(t *testing.T) {
+	const text = "timezone --utc Europe/Berlin\nuser --name=ada --gecos=\"A L\" --uid=1500 --groups=lab\nuser --name=eve --shell=/bin/sh\nuser --name=away --homedir=/srv/away\n"
+	const disk = "part / --size=8000 --grow\n"
+	const script = "%post\nchown ada /srv\n%end\n"
+	for _, c := range []struct {
+		summary, text string
+		users, steps  []string
+		zone          string
+	}{
+		{"on disks", text + disk, []string{"ada", "eve"}, []string{"groups-ada", "user-away"}, "Europe/Berlin"},
+		{"a script is about one of them", text + disk + script, []string{"eve"}, []string{"user-ada", "user-away", "post"}, "Europe/Berlin"},
+		{"with a mounted root", text, nil, []string{"timezone", "user-ada", "user-eve", "user-away"}, ""},
+	} {
+		file, left := imports(t, "kickstart", c.text)
+		j, err := job.Parse("job.yaml", "/", []byte(file), job.Default(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var users, steps []string
+		for _, u := range j.Machines.System.Users {
+			users = append(users, u.Name)
+		}
+		for i, s := range j.Wants.Steps {
+			steps = append(steps, s.Name)
+			if i > 0 && !slices.Equal(s.Needs, steps[i-1:i]) {
+				t.Errorf("%s: step %s needs %v", c.summary, s.Name, s.Needs)
+			}
+		}
+		if !slices.Equal(users, c.users) || !slices.Equal(steps, c.steps) || j.Machines.System.TimeZone != c.zone {
+			t.Errorf("%s: users %v, steps %v, time zone %q in\n%s", c.summary, users, steps, j.Machines.System.TimeZone, file)
+		}
+		if !strings.Contains(left, "f:1: timezone --utc: ") {
+			t.Errorf("%s: said is\n%s", c.summary, left)
+		}
+	}
+}
+
+// TestNothingVanishes: what a description says and a job file does not is named.
+func TestNothingVanishes(t *testing.T) {
+	for text, says := range map[string]string{
+		"timezone --isUtc --nontp UTC\n":                                 "f:1: timezone --nontp: ",
+		"part / --size=8000 --grow\n":                                    "f:1: part / --size=8000: it grows",
+		"%packages\n@core\n%end\n":                                       "f:2: @core: ",
+		"%packages\n@^minimal-environment\n%end\n":                       "f:2: @^minimal-environment: ",
+		"volgroup v p\nlogvol / --vgname=v --name=r --size=900 --grow\n": "f:2: logvol / --size=900: it grows",
+	} {
+		if _, left := imports(t, "kickstart", text); !strings.Contains(left, says) {
+			t.Errorf("%s\nsays\n%swithout %q", text, left, says)
+		}
+	}
+	if _, left := imports(t, "kickstart", "part / --size=1 --grow\n"); strings.Contains(left, "--size") {
+		t.Errorf("a size that stands for none is said: %s", left)
 	}
 }

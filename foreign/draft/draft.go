@@ -20,8 +20,12 @@ type Draft struct {
 	Steps    []ore.Step
 	OnDisk   bool // the description installs onto disks
 	Storage  ore.Storage
-	Users    []ore.User // what accounts have that is no image's to know
+	Users    []ore.User // accounts of the machines, and what they have that is no image's to know
+	TimeZone string     // of the machines; "" leaves it to the image
 	Left     []Left
+
+	accounts []account // of the image, unless machines can have them
+	zone     string    // likewise
 }
 
 // Left is a line that could not be carried over.

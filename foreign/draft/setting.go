@@ -61,18 +61,27 @@ func (p *Place) Account(u User) {
 	}
 	option("-c", u.Full)
 	option("-p", u.Hash)
-	var run strings.Builder
+	var groups strings.Builder // steps that make them
+	var member []string
 	for _, g := range u.Groups {
 		if !plainUser(g) {
 			p.Leave("group "+g, "this is no group's name")
 			continue
 		}
-		fmt.Fprintf(&run, "getent group %s >/dev/null || groupadd %s\n", g, g)
+		fmt.Fprintf(&groups, "getent group %s >/dev/null || groupadd %s\n", g, g)
+		member = append(member, g)
 		argv = append(argv, "-G", g)
 	}
 	argv = joinGroups(argv)
-	fmt.Fprintf(&run, "%s %s\n", strings.Join(argv, " "), u.Name)
-	p.Step("user-"+u.Name, run.String(), false)
+	before := len(p.Steps)
+	p.Step("user-"+u.Name, fmt.Sprintf("%s%s %s\n", groups.String(), strings.Join(argv, " "), u.Name), false)
+	if len(p.Steps) > before && u.Home == "" && u.Hash == "" && !u.System {
+		uid, _ := strconv.Atoi(u.UID) // what is none was said above
+		p.accounts = append(p.accounts, account{
+			step: p.Steps[before].Name, groups: groups.String(),
+			user: ore.User{Name: u.Name, Gecos: u.Full, UID: max(0, uid), Shell: u.Shell, Groups: member},
+		})
+	}
 }
 
 // joinGroups makes one option of several -G, of which useradd takes the last.
@@ -133,7 +142,7 @@ func (p *Place) Keys(user, key string) {
 const maxUsers = 500
 
 // give changes what an account has, unless a job file cannot say so.
-func (p *Place) give(what, user string, change func(*ore.User)) {
+func (p *Place) give(what, user string, change func(*ore.User)) (given bool) {
 	i := slices.IndexFunc(p.Users, func(u ore.User) bool { return u.Name == user })
 	u := ore.User{Name: user}
 	if i >= 0 {
@@ -148,16 +157,20 @@ func (p *Place) give(what, user string, change func(*ore.User)) {
 		p.Leave(what, "no more than %d accounts are carried over", maxUsers)
 	case i < 0:
 		p.Users = append(p.Users, u)
+		return true
 	default:
 		p.Users[i] = u
+		return true
 	}
+	return false
 }
 
-// accounts gives accounts what they have by steps, in machines that have no disk of
+// settleAccounts gives accounts what they have by steps, in machines that have no disk of
 // their own. Others are given it while they install themselves, so that an image,
 // which many may read, knows no password.
-func (p *Place) accounts() {
+func (p *Place) settleAccounts() {
 	if p.OnDisk {
+		p.machinesOwn()
 		return
 	}
 	for _, u := range p.Users {
@@ -180,8 +193,9 @@ func (p *Place) Zone(zone string) {
 		return
 	}
 	p.Package("tzdata")
-	p.Write("/etc/timezone", zone+"\n", 0)
-	p.Step("timezone", "ln -sf /usr/share/zoneinfo/"+zone+" /etc/localtime", false)
+	p.Write(zoneFile, zone+"\n", 0)
+	p.Step(zoneStep, "ln -sf /usr/share/zoneinfo/"+zone+" /etc/localtime", false)
+	p.zone = zone
 }
 
 // Locale sets the language (locale(7)).

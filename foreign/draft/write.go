@@ -44,10 +44,15 @@ type (
 		System  *system  `yaml:"system,omitempty"`
 	}
 	system struct {
-		Users []user `yaml:"users"`
+		TimeZone string `yaml:"timezone,omitempty"`
+		Users    []user `yaml:"users,omitempty"`
 	}
 	user struct {
 		Name     string   `yaml:"name"`
+		Gecos    string   `yaml:"gecos,omitempty"`
+		UID      int      `yaml:"uid,omitempty"`
+		Shell    string   `yaml:"shell,omitempty"`
+		Groups   []string `yaml:"groups,omitempty,flow"`
 		Password string   `yaml:"passwd,omitempty"`
 		Keys     []string `yaml:"ssh_authorized_keys,omitempty"`
 	}
@@ -100,7 +105,7 @@ func (d *Draft) Settle(file string) {
 		return len(x.Partitions) == 0
 	})
 	d.OnDisk = d.OnDisk || !d.Storage.Empty()
-	d.At(file, 1).accounts()
+	d.At(file, 1).settleAccounts()
 	if d.Storage.Empty() {
 		return
 	}
@@ -203,10 +208,10 @@ func (d *Draft) machines() *machines {
 	for _, v := range d.Storage.Volumes {
 		m.Volumes = append(m.Volumes, volume{v.Group, v.Name, share(v.Size), use(v.FileSystem)})
 	}
-	if len(d.Users) > 0 {
-		m.System = &system{}
+	if len(d.Users) > 0 || d.TimeZone != "" {
+		m.System = &system{TimeZone: d.TimeZone}
 		for _, u := range d.Users {
-			m.System.Users = append(m.System.Users, user{u.Name, u.Password, u.Keys})
+			m.System.Users = append(m.System.Users, user{u.Name, u.Gecos, u.UID, u.Shell, u.Groups, u.Password, u.Keys})
 		}
 	}
 	if m.Count == 0 && m.Root == "" {

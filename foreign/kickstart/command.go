@@ -133,9 +133,10 @@ func (r *reader) timezone(p *draft.Place, words []string) {
 	if len(o.Rest) > 0 {
 		p.Zone(o.Rest[0])
 	}
-	o.Skip("utc", "isUtc", "nontp") // a machine's clock is its host's
-	if o.Has("ntpservers") {
-		p.Leave("timezone --ntpservers", "a machine's clock is its host's")
+	for _, n := range []string{"utc", "isUtc", "nontp", "ntpservers"} {
+		if o.Has(n) {
+			p.Leave("timezone --"+n, "a machine's clock is its host's")
+		}
 	}
 	rest(p, "timezone", &o)
 }

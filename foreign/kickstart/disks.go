@@ -1,6 +1,7 @@
 package kickstart
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -88,6 +89,9 @@ func size(p *draft.Place, o *draft.Options, command string) ore.Share {
 	}
 	switch n, perr := strconv.Atoi(percent); {
 	case grow:
+		if err == nil && mib > 1 { // 1 is what is written where any size will do
+			p.Leave(fmt.Sprintf("%s --size=%d", command, mib), "it grows to all that is left, and a job file has no least size beside that")
+		}
 		return ore.Share{Rest: true}
 	case perr == nil && n >= 1 && n <= 100:
 		return ore.Share{Percent: n}

@@ -133,6 +133,10 @@ func (r *reader) packages(p *draft.Place, text []string) {
 
 func (r *reader) asks(at *draft.Place, name, unknown string) {
 	if debian, ok := r.table.Debian(name); ok {
+		// Whoever has a table of their own and maps a name to nothing knows that.
+		if own, said := names.RPM().Debian(name); len(debian) == 0 && said && len(own) == 0 {
+			at.Leave(name, "what it is for is in Debian's base, or needs no package there")
+		}
 		at.Package(debian...)
 		return
 	}
