@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -13,8 +12,8 @@ import (
 	"ore"
 	"ore/boot"
 	"ore/cluster"
-	"ore/job"
 	"ore/node"
+	"ore/site/driver"
 )
 
 //go:embed init
@@ -39,9 +38,12 @@ func (s *Site) BootConfig(ctx context.Context, watch ore.Watcher) (boot.Config, 
 
 // prepare gets ready what the machines of a reservation start with.
 func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Watcher) (node.Boot, error) {
-	hypervisor, err := s.choose(ctx, r)
+	hypervisor, note, err := driver.Choose(r)
 	if err != nil {
 		return node.Boot{}, err
+	}
+	if note != "" {
+		watch.Tell(ore.Event{Stage: "note", Text: note, Final: true})
 	}
 	c, err := s.BootConfig(ctx, watch)
 	if err != nil {
@@ -63,28 +65,10 @@ func (s *Site) prepare(ctx context.Context, r cluster.Reservation, watch ore.Wat
 	return b, err
 }
 
-// choose turns auto into a hypervisor: User Mode Linux, which always works and
-// starts fastest, unless the job asks for what it does not have.
-func (s *Site) choose(ctx context.Context, r cluster.Reservation) (string, error) {
-	h := r.Machines.Hypervisor
-	switch {
-	case h == "uml" && r.Machines.CPUs > 1:
-		return "", fmt.Errorf("machines: %d CPUs: User Mode Linux has one: use cpus: 1, or hypervisor: qemu", r.Machines.CPUs)
-	case h == "uml" && r.Kernel != "":
-		return "", fmt.Errorf("environment: kernel %s: User Mode Linux is a kernel of its own: leave the kernel out, or use hypervisor: qemu", r.Kernel)
-	case h != "auto":
-		return h, nil
-	case r.Machines.CPUs > 1 || r.Kernel != "" || r.Mounts > job.SureMounts:
-		return "qemu", nil
-	default:
-		return "uml", nil
-	}
-}
-
 // driver names the hypervisor of a reservation; what cannot be is said when the
 // job is refused.
 func (s *Site) driver(r cluster.Reservation) string {
-	h, err := s.choose(context.Background(), r)
+	h, _, err := driver.Choose(r)
 	if err != nil {
 		return r.Machines.Hypervisor
 	}

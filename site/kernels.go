@@ -13,6 +13,7 @@ import (
 	"ore/cluster"
 	"ore/deb"
 	"ore/deb/shelf"
+	"ore/site/driver"
 	"ore/site/ledger"
 )
 
@@ -158,7 +159,7 @@ func (s *Site) umlNote() string {
 // for, before anything is fetched.
 func (s *Site) checkKernel(ctx context.Context, j ore.Job) error {
 	name := j.Wants.Kernel
-	if _, err := s.choose(ctx, cluster.Reservation{Kernel: name, Machines: j.Machines}); err != nil || name == "" || s.Pinned != nil {
+	if _, _, err := driver.Choose(cluster.Reservation{Kernel: name, Machines: j.Machines}); err != nil || name == "" || s.Pinned != nil {
 		return err // a lock's kernel was resolved when it was made
 	}
 	a, err := s.archive(ctx, ore.Wants{Base: toolBase()}, nil)

@@ -14,6 +14,7 @@ import (
 	"ore/cluster"
 	"ore/node"
 	"ore/plan"
+	"ore/site/driver"
 	"ore/site/given"
 	"ore/site/inputs"
 	"ore/site/ledger"
@@ -150,7 +151,7 @@ func TestChooseHypervisor(t *testing.T) {
 		{"uml", "", 1, 0, "uml"}, {"uml", "", 2, 0, ""}, {"uml", "linux-image-amd64", 1, 0, ""},
 		{"auto", "", 1, 1, "uml"}, {"auto", "", 1, 2, "qemu"}, {"uml", "", 1, 2, "uml"},
 	} {
-		got, err := s.choose(t.Context(), cluster.Reservation{Kernel: c.kernel, Mounts: c.mounts, Machines: ore.Machines{
+		got, _, err := driver.Choose(cluster.Reservation{Kernel: c.kernel, Mounts: c.mounts, Machines: ore.Machines{
 			Hypervisor: c.hypervisor, Resources: ore.Resources{CPUs: c.cpus}}})
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%+v: %q, %v", c, got, err)
