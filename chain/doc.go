@@ -21,8 +21,12 @@
 //
 // A [List] names a blob's chunks with their sums; its digest comes with the
 // order, from the side that is trusted. A chunk becomes visible, and leaves,
-// only when its sum matches. It leaves from the page cache by sendfile(2); what
-// a hop holds in memory is one chunk for each source. A peer that was killed
+// only when its sum matches. It leaves from the page cache by sendfile(2), which
+// copies nothing. It comes by read(2) and write(2): who sums a chunk up has to see its
+// bytes, so splice(2) from connection to file would have it written before it is
+// verified, and read back for the sum: as many copies, and a chunk in the file that may
+// be wrong. Nor would tee(2) into the next connection do, for the same reason: nothing
+// unverified is passed on. What a hop holds in memory is one chunk for each source. A peer that was killed
 // leaves a partial file and the list; the next life believes neither before it
 // has summed the chunks up again, and fetches the rest. The owner may put chunks
 // there too, from relatives of the blob ([Config].Fill): what is there is not
