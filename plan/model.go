@@ -290,7 +290,7 @@ func (m *model) slowestBuild(w way) []Estimate {
 		var s float64
 		for i := range stages {
 			if stages[i].Stage == Configure {
-				stages[i].Draws = m.ask.Machines // the longest stage, by which the last machine is late
+				stages[i].Draws = len(m.boxes) // the longest stage, by which the last host is late: its machines share what makes it so
 			}
 			s += m.moment(&stages[i], nil).mean
 		}
