@@ -155,7 +155,9 @@ func (u *run) write(ctx context.Context) (err error) {
 	if err := m.all(u.layout); err != nil {
 		return err
 	}
-	if err := u.fill(ctx); err != nil {
+	if err := u.fill(ctx); err != nil && ctx.Err() == nil {
+		return m.blame(err)
+	} else if err != nil {
 		return err
 	}
 	if u.Load != nil {

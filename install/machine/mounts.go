@@ -25,6 +25,7 @@ const (
 type mounts struct {
 	target string
 	done   []string // where they are, in the order of mounting
+	from   []string // their devices
 }
 
 // all mounts a layout's file systems below the target.
@@ -42,7 +43,7 @@ func (m *mounts) all(l disk.Layout) error {
 		if err := unix.Mount(f.Device, at, f.FS, unix.MS_NOATIME, ""); err != nil {
 			return fmt.Errorf("mount %s with %s on %s: %w: the installer's kernel may lack the file system", f.Device, f.FS, f.Mount, err)
 		}
-		m.done = append(m.done, at)
+		m.done, m.from = append(m.done, at), append(m.from, f.Device)
 	}
 	return nil
 }
@@ -57,10 +58,29 @@ func (m *mounts) sync() error {
 		}
 		err = errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 		if err != nil {
-			return fmt.Errorf("write %s out: %w: the disk is broken or full: replace it", m.done[i], err)
+			return fmt.Errorf("write %s out to %s: %w: the disk is broken or full: replace it", m.done[i], m.from[i], err)
 		}
 	}
 	return nil
+}
+
+// blame names the disk behind an error of those who fill the tree, which know paths
+// only, or a program's exit code. A file system whose disk fails says so (EIO), or
+// takes nothing any more (EROFS; ext4(5), errors).
+func (m *mounts) blame(err error) error {
+	if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EROFS) {
+		if broken := m.sync(); broken != nil {
+			return fmt.Errorf("%w; %w", err, broken)
+		}
+		return err
+	}
+	device := "a disk"
+	for i, at := range m.done { // what is mounted below comes after
+		if strings.Contains(err.Error(), at) {
+			device = m.from[i]
+		}
+	}
+	return fmt.Errorf("%w: %s fails: the disk is broken or full: replace it", err, device)
 }
 
 // release unmounts all. Processes that programs left in the tree are killed.
@@ -81,7 +101,7 @@ func (m *mounts) release() error {
 			unix.Unmount(at, unix.MNT_DETACH) // what still uses it is told as an error
 		}
 	}
-	m.done = nil
+	m.done, m.from = nil, nil
 	return all
 }
 
