@@ -198,6 +198,17 @@ func (r *run) demote(m *member, why string) {
 	r.dispatch()
 }
 
+// trail moves a slow member to where nobody waits for it but those that are slow, too.
+func (r *run) trail(m *member) {
+	if m.index < 0 || slices.Contains(r.roots, m) {
+		return
+	}
+	r.shape.Trail(m.index)
+	r.moved++
+	r.repaired(m, "moved to the tail: slow")
+	r.dispatch()
+}
+
 // watch looks for what no report says.
 func (r *run) watch(now time.Time) {
 	for _, m := range append([]*member{r.source}, r.members...) {
@@ -225,8 +236,7 @@ func (r *run) watch(now time.Time) {
 		if p.blamed++; p.blamed >= maxBlame && p.index >= 0 && !r.shape.Demoted(p.index) && !slices.Contains(r.roots, p) {
 			m = p
 		}
-		r.moved++
-		r.demote(m, "slow")
+		r.trail(m)
 		return
 	}
 	r.probe()
@@ -385,8 +395,7 @@ func (r *run) judge(m *member, f chain.Flow) {
 		return
 	}
 	r.peak, r.probed = 0, false // the next one is judged too
-	r.moved++
-	r.demote(head, "slow")
+	r.trail(head)
 }
 
 // ask asks all receivers what they hold, since a root is lost.

@@ -9,6 +9,7 @@ func (s *Shape) Remove(host int) {
 		parent[host] = Out
 	}
 	s.slots[host] = 0
+	s.line = slices.DeleteFunc(s.line, func(i int) bool { return i == host })
 	for k, parent := range s.Trees {
 		for i, p := range parent {
 			if p == host {
@@ -26,6 +27,21 @@ func (s *Shape) Demote(host int) {
 		s.attach(k, host)
 	}
 }
+
+// Trail puts a host at the end of a line behind the tail of all trees, where only
+// those wait for it that were put there later. Leaves of one host share its link, so
+// that ten of them take ten times as long; a line costs each link in it one copy,
+// and who is in it for no good reason is hardly later than all others.
+func (s *Shape) Trail(host int) {
+	s.Remove(host)
+	s.line = append(s.line, host)
+	for k := range s.Trees {
+		s.attach(k, host)
+	}
+}
+
+// Trails says whether a host is in that line.
+func (s *Shape) Trails(host int) bool { return slices.Contains(s.line, host) }
 
 // Seat has the source itself feed a host that was made a leaf. A host that feeds a
 // stripe in the source's place stays without a parent there.
@@ -61,12 +77,12 @@ func (s *Shape) Leaf(host int) bool {
 }
 
 // Demoted says whether the host was made a leaf, or taken out.
-func (s *Shape) Demoted(host int) bool { return s.slots[host] == 0 }
+func (s *Shape) Demoted(host int) bool { return s.slots[host] == 0 && !s.Trails(host) }
 
 // Clone returns a copy that can be changed.
 func (s *Shape) Clone() Shape {
 	c := *s
-	c.slots = slices.Clone(s.slots)
+	c.slots, c.line = slices.Clone(s.slots), slices.Clone(s.line)
 	c.Trees = nil
 	for _, parent := range s.Trees {
 		c.Trees = append(c.Trees, slices.Clone(parent))
@@ -82,6 +98,10 @@ func (s *Shape) Clone() Shape {
 func (s *Shape) attach(tree, host int) {
 	parent := s.Trees[tree]
 	parent[host] = Out
+	if at := slices.Index(s.line, host); at > 0 {
+		parent[host] = s.line[at-1]
+		return
+	}
 	fan := map[int]int{}
 	for _, parents := range s.Trees {
 		for i, p := range parents {

@@ -69,6 +69,7 @@ type Shape struct {
 
 	slots  []int // how many children each receiver can feed without falling behind
 	source int   // how many the source can
+	line   []int // who trails, in the order in which they feed each other
 }
 
 // Limits of what is considered.

@@ -124,9 +124,14 @@ func TestChangesKeepTreesWhole(t *testing.T) {
 			case rapid.Bool().Draw(t, "dies"):
 				s.Remove(h)
 				gone[h] = true
+			case rapid.Bool().Draw(t, "trails"):
+				s.Trail(h)
+				if !s.Leaf(h) || !s.Trails(h) || s.Demoted(h) {
+					t.Fatalf("host %d is not the last of those that trail: %v", h, s.Trees)
+				}
 			default:
 				s.Demote(h)
-				if !s.Leaf(h) {
+				if !s.Leaf(h) || s.Trails(h) {
 					t.Fatalf("host %d feeds others after it was demoted: %v", h, s.Trees)
 				}
 			}
@@ -151,6 +156,30 @@ func TestADeathInAChainIsBypassed(t *testing.T) {
 	}
 	if got := s.Join(); got != 4 || s.Trees[0][4] == Source {
 		t.Errorf("a latecomer is %d below %d, want it at the tail", got, s.Trees[0][4])
+	}
+}
+
+// TestWhoTrailsFeedsWhoTrailsBehind has slow hosts follow each other, in the order in
+// which they became slow: no link carries more than one copy.
+func TestWhoTrailsFeedsWhoTrailsBehind(t *testing.T) {
+	s := Choose(task(6, 64<<20, 64<<10))
+	for _, step := range []struct {
+		summary string
+		do      func()
+		want    []int // parents
+	}{
+		{"1 is slow", func() { s.Trail(1) }, []int{Source, 5, 0, 2, 3, 4}},
+		{"3 is, too", func() { s.Trail(3) }, []int{Source, 5, 0, 1, 2, 4}},
+		{"and 5, which was the tail", func() { s.Trail(5) }, []int{Source, 4, 0, 1, 2, 3}},
+		{"1 is slower than those behind it", func() { s.Trail(1) }, []int{Source, 5, 0, 4, 2, 3}},
+		{"5 is lost", func() { s.Remove(5) }, []int{Source, 3, 0, 4, 2, Out}},
+		{"3 gives nothing", func() { s.Demote(3) }, []int{Source, 4, 0, 4, 2, Out}},
+		{"4 is lost", func() { s.Remove(4) }, []int{Source, 2, 0, 2, Out, Out}},
+	} {
+		step.do()
+		if !slices.Equal(s.Trees[0], step.want) {
+			t.Errorf("%s: %v, want %v", step.summary, s.Trees[0], step.want)
+		}
 	}
 }
 
