@@ -110,13 +110,16 @@ type Publisher interface {
 
 // Config is what a run of a job needs from its site.
 type Config struct {
-	ID      string    // the job's name on this site, unique
-	Work    []Part    // what Parts gave for the job; nil has Run ask it
-	Stdin   io.Reader // for a job of one part; nil is an empty input. See wire.Session.Call for how it is stopped
-	Images  Images
-	Engine  Engine
-	Ask     plan.Ask // what the plan has to know of the site; Run fills in what the job asks for
-	Rates   plan.Rates
+	ID     string    // the job's name on this site, unique
+	Work   []Part    // what Parts gave for the job; nil has Run ask it
+	Stdin  io.Reader // for a job of one part; nil is an empty input. See wire.Session.Call for how it is stopped
+	Images Images
+	Engine Engine
+	Ask    plan.Ask // what the plan has to know of the site; Run fills in what the job asks for
+	Rates  plan.Rates
+	// Hosts says where machines will run, as far as that is known before there is an
+	// image; nil, and what cannot be asked, leave it at Ask's.
+	Hosts   func(context.Context, Reservation) ([]plan.Host, error)
 	Driver  func(Reservation) string // what starts a job's machines where it leaves the choice; nil: as the job says
 	Watch   ore.Watcher
 	Live    func(Part) Output             // where output is shown; nil shows none
@@ -236,6 +239,11 @@ func (r *run) giveImage(ctx context.Context, env ore.Environment) (img image.Man
 		return img, nil, err
 	}
 	ask := r.Ask
+	if r.Hosts != nil {
+		if hosts, err := r.Hosts(ctx, r.reservation()); err == nil { // else reserving says why
+			ask = ask.On(hosts)
+		}
+	}
 	ask.Environment, ask.Machines, ask.Starts = env, r.job.Machines.Count, []string{r.driver()}
 	r.plan = plan.Choose(ask, have, r.Rates)
 	img, err = step(r, "image", func() (image.Manifest, error) {

@@ -13,6 +13,7 @@ type Ask struct {
 	Superset    bool     // an image with more than was asked may be taken, unless Locked
 	Hosts       []Host   // the first makes the image; none means one host
 	Starts      []string // ways to start machines, such as "uml"; none means one without a name
+	Elsewhere   bool     // machines run on the other hosts alone, which get the image once the first has it whole
 	Chain       bool     // hosts can pass an image on
 	Each        bool     // machines can install themselves
 	Disk        []string // strategies by which machines install themselves onto their disks; none: they mount the image
@@ -110,6 +111,21 @@ func (h Host) way(to string) []string {
 	return []string{to}
 }
 
+// On returns a for machines on other hosts, to which the first gives the image; none
+// leaves them where they are.
+func (a Ask) On(hosts []Host) Ask {
+	if len(hosts) == 0 {
+		return a
+	}
+	head := Host{}
+	if len(a.Hosts) > 0 {
+		head = a.Hosts[0]
+	}
+	head.Machines = 0
+	a.Hosts, a.Elsewhere, a.Chain = append([]Host{head}, hosts...), true, true
+	return a
+}
+
 // hosts returns the hosts with their machines shared out and names filled in.
 func (a Ask) hosts() []Host {
 	if len(a.Hosts) == 0 {
@@ -128,10 +144,14 @@ func (a Ask) hosts() []Host {
 	if given > 0 {
 		return hosts
 	}
-	for i := range hosts {
-		hosts[i].Machines = a.Machines / len(hosts)
-		if i < a.Machines%len(hosts) {
-			hosts[i].Machines++
+	run := hosts
+	if a.Elsewhere && len(hosts) > 1 {
+		run = hosts[1:]
+	}
+	for i := range run {
+		run[i].Machines = a.Machines / len(run)
+		if i < a.Machines%len(run) {
+			run[i].Machines++
 		}
 	}
 	return hosts

@@ -15,8 +15,8 @@ type model struct {
 	ask    Ask
 	have   Have
 	rates  *Rates
-	hosts  []Host // those that get machines, and the first
-	boxes  map[string]int
+	hosts  []Host            // those that get machines, and the first
+	boxes  map[string]int    // machines, of those that have any
 	laws   map[string]*Law   // by name
 	links  []link            // all of them, by name
 	roads  map[string][]road // the links from each host, by destination
@@ -53,7 +53,9 @@ func newModel(ask Ask, have Have, rates Rates) *model {
 			continue
 		}
 		m.hosts = append(m.hosts, h)
-		m.boxes[h.Box] += h.Machines
+		if h.Machines > 0 {
+			m.boxes[h.Box] += h.Machines
+		}
 	}
 	m.survey()
 	return m
@@ -207,7 +209,12 @@ func (m *model) options(w way) []Option {
 		return m.onDisks(w, spreads)
 	}
 	for _, d := range spreads {
-		all = append(all, m.once(w, d, ""))
+		o := m.once(w, d, "")
+		if m.spread() && !slices.ContainsFunc(o.Stages, func(e Estimate) bool { return e.Stage == Distribute }) {
+			o.Distribution = None // the hosts have all of it
+			return append(all, o)
+		}
+		all = append(all, o)
 	}
 	if m.ask.Each && m.ask.Machines > 0 && !w.ready && w.at == "" && (w.way == Delta || w.way == Clean) {
 		all = append(all, m.each(w))
@@ -221,10 +228,11 @@ func (m *model) once(w way, d Distribution, strategy string) Option {
 	o := newOption(w)
 	o.Distribution, o.Strategy = d, strategy
 	t := newTraffic(m)
-	if w.at != "" && !(w.ready && m.spread()) {
+	straight := w.ready && m.spread() && !m.ask.Elsewhere // as it comes from the cache, it goes to the hosts
+	if w.at != "" && !straight {
 		o.Stages = append(o.Stages, m.pull(w, t))
 	}
-	if w.at != "" && w.ready && !m.spread() {
+	if w.at != "" && w.ready && !straight {
 		o.Stages = append(o.Stages, m.register())
 	}
 	if !w.ready {
@@ -344,7 +352,7 @@ func (m *model) moment(e *Estimate, unknown map[string]float64) moment {
 			if !law.Knows(t.Amounts) {
 				e.Known = false
 				if unknown != nil {
-					unknown[t.Law] += amount(law, t.Amounts)
+					unknown[pool(t.Law)] += amount(law, t.Amounts)
 				}
 				continue
 			}

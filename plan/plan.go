@@ -139,7 +139,8 @@ type Option struct {
 type Plan struct {
 	Key     ore.Key
 	Options []Option
-	Weights map[ore.Digest]Weight `json:"-"` // Have's, by which runs teach what is usual
+	Notes   []string              `json:",omitempty"` // what changes nothing of what was supposed
+	Weights map[ore.Digest]Weight `json:"-"`          // Have's, by which runs teach what is usual
 }
 
 // Chosen returns the option to take.

@@ -177,11 +177,12 @@ func (w way) lacks(h Host) float64 {
 // Direct: every host fetches from where the image is, which is a cache if it
 // exists only there; a link that all share carries all of it. Chain: the first
 // host gets it, and each passes every chunk on as it comes; the last one has it
-// one chunk and one delay a host later.
+// one chunk and one delay a host later. Where machines run elsewhere, the image comes
+// from the first host, which has had it whole before.
 func (m *model) distribute(w way, d Distribution, t *traffic) Estimate {
 	e := Estimate{Stage: Distribute, Unit: "bytes", Note: string(d)}
 	f := t.flow()
-	if w.at != "" && w.ready {
+	if w.at != "" && w.ready && !m.ask.Elsewhere {
 		var lacking float64
 		for _, l := range w.layers {
 			lacking += float64(l.Fetch)

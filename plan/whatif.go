@@ -104,6 +104,29 @@ func ParseWhatIf(text string) (WhatIf, error) {
 	return w, nil
 }
 
+// Vain says which of the changes change nothing, and why, of a question as Apply
+// returned it.
+func (w WhatIf) Vain(ask Ask, have Have) []string {
+	var all []string
+	say := func(vain bool, text string) {
+		if vain {
+			all = append(all, text)
+		}
+	}
+	afar := slices.ContainsFunc(have.Candidates, func(c Candidate) bool { return c.At != "" })
+	switch {
+	case w.Link == nil || afar:
+	case have.Exact != nil:
+		all = append(all, "link changes nothing: the image is here, so that no cache elsewhere is asked")
+	default:
+		all = append(all, "link changes nothing: it is the link to caches elsewhere, and none has anything of use: name one with --cache; mirror= and peers= are the other links")
+	}
+	alone := len(ask.Hosts) < 2
+	say(w.Peers != nil && alone, "peers changes nothing: there is one host: add hosts=N")
+	say(w.Chain != nil && alone, "chain changes nothing: there is one host: add hosts=N")
+	return all
+}
+
 // Apply returns the question as it would be.
 func (w WhatIf) Apply(ask Ask, have Have, rates Rates) (Ask, Have, Rates) {
 	rates = rates.clone()
@@ -143,12 +166,16 @@ func (w WhatIf) ask(a Ask) Ask {
 		hosts = []Host{{}}
 	}
 	if w.Hosts != nil {
-		for i := len(hosts); i < *w.Hosts; i++ {
-			h := hosts[0]
+		n := *w.Hosts
+		if a.Elsewhere {
+			n++ // the first only makes the image
+		}
+		for i := len(hosts); i < n; i++ {
+			h := hosts[len(hosts)-1]
 			h.Name, h.Box, h.Holds = fmt.Sprintf("host-%d", i), "", nil
 			hosts = append(hosts, h)
 		}
-		hosts = hosts[:*w.Hosts]
+		hosts, a.Chain = hosts[:n], n > 1 // as engines do
 	}
 	for i := range hosts {
 		if w.Machines != nil || w.Hosts != nil {

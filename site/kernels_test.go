@@ -174,7 +174,7 @@ func TestPlanLooksAtTheKernel(t *testing.T) {
 	} {
 		j := job.Default(toolBase().Suite)
 		j.Wants.Kernel, j.Machines.Hypervisor = c.kernel, c.hypervisor
-		if _, _, err := s.Plan(t.Context(), j, plan.WhatIf{}, nil); err == nil || !strings.Contains(err.Error(), c.say) {
+		if _, _, err := s.Plan(t.Context(), j, nil, plan.WhatIf{}, nil); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s, %s: %v", c.kernel, c.hypervisor, err)
 		} else {
 			t.Log(err)

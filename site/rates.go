@@ -48,9 +48,9 @@ func (s *Site) ask(starts ...string) plan.Ask {
 	}
 }
 
-// Plan says what running j would do, if things were as w has them. watch is told
-// of caches elsewhere that fail.
-func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Watcher) (ore.Environment, plan.Plan, error) {
+// Plan says what running j would do on hosts, none for this one, if things were as w
+// has them. watch is told of caches elsewhere that fail.
+func (s *Site) Plan(ctx context.Context, j ore.Job, hosts []plan.Host, w plan.WhatIf, watch ore.Watcher) (ore.Environment, plan.Plan, error) {
 	if err := s.checkKernel(ctx, j); err != nil {
 		return ore.Environment{}, plan.Plan{}, err
 	}
@@ -69,7 +69,10 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, w plan.WhatIf, watch ore.Wat
 	if j.Machines.Root == ore.OnDisk {
 		ask, have.Disk = ask.Onto("", plan.Directly), disks.Kept(ctx, s.Cache, env.Key(), j.Machines)
 	}
-	return env, plan.Choose(w.Apply(ask, have, s.Rates())), nil
+	ask, have, rates := w.Apply(ask.On(hosts), have, s.Rates())
+	p := plan.Choose(ask, have, rates)
+	p.Notes = w.Vain(ask, have)
+	return env, p, nil
 }
 
 // reservation is what decides about the hypervisor of j.

@@ -106,7 +106,7 @@ func Choose(images []Image, free int64, now int64) (verdicts []Verdict, ok bool)
 		}
 		v := c.value[i]
 		v.Evict = true
-		v.Why = fmt.Sprintf("saves %.3g s for each MiB in the next thousand requests, the least of all", v.Value)
+		v.Why = fmt.Sprintf("goes as number %d: saves %.3g s for each MiB that it frees in the next thousand requests, the least of all that are left then%s", len(order)+1, v.Value, c.sharing(i))
 		order = append(order, v)
 		freed += v.Bytes
 		c.evict(i)
@@ -117,6 +117,20 @@ func Choose(images []Image, free int64, now int64) (verdicts []Verdict, ok bool)
 		}
 	}
 	return order, freed >= free
+}
+
+// sharing says what of image i others have, too, so that it does not come free.
+func (c *chooser) sharing(i int) string {
+	var bytes int64
+	for _, l := range c.images[i].Layers {
+		if c.users[l.ID] > 1 {
+			bytes += l.Size
+		}
+	}
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %.1f MB of it are others', too", float64(bytes)/1e6)
 }
 
 func newChooser(images []Image, now int64) *chooser {

@@ -3,6 +3,7 @@ package evict
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -35,6 +36,21 @@ func goes(t *testing.T, images []Image, free int64) []int {
 		}
 	}
 	return all
+}
+
+// Of images that go the order is said, and what of them stays because others have it.
+func TestWhy(t *testing.T) {
+	shared := Layer{ID: "base", Size: 500e6}
+	images := []Image{
+		{Layers: []Layer{shared, {ID: "a", Size: 10e6}}, Seconds: 1}, {Layers: []Layer{shared, {ID: "b", Size: 10e6}}, Seconds: 2},
+		{Layers: []Layer{shared, {ID: "c", Size: 10e6}}, Seconds: 500, Use: asked(2)},
+	}
+	verdicts, _ := Choose(images, 20e6, 100)
+	for i, want := range []string{"goes as number 1: ", "goes as number 2: "} {
+		if why := verdicts[i].Why; !strings.HasPrefix(why, want) || !strings.HasSuffix(why, "; 500.0 MB of it are others', too") {
+			t.Errorf("number %d: %q", i+1, why)
+		}
+	}
 }
 
 func TestChoose(t *testing.T) {

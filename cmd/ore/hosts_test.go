@@ -11,12 +11,15 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"ore"
 	"ore/node/agent"
+	"ore/plan"
+	"ore/site/learn"
 	"ore/testbed"
 )
 
@@ -231,6 +234,7 @@ func TestHosts(t *testing.T) {
 	if again := came(result(t, results)); len(again) != 0 {
 		t.Errorf("the second time there came %v", again)
 	}
+	f.foresees(t)
 	f.keeps(t)
 	f.mishap(t, "sleep 8", func(host string) {
 		if err := f.agents[host].Process.Kill(); err != nil {
@@ -239,6 +243,38 @@ func TestHosts(t *testing.T) {
 		_ = f.agents[host].Wait() // it was killed
 		delete(f.agents, host)
 	})
+}
+
+// foresees has runs bring something new to the hosts: once that was seen, what it takes
+// is predicted, for these hosts and by a chain, and the record has what it took.
+func (f *lent) foresees(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"sl", "ncbi-data"} {
+		f.must(t, "build", "-q", "-p", name) // there is no way to a mirror from the head
+	}
+	f.run(t, "-n", "2", "-p", "sl", "--results", f.results(t), "--", "true")
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	o := finish(t, f.on(ctx, testbed.Head, append([]string{"plan", "-q", "--json", "-n", "2", "-p", "ncbi-data"}, f.flags...)...))
+	var p plan.Plan
+	if err := json.Unmarshal([]byte(o.out), &p); err != nil || o.code != 0 {
+		t.Fatalf("ore plan: %v, %v", err, o)
+	}
+	f.run(t, "-n", "2", "-p", "ncbi-data", "--results", f.results(t), "--", "true")
+	all, err := learn.Memory{Dir: filepath.Join(f.home, "state")}.Runs()
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no run is kept: %v", err)
+	}
+	last := all[len(all)-1]
+	for by, c := range map[string]plan.Option{"ore plan": p.Chosen(), "the record": last.Options[0]} {
+		i := slices.IndexFunc(c.Stages, func(e plan.Estimate) bool { return e.Stage == plan.Distribute })
+		if c.Distribution != plan.Chain || i < 0 || !c.Stages[i].Known || c.Stages[i].Seconds.Middle <= 0 || len(c.Links) < 2 {
+			t.Errorf("%s foresees %s over %v: %+v", by, c.Distribution, c.Links, c.Stages)
+		}
+	}
+	if last.Actual[plan.Distribute] <= 0 {
+		t.Errorf("the record lacks what bringing the image took: %v", last.Actual)
+	}
 }
 
 // keeps has machines kept on the hosts, used, and ended.

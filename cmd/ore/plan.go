@@ -3,18 +3,22 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"ore"
 	"ore/cmd/ore/flags"
+	"ore/cmd/ore/fleet"
 	"ore/plan"
 	"ore/site"
+	"ore/site/ledger"
 )
 
 func newPlan(a *app) *cobra.Command {
 	var asked flags.Job
 	var whatIf string
+	var hosts fleet.Hosts
 	c := &cobra.Command{
 		Use:   "plan [flags]",
 		Short: "Say what a job would do, without doing it",
@@ -22,7 +26,9 @@ func newPlan(a *app) *cobra.Command {
 is predicted to take by what this site has shown, and why the other ways lost.
 
 --what-if changes what is asked, what exists and the links, as in
-link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKeys(), ", ") + `.`,
+link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKeys(), ", ") + `.
+With --engine and --host the machines are planned on these hosts, which are asked what
+they are like and hold; what Slurm will give is not known, so each machine has a host.`,
 		Example: "  ore plan -f job.yaml\n  ore plan -n 16 -p openmpi-bin\n  ore plan -p ncbi-blast+ --what-if link=500kbit,machines=64\n  ore plan accuracy",
 	}
 	c.Flags().StringVar(&whatIf, "what-if", "", "plan as if `KEY=VALUE,...` were so")
@@ -36,23 +42,38 @@ link=500kbit,machines=64,cache=none. Its keys are ` + strings.Join(plan.WhatIfKe
 			}
 		}
 		v := a.view(ore.Job{}) // no machines: there are only notes
-		env, p, err := s.Plan(ctx, j, w, v.Watch)
+		begun := time.Now()
+		there, err := hosts.Plan(ctx, s, j, v.Watch)
+		var env ore.Environment
+		var p plan.Plan
+		if err == nil {
+			env, p, err = s.Plan(ctx, j, there, w, v.Watch)
+		}
 		v.Close()
 		if err != nil {
 			return err
 		}
-		if a.json {
-			return a.print(p)
-		}
 		if w.Machines != nil {
 			j.Machines.Count = *w.Machines
 		}
-		a.tellPlan(j, env, p)
-		return nil
+		var refused error
+		if id, err := ledger.NewID(j.Name); err == nil && len(there) == 0 && w.Hosts == nil {
+			refused = s.CheckHost(id, j)
+		}
+		if a.json {
+			err = a.print(p)
+		} else {
+			a.tellPlan(j, env, p, time.Since(begun))
+		}
+		if refused != nil {
+			err = usageError{refused} // as 'ore run' says it
+		}
+		return err
 	}})
 	asked.Environment(c)
 	asked.Machines(c)
 	asked.Running(c)
 	asked.Locks(c)
+	hosts.Flags(c)
 	return c
 }

@@ -43,6 +43,9 @@ func (a *app) tellAccuracy(acc hindsight.Accuracy) {
 	if e := acc.Whole; e.Runs > 0 {
 		a.say("%-12s %5d  %11.1f%%  %7.1f%%  %+7.1f%%  %.0f%% within the range", e.Stage, e.Runs, 100*e.Median, 100*e.P95, 100*e.Bias, 100*e.Inside)
 	}
+	if acc.Before > 0 {
+		a.say("before       %.2f s in the middle to resolve and to find what exists, before there is a plan: no prediction has that", acc.Before)
+	}
 	if acc.Judged == 0 {
 		return
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"ore"
 	"ore/cmd/ore/view"
@@ -14,11 +15,18 @@ import (
 // runner-up. The others get a line each.
 const shownOptions = 1
 
-// tellPlan shows a plan to a person.
-func (a *app) tellPlan(j ore.Job, env ore.Environment, p plan.Plan) {
+// tellPlan shows a plan to a person; looked is what looking for what exists took.
+func (a *app) tellPlan(j ore.Job, env ore.Environment, p plan.Plan, looked time.Duration) {
 	a.say("environment  %s, %d packages, key %s", env.Base, len(env.Packages), p.Key.Short())
 	a.say("machines     %d, each with %d CPU, %s memory, %s disk (%s)", j.Machines.Count, j.Machines.CPUs,
 		job.FormatSize(j.Machines.Memory), job.FormatSize(j.Machines.Disk), j.Machines.Hypervisor)
+	a.say("before       %.2f s to resolve, and to find what exists: a run does so, too, and only then has this plan", looked.Seconds())
+	if !p.Chosen().Known {
+		a.say("unknown      is what was not measured here yet: run 'ore doctor --calibrate' (3 s), or just run it")
+	}
+	for _, n := range p.Notes {
+		a.say("note         %s", n)
+	}
 	for i, o := range p.Options {
 		switch {
 		case i == 0:

@@ -25,11 +25,12 @@ type Run struct {
 	Options []plan.Option      // the chosen first, without their packages and steps
 	Actual  map[string]float64 // seconds by stage
 	Whole   float64            // seconds; 0 when not all was timed
+	Before  float64            `json:",omitempty"` // seconds until there was a plan
 }
 
 // NewRun returns what is kept of a job.
 func NewRun(at time.Time, p plan.Plan, o Outcome) Run {
-	r := Run{At: at.UTC().Truncate(time.Second), Key: p.Key, Actual: o.Actual, Whole: o.Whole}
+	r := Run{At: at.UTC().Truncate(time.Second), Key: p.Key, Actual: o.Actual, Whole: o.Whole, Before: o.Before}
 	for _, opt := range p.Options[:min(keptOptions, len(p.Options))] {
 		if opt.Possible {
 			opt.Install, opt.Remove, opt.Steps = nil, nil, nil
@@ -68,7 +69,8 @@ type Accuracy struct {
 	Wrong   []Wrong
 	Regret  float64 // mean of what choices cost, relative to the best
 	Worst   float64
-	Unknown int // runs that could not be predicted
+	Unknown int     // runs that could not be predicted
+	Before  float64 // seconds until there was a plan, which has none of it: the median
 }
 
 // Judge says how good the predictions of runs were. Choices are judged by the
@@ -76,7 +78,11 @@ type Accuracy struct {
 func Judge(runs []Run, today plan.Rates) Accuracy {
 	a := Accuracy{Runs: len(runs)}
 	errs := map[string]*sample{}
+	var before []float64
 	for _, r := range runs {
+		if r.Before > 0 {
+			before = append(before, r.Before)
+		}
 		if len(r.Options) == 0 {
 			continue
 		}
@@ -114,6 +120,9 @@ func Judge(runs []Run, today plan.Rates) Accuracy {
 		a.Stages = append(a.Stages, s.error(stage))
 	}
 	slices.SortFunc(a.Stages, func(x, y StageError) int { return cmp.Compare(place(x.Stage), place(y.Stage)) })
+	if slices.Sort(before); len(before) > 0 {
+		a.Before = before[len(before)/2]
+	}
 	if a.Judged > 0 {
 		a.Regret /= float64(a.Judged)
 	}

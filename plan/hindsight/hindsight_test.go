@@ -170,6 +170,60 @@ func TestWholeOfADistribution(t *testing.T) {
 	}
 }
 
+// What goes to hosts beside the making of an image is no part of bringing it; where
+// machines start before all of it has come, no time counts twice; what inputs took that
+// went with it is nobody's law.
+func TestDistributionByTheTimeline(t *testing.T) {
+	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
+	p := plan.Plan{Options: []plan.Option{{Stages: []plan.Estimate{
+		{Stage: plan.Distribute, Branches: [][]plan.Term{{{Law: "fetch@hosts a", Amounts: []float64{1, 100}}}}}, {Stage: plan.Start},
+	}}}}
+	for _, c := range []struct {
+		summary            string
+		began, ended, rest float64 // of bringing: its stage, and what came while machines started
+		inputs             bool
+		took, whole        float64
+		taught             int
+	}{
+		{"all at once", 12, 15, 15, false, 3, 10 + 3 + 4, 1},
+		{"a rest that comes while machines start", 12, 13, 16, false, 4, 10 + 1 + 4, 1},
+		{"a rest that comes later", 12, 13, 20, false, 8, 10 + 1 + 4 + 3, 1},
+		{"with inputs", 12, 15, 15, true, 3, 10 + 3 + 4, 0},
+	} {
+		var r Recorder
+		r.Take(at(1), ore.Event{Stage: plan.Distribute, Text: "the kernel"})
+		r.Take(at(c.ended), ore.Event{Stage: plan.Distribute, Final: true})
+		if c.rest > c.ended {
+			r.Take(at(c.ended), ore.Event{Stage: plan.Distribute, Text: "the rest"})
+			r.Take(at(c.rest), ore.Event{Stage: plan.Distribute, Final: true})
+		}
+		line := ore.Timeline{
+			{Name: "resolve", Start: at(-3), End: at(-2)}, {Name: "find", Start: at(-2), End: at(-0.5)},
+			{Name: "image", Start: at(0), End: at(10)}, {Name: "distribute", Start: at(c.began), End: at(c.ended)},
+			{Name: "start", Start: at(c.ended), End: at(c.ended + 5)}, {Name: "boot", Machine: "m0", Start: at(c.ended), End: at(c.ended + 4)},
+		}
+		if c.inputs {
+			line = append(line, ore.Stage{Name: "inputs", Start: at(10), End: at(12)})
+		}
+		o := r.Outcome(p, line)
+		taught := 0
+		for _, m := range o.Measured {
+			if m.Law == "fetch@hosts a" {
+				taught++
+			}
+		}
+		// The two seconds between the image and its way to the hosts are the host's own.
+		if math.Abs(o.Actual[plan.Distribute]-c.took) > 1e-9 || math.Abs(o.Whole-c.whole) > 1e-9 || taught != c.taught {
+			t.Errorf("%s: took %v, in all %v, taught %d", c.summary, o.Actual[plan.Distribute], o.Whole, taught)
+		}
+		if run := NewRun(at(30), p, o); run.Before != 2.5 {
+			t.Errorf("%s: %v s before there was a plan", c.summary, run.Before)
+		} else if a := Judge([]Run{run}, plan.Rates{}); a.Before != 2.5 {
+			t.Errorf("%s: judged as %v s before", c.summary, a.Before)
+		}
+	}
+}
+
 // What goes on while machines run is timed to its own end, and not at all if it
 // was cut short.
 func TestDistributionThatGoesOn(t *testing.T) {

@@ -225,6 +225,7 @@ type Outcome struct {
 	Kinds    map[string][]string      // of parts, for plan.Rates.Accustom
 	Actual   map[string]float64       // seconds of each stage that was timed
 	Whole    float64                  // seconds of all that the plan predicts; 0 when not all was timed
+	Before   float64                  // seconds of resolving and finding, after which there is a plan
 }
 
 // Outcome compares what was recorded, and the timeline of the job, with the
@@ -237,6 +238,11 @@ func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
 		return o
 	}
 	c := p.Chosen()
+	for _, name := range []string{"resolve", "find"} {
+		if s, ok := stage(t, name); ok {
+			o.Before += s.End.Sub(s.Start).Seconds()
+		}
+	}
 	o.Kinds = kinds(c, p.Weights)
 	img, made := stage(t, "image")
 	if made && !c.Each {
@@ -258,19 +264,43 @@ func (r *Recorder) Outcome(p plan.Plan, t ore.Timeline) Outcome {
 			r.take(&o, e, boots)
 			o.Whole += boots.ended.Sub(boots.begun).Seconds()
 		case plan.Distribute:
-			d, done := r.sections[plan.Distribute]
-			if !done || d.ended.IsZero() {
+			if !r.distributed(&o, e, t) {
 				o.Whole = 0
 				return o
 			}
-			r.take(&o, e, d)
-			if d.begun.Before(img.End) { // the image's time has the rest
-				d.begun = img.End
-			}
-			o.Whole += max(0, d.ended.Sub(d.begun).Seconds())
 		}
 	}
 	return o
+}
+
+// distributed times bringing the image to other hosts, and says whether that came to
+// its end. What went before the image was there is no part of it, and of inputs that
+// went with it nobody has foreseen how large they are.
+func (r *Recorder) distributed(o *Outcome, e plan.Estimate, t ore.Timeline) bool {
+	d, done := r.sections[plan.Distribute]
+	if !done || d.ended.IsZero() {
+		return false
+	}
+	if s, timed := stage(t, plan.Distribute); timed {
+		d.begun = s.Start
+	}
+	known := len(o.Measured)
+	r.take(o, e, d)
+	if _, inputs := stage(t, "inputs"); inputs {
+		o.Measured = o.Measured[:known]
+	}
+	from := d.begun
+	if img, made := stage(t, "image"); made && from.Before(img.End) { // the image's time has the rest
+		from = img.End
+	}
+	if s, ok := stage(t, plan.Start); ok && s.Start.Before(d.ended) { // machines start meanwhile
+		d.ended = s.Start
+		if boots, ok := bootSpan(t); ok && r.sections[plan.Distribute].ended.After(boots.ended) {
+			d.ended = d.ended.Add(r.sections[plan.Distribute].ended.Sub(boots.ended))
+		}
+	}
+	o.Whole += max(0, d.ended.Sub(from).Seconds())
+	return true
 }
 
 // build times the stages of making the image.

@@ -39,7 +39,10 @@ type Hosts struct {
 	Whole   bool   // machines wait until all of their image is there
 	Rack    Rack   // where this host stands
 
-	engine *engine.Engine // once hosts are reserved
+	engine  *engine.Engine // once hosts are reserved
+	agents  []*agent.Client
+	meeting sync.Mutex    // guards met
+	met     chan struct{} // closed once agents are there
 }
 
 var (
@@ -50,6 +53,8 @@ var (
 // Reserve implements [cluster.Engine].
 func (h *Hosts) Reserve(ctx context.Context, r cluster.Reservation) ([]cluster.Host, error) {
 	agents, err := Connect(ctx, h.Targets, h.Keys, h.Watch)
+	h.agents = agents
+	close(h.connected())
 	if err != nil {
 		return nil, err
 	}

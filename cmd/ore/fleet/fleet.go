@@ -23,6 +23,7 @@ import (
 	"ore/cluster"
 	"ore/job"
 	"ore/node/agent"
+	"ore/plan"
 	"ore/site"
 	"ore/site/fleet"
 	"ore/site/settings"
@@ -137,14 +138,39 @@ func (h *Hosts) Use(s *site.Site, c *cluster.Config, j ore.Job) error {
 		e, err := slurm.Engine(s, slurm.Options{Settings: h.Slurm, Wants: j.Wants, Timeout: j.Run.Timeout, Watch: c.Watch, Whole: h.Whole, Rack: h.rack})
 		if err == nil {
 			c.Engine = e
+			c.Hosts = func(context.Context, cluster.Reservation) ([]plan.Host, error) { return fleet.Unmet(j.Machines), nil }
 		}
 		return err
 	}
-	k, err := h.keys(s.Dirs)
+	e, err := h.engine(s, c.Watch)
 	if err == nil {
-		c.Engine = &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: c.Watch, Version: h.Version, Whole: h.Whole, Rack: h.rack}
+		c.Engine, c.Hosts = e, e.Survey
 	}
 	return err
+}
+
+// Plan says where machines of j would run, as the plan sees it; nothing for this host.
+func (h *Hosts) Plan(ctx context.Context, s *site.Site, j ore.Job, watch ore.Watcher) ([]plan.Host, error) {
+	if here, err := h.Local(); err != nil || here {
+		return nil, err
+	}
+	if h.Engine == batch {
+		return fleet.Unmet(j.Machines), nil
+	}
+	e, err := h.engine(s, watch)
+	if err != nil {
+		return nil, err
+	}
+	return e.Ask(ctx, j.Machines)
+}
+
+// engine is the one of hosts that were named.
+func (h *Hosts) engine(s *site.Site, watch ore.Watcher) (*fleet.Hosts, error) {
+	k, err := h.keys(s.Dirs)
+	if err != nil {
+		return nil, err
+	}
+	return &fleet.Hosts{Site: s, Targets: h.Names, Keys: k, Watch: watch, Version: h.Version, Whole: h.Whole, Rack: h.rack}, nil
 }
 
 // errNoHosts is what is wrong where hosts are wanted and none is named.
