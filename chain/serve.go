@@ -171,7 +171,7 @@ func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 			for at := from; at < len(seq); at++ {
 				if i := seq[at]; want.Has(i) && b.have.Has(i) {
 					next = i
-					return true
+					return leading.Has(i) || !turn.Yields()
 				}
 			}
 			return false
@@ -179,11 +179,7 @@ func (s *stream) sendChunks(ctx context.Context, want set.Set) error {
 		if err != nil {
 			return err
 		}
-		if !leading.Has(next) {
-			if err := turn.Yield(func(ready func() bool) error { return s.await(ctx, t.C, ready) }); err != nil {
-				return err
-			}
-		}
+		turn.Goes()
 		want.Remove(next)
 		c := b.list.Chunks[next]
 		if err := s.link.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil {

@@ -40,8 +40,9 @@ func (t *Turns) of(to string) int {
 type Turn struct {
 	all    *Turns
 	to     string
-	left   int // chunks that go first and have not gone
-	yields time.Duration
+	left   int           // chunks that go first and have not gone
+	yields time.Duration // for how long it gave way in all
+	since  time.Time     // until when that was counted, while it does
 }
 
 // Begin begins an answer to a host with so many chunks that go first. One that is
@@ -81,16 +82,23 @@ func (t *Turn) End() {
 	}
 }
 
-// Yield waits, before a chunk that does not go first, until no other answer to the
-// same host has such left. wait returns when what it is given says so, which it asks
-// now and then.
-func (t *Turn) Yield(wait func(ready func() bool) error) error {
-	own := min(t.left, 1)
-	if t.yields >= MaxYield || t.all.of(t.to) <= own {
-		return nil
+// Yields says whether a chunk that does not go first has to wait, since other answers
+// to the same host have left what does. It is asked again and again as long as
+// nothing else can go: an answer that waited for its turn with such a chunk, and
+// would not look at what else had come meanwhile, would have two answers wait for
+// each other at each hop.
+func (t *Turn) Yields() bool {
+	now := time.Now()
+	if !t.since.IsZero() {
+		t.yields += now.Sub(t.since)
 	}
-	begun := time.Now()
-	err := wait(func() bool { return t.all.of(t.to) <= own || time.Since(begun) >= MaxYield-t.yields })
-	t.yields += time.Since(begun)
-	return err
+	t.since = time.Time{}
+	if t.yields >= MaxYield || t.all.of(t.to) <= min(t.left, 1) {
+		return false
+	}
+	t.since = now
+	return true
 }
+
+// Goes notes that a chunk goes: the answer does not give way while it does.
+func (t *Turn) Goes() { t.since = time.Time{} }
