@@ -314,8 +314,14 @@ func (e Ending) Wait(ctx context.Context) error {
 	if e.lock == nil {
 		return nil
 	}
+	// The call cannot be interrupted: it has a descriptor of its own, which nobody
+	// closes under it, and ends with the supervisor.
+	fd, err := unix.FcntlInt(e.lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
 	done := make(chan error, 1)
-	go func() { done <- unix.Flock(int(e.lock.Fd()), unix.LOCK_SH) }()
+	go func() { done <- errors.Join(unix.Flock(fd, unix.LOCK_SH), unix.Close(fd)) }()
 	select {
 	case err := <-done:
 		return err
