@@ -61,12 +61,16 @@ type Flow struct {
 
 // Report is what a peer says of one blob.
 type Report struct {
-	Blob    Digest
-	Ready   bool `json:",omitempty"` // the answer to Prepare
-	Whole   bool
-	Ahead   bool `json:",omitempty"` // all chunks are here that Blob.First names
-	Chunks  int
-	Bytes   int64
+	Blob   Digest
+	Ready  bool `json:",omitempty"` // the answer to Prepare
+	Whole  bool
+	Ahead  bool `json:",omitempty"` // all chunks are here that Blob.First names
+	Chunks int
+	Bytes  int64
+	// Taken is what has come to the peer of all blobs, in bytes: they share its link.
+	Taken int64 `json:",omitempty"`
+	// Leisure says that nobody there waits for the rest, which comes slowly.
+	Leisure bool   `json:",omitempty"`
 	Flows   []Flow `json:",omitempty"`
 	Traffic Traffic
 	Have    *set.Set `json:",omitempty"`
@@ -277,6 +281,7 @@ func (o *overseen) report() error {
 	for _, w := range o.blobs {
 		r := w.blob.report(w.inventory)
 		r.Ready, w.ready, w.inventory = w.ready, false, false
+		r.Taken, r.Leisure = o.peer.taken.Load(), o.peer.cfg.Busy != nil && w.blob.hasTime()
 		if err := o.link.send(r); err != nil {
 			return err
 		}

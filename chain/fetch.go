@@ -292,6 +292,7 @@ func (f *flow) chunks(in *incoming, missing set.Set) error {
 		if err != nil {
 			return fmt.Errorf("from %s: %w", f.want.Source, err)
 		}
+		f.peer.taken.Add(list.Chunks[i].Size)
 		if ahead {
 			f.peer.poke()
 		}

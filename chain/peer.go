@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ore/chain/leisure"
@@ -68,6 +69,7 @@ type Peer struct {
 	wait   sync.WaitGroup
 	slots  chan struct{}
 	turns  turn.Turns
+	taken  atomic.Int64 // bytes of chunks that came
 
 	leisure *leisure.Host // nil where Busy is
 

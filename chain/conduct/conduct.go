@@ -14,11 +14,18 @@
 //   - A receiver takes in nothing of what its source says that it has: both become
 //     leaves, whichever of them lies. Only its own part ends if that goes on.
 //   - A receiver's disk is full: its part ends, with that cause.
-//   - A hop takes in much less than its source has: it becomes a leaf. If that
-//     happens to two receivers of one source, the source does.
+//   - A hop takes in much less than its source has: it goes to the end of a line
+//     behind the tail, where those that are slow feed each other, so that no link
+//     carries more than one copy for their sake. If that happens to two receivers of
+//     one source, the source goes there. What counts is all that comes to a host:
+//     several blobs share its link, and what goes first of one holds up the rest of
+//     the others. It is measured over a time in which pauses, as of a host that waits
+//     for a core, do not count, and against what comes to the others: where many are
+//     slow, each behind another source, the cause is not theirs, and nobody is moved.
+//     Nor is a host for whose blob nobody waits there, or one that is almost done.
 //   - The first hop of a chain cannot be compared with anybody. Unless its rate
 //     was declared the second fetches a few chunks from the source itself, early
-//     in a long transfer: if they come much faster, the first becomes a leaf.
+//     in a long transfer: if they come much faster, the first is slow.
 //   - The source is lost: whoever holds its chunks takes its place, several
 //     together if no one holds them all.
 //   - A peer becomes ready late, or a second request names more receivers of the

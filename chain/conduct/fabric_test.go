@@ -137,6 +137,7 @@ type station struct {
 	conns            map[*end]bool
 	dead             bool // its connections were reset
 	gone             bool // nothing comes from it or goes to it, and nobody is told
+	pauses           []pause
 }
 
 func (f *fabric) add(name string, rate float64) *station {
@@ -345,6 +346,12 @@ type end struct {
 
 // Read implements net.Conn.
 func (c *end) Read(b []byte) (int, error) {
+	c.local.awake()
+	defer c.local.awake()
+	return c.read(b)
+}
+
+func (c *end) read(b []byte) (int, error) {
 	s, f := c.in, c.local.fabric
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -411,6 +418,7 @@ func (c *end) Unanswered() time.Duration {
 
 // Write implements net.Conn. No reader here is slower than its link.
 func (c *end) Write(b []byte) (int, error) {
+	c.local.awake()
 	c.local.fabric.mu.Lock()
 	c.wrote = time.Now()
 	c.local.fabric.mu.Unlock()
@@ -422,6 +430,7 @@ func (c *end) Write(b []byte) (int, error) {
 
 // ReadFrom implements io.ReaderFrom, by which chunks are sent, and nothing else.
 func (c *end) ReadFrom(r io.Reader) (int64, error) {
+	c.local.awake()
 	b := make([]byte, r.(*io.SectionReader).Size())
 	if _, err := io.ReadFull(r, b); err != nil {
 		return 0, err

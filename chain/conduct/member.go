@@ -18,10 +18,14 @@ type member struct {
 	report  chain.Report
 	heard   time.Time // when the last report came
 	whole   time.Time
-	parents []*member // of whom it fetches each stripe, as it was told
-	turned  time.Time // when it got other sources
-	pace    []pace    // for each stripe
-	blamed  int       // how many receivers it let wait
+	parents []*member     // of whom it fetches each stripe, as it was told
+	turned  time.Time     // when it got other sources
+	pace    []pace        // for each stripe
+	taken   pace          // of all blobs, in bytes
+	fed     time.Time     // when that grew the last time
+	paused  time.Duration // the longest time without a report, of late
+	resumed time.Time     // when that ended
+	blamed  int           // how many receivers it let wait
 	accused map[*member]bool
 	doubted map[*member]bool // who says that nothing good comes from this root
 	before  int64            // bytes that it had taken in when the transfer began
@@ -56,7 +60,24 @@ const (
 	// patience is how long a hop that begins anew may take until something comes:
 	// three times through a queue of 4 MB at 20 Mbit/s (connection, request, answer).
 	patience = 5 * time.Second
+	// pauseReports is how many reports in turn that do not come are a pause: what is
+	// said between two of them may be delayed on its way, and a program waits for a
+	// core for longer. pausesInWindow is how many pauses a rate is measured over: a
+	// host that waits for a core, even for half of the time, is not a slow one then.
+	pauseReports, pausesInWindow = 3, 4
 )
+
+// resume notes that a report came after a pause. What was noted of earlier ones is
+// forgotten after a while.
+func (m *member) resume(now time.Time, every time.Duration) {
+	pause := now.Sub(m.heard)
+	if m.heard.IsZero() || m.report.Leisure || pause < pauseReports*every {
+		pause = 0
+	}
+	if pause >= m.paused || now.Sub(m.resumed) > maxWindow {
+		m.paused, m.resumed = pause, now
+	}
+}
 
 // add notes how many chunks are held, and forgets what is older than needed. A
 // measurement begins when something comes: a new connection has to wait for what

@@ -71,10 +71,11 @@ type run struct {
 	probed    bool      // the first hop was judged
 	probing   *member   // fetches from the root what tells whether the first hop is slow
 	probes    int
-	probeRate float64   // of the first hop then, chunks a second
-	moved     int       // how many hops were moved for being slow
-	peak      float64   // the best rate of a first hop, chunks a second
-	asked     time.Time // when holders were asked what they have; zero if not
+	probeRate float64       // of the first hop then, chunks a second
+	moved     int           // how many hops were moved for being slow
+	paused    time.Duration // for how long more than one host said nothing, of late
+	peak      float64       // the best rate of a first hop, chunks a second
+	asked     time.Time     // when holders were asked what they have; zero if not
 	repairs   []Repair
 	err       error
 	serving   sync.WaitGroup
@@ -395,6 +396,6 @@ func (r *run) repaired(m *member, what string) {
 	r.conductor.cfg.Log.Info("repair", "blob", r.blob.Digest, "host", m.host.Name, "what", what)
 	r.probing = nil
 	for _, m := range r.placed {
-		m.pace = nil
+		m.pace, m.taken = nil, pace{}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ore/chain"
+	"ore/chain/turn"
 )
 
 // A hop that is dead, silent or slower than others is found by what it says, or by
@@ -31,7 +32,7 @@ func (r *run) stalls(now time.Time) {
 		return
 	}
 	r.checked = now
-	limit := r.stallPatience()
+	patient := r.stallPatience()
 	for _, m := range slices.Clone(r.placed) {
 		if !m.active() || !m.whole.IsZero() || len(m.parents) != len(r.stripes) {
 			continue
@@ -45,6 +46,10 @@ func (r *run) stalls(now time.Time) {
 			m.idle = now
 		}
 		idle := now.Sub(latest(m.idle, m.gained))
+		limit := patient
+		if now.Sub(m.fed) < patience { // other blobs come: they may go first
+			limit = max(limit, turn.MaxYield+patience)
+		}
 		switch {
 		case idle > stallTimeout:
 			r.lose(m, fmt.Errorf("no chunk came to host %s for %v, though %s has some%s", m.host.Name, stallTimeout, from[0].host.Name, m.complains()))
