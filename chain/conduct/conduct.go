@@ -7,10 +7,12 @@
 //   - A peer's connection ends (its process was killed, its host restarted): it
 //     is taken out of all trees, and its children get other sources. They go on
 //     from what they have.
-//   - A receiver says that its source is silent, or sends wrong bytes: the source
-//     becomes a leaf, so that nobody waits for it. Who complains of two sources is
-//     the one who becomes a leaf, and of a third is fed by the source itself. What
-//     would end the source's part more than half of the receivers have to say.
+//   - A receiver says that its source sends wrong bytes: that one becomes a leaf, so
+//     that nobody waits for it; or that it is silent: it goes to where the slow ones
+//     are. Who complains of two sources is the one who becomes a leaf, and of a third
+//     is fed by the source itself; nobody else waits for who was moved, so that his
+//     word moves nobody else. What would end the source's part more than half of the
+//     receivers have to say.
 //   - A receiver takes in nothing of what its source says that it has: both become
 //     leaves, whichever of them lies. Only its own part ends if that goes on.
 //   - A receiver's disk is full: its part ends, with that cause.

@@ -168,7 +168,12 @@ func (r *run) complaint(m *member, f chain.Flow) {
 			r.reseat(m, f.Cause)
 		}
 	case r.believes(m, p):
-		r.demote(p, "lost by "+m.host.Name+": "+f.Cause)
+		why := "lost by " + m.host.Name + ": " + f.Cause
+		if f.Wrong {
+			r.demote(p, why)
+		} else {
+			r.trail(p, why) // perhaps it is only busy, and can feed those that are, too
+		}
 	default:
 		r.reseat(m, f.Cause)
 	}
