@@ -24,7 +24,8 @@
 //     the others. It is measured over a time in which pauses, as of a host that waits
 //     for a core, do not count, and against what comes to the others: where many are
 //     slow, each behind another source, the cause is not theirs, and nobody is moved.
-//     Nor is a host for whose blob nobody waits there, or one that is almost done.
+//     Nor is a host that takes its time, since nobody waits for the rest there or
+//     behind it, or one that is almost done.
 //   - The first hop of a chain cannot be compared with anybody. Unless its rate
 //     was declared the second fetches a few chunks from the source itself, early
 //     in a long transfer: if they come much faster, the first is slow.

@@ -2,6 +2,7 @@ package conduct_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -90,5 +91,78 @@ func readOnceThere(t *testing.T, r *chain.Reader, offset int64) {
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// Who takes his time is not slow as long as those behind him do so, too. If one of them
+// does not, he is moved to where that one need not wait for him.
+func TestWhoTakesHisTimeIsNotSlow(t *testing.T) {
+	const size, first = 24 << 20, 1 << 20
+	b, _, name := blob(t, size)
+	b.First = []chain.Span{b.Cover(0, first)}
+	for _, c := range []struct {
+		summary string
+		leisure []bool // of each host
+		moved   string
+		most    time.Duration // until all have it who do not take their time
+	}{
+		{"all but the first", []bool{false, true, true, true}, "", 4 * time.Second},
+		{"one in the middle", []bool{false, true, false, false}, "h1", 8 * time.Second},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(1)
+				defer n.end()
+				at := n.add("source", linkRate)
+				source, p := at.peer(t, t.Context())
+				defer p.Close()
+				if err := offer(p, b, name); err != nil {
+					t.Fatal(err)
+				}
+				tr := conduct.Transfer{Blob: b, Source: source}
+				begun, took := time.Now(), time.Duration(0)
+				hurries := map[string]bool{}
+				var reading sync.WaitGroup
+				defer reading.Wait()
+				for i, leisure := range c.leisure {
+					h := n.add(fmt.Sprint("h", i), linkRate)
+					hurries[h.name] = !leisure
+					g := chain.NewGrant()
+					g.Conduct = true
+					q, err := chain.Start(t.Context(), chain.Config{Dir: t.TempDir(), Listener: h, Dialer: chain.Dialer{Dial: h.dial}, Busy: func() bool { return leisure }})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer q.Close()
+					q.Allow(g)
+					if leisure {
+						r := q.Reader(b.Digest)
+						defer r.Close()
+						reading.Go(func() { readOnceThere(t, r, 0) })
+					}
+					tr.Receivers = append(tr.Receivers, conduct.Host{Host: shape.Host{Name: h.name}, Address: h.name, Conduct: g})
+				}
+				tr.Done = func(o conduct.Outcome) {
+					if hurries[o.Host] {
+						took = time.Since(begun)
+					}
+				}
+				res, err := conduct.New(conduct.Config{Dialer: chain.Dialer{Dial: at.dial}}).Send(t.Context(), tr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				allDone(t, res)
+				moved := ""
+				for _, r := range res.Repairs {
+					moved += r.Host
+				}
+				if moved != c.moved {
+					t.Errorf("moved: %q, want %q", moved, c.moved)
+				}
+				if took > c.most {
+					t.Errorf("those who do not take their time waited %v, want %v", took, c.most)
+				}
+			})
+		})
 	}
 }

@@ -56,19 +56,20 @@ func (r *run) trail(m *member, why string) {
 // streams that share a link share it unevenly, and one of two blobs may have to wait
 // for what goes first of the other. If nothing moves anywhere much faster than here,
 // it is the source, or the cores of one computer, that all wait for; so it is if many
-// hosts are slow, each for itself. Who takes his time is not slow.
+// hosts are slow, each for itself. Who takes his time is not slow, unless others wait
+// for what he leaves for later.
 func (r *run) slowest() (slow, source *member) {
 	if r.moved >= max(leastMoved, len(r.placed)/movedPart) {
 		return nil, nil
 	}
 	best, rates := r.intake()
 	worst := 0.0
-	sources := map[*member]bool{}
+	sources, waited := map[*member]bool{}, r.waited()
 	for i, m := range r.placed {
 		if rates[i] < 0 || rates[i] >= slowPart*best/float64(len(r.stripes)) || !m.whole.IsZero() || r.shape.Demoted(i) || r.shape.Leaf(i) {
 			continue
 		}
-		if m.report.Leisure || r.hasStripe(m) || !m.turned.IsZero() && time.Since(m.turned) < settling || !r.worth(m, best, rates[i]) {
+		if m.report.Leisure && !waited[m] || r.hasStripe(m) || !m.turned.IsZero() && time.Since(m.turned) < settling || !r.worth(m, best, rates[i]) {
 			continue
 		}
 		if behind, p := r.behind(m, best); p != nil {
@@ -82,6 +83,24 @@ func (r *run) slowest() (slow, source *member) {
 		return nil, nil
 	}
 	return slow, source
+}
+
+// waited returns whom others wait for where they may take their time themselves: a
+// child that has time does not wait, nor does one that lacks what goes first, which
+// those above it that have time have.
+func (r *run) waited() map[*member]bool {
+	if !slices.ContainsFunc(r.placed, func(m *member) bool { return m.report.Leisure }) {
+		return nil
+	}
+	all := map[*member]bool{}
+	for _, m := range r.placed {
+		if m.active() && m.whole.IsZero() && m.report.Ahead && !m.report.Leisure {
+			for _, p := range m.parents {
+				all[p] = true
+			}
+		}
+	}
+	return all
 }
 
 // behind is by how many chunks a member is behind its source, and behind which, if
