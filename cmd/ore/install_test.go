@@ -73,7 +73,7 @@ func TestRootOnDiskRefusals(t *testing.T) {
 		{ore.ExitUsage, []string{"--install-from", "image"}, "only machines with --root disk install anything"},
 		{ore.ExitUsage, []string{"--root", "disk", "--install-from", "air"}, "use one of image, base, packages, disk"},
 		{ore.ExitUsage, []string{"-f", "mounted.yaml"}, "a mounted root belongs to its image"},
-		{ore.ExitFailed, []string{"-f", "large.yaml"}, "machines: disk"},
+		{ore.ExitUsage, []string{"-f", "large.yaml"}, "machines: disk"},
 	} {
 		p.refused(t, c.code, []string{c.want}, append(append([]string{"run", "-q", "--results", p.results(t)}, c.args...), "--", "true")...)
 	}
