@@ -84,8 +84,8 @@ func baseSize(all map[ore.Key]entry) int {
 // A machine that hangs is ended with its job.
 func TestMachineThatHangs(t *testing.T) {
 	p := someone(t)
-	r := p.begin(t, "run", "-q", "--timeout", "3s", "--results", p.results(t), "--", "sh", "-c", "echo in-the-job; sleep 1000")
-	r.saw(t, "in-the-job")
+	r := p.begin(t, "run", "-q", "--timeout", "3s", "--results", p.results(t), "--", "sh", "-c", "echo ready; sleep 1000")
+	r.saw(t, "ready")
 	for _, pid := range p.machinePids(t, "m0") {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && err != syscall.ESRCH {
 			t.Fatal(err)

@@ -175,12 +175,12 @@ func kill(t *testing.T, pids ...int) {
 	}
 }
 
-const waiting = "echo in-the-job; while [ ! -e go ]; do sleep 0.1; done; echo done"
+const waiting = "echo ready; while [ ! -e go ]; do sleep 0.1; done; echo done"
 
 func TestHypervisorKilledFromOutside(t *testing.T) {
 	p := someone(t)
 	results := p.results(t)
-	r := p.begin(t, "run", "-q", "-n", "2", "--results", results, "-o", "done", "--", "sh", "-c", "echo in-the-job $ORE_RANK; [ $ORE_RANK = 0 ] && echo >done && exit 0; sleep 1000")
+	r := p.begin(t, "run", "-q", "-n", "2", "--results", results, "-o", "done", "--", "sh", "-c", "echo ready $ORE_RANK; [ $ORE_RANK = 0 ] && echo >done && exit 0; sleep 1000")
 	r.saw(t, "0: ready 0\n")
 	r.saw(t, "1: ready 1\n")
 	p.await(t, "what the other machine had made", func() bool {
@@ -206,8 +206,8 @@ func TestRetriesStartALostMachineAgain(t *testing.T) {
 	results := p.results(t)
 	p.file(t, "input", "wait\n")
 	r := p.begin(t, "run", "-q", "--retries", "1", "--results", results, "-i", "input", "-o", "out", "--", "sh", "-c",
-		`cat input; echo in-the-job; [ "$(cat input)" = go ] || sleep 1000; [ ! -e dirt ] && echo "$(cat input)" >out; exit 3`)
-	r.saw(t, "in-the-job")
+		`cat input; echo ready; [ "$(cat input)" = go ] || sleep 1000; [ ! -e dirt ] && echo "$(cat input)" >out; exit 3`)
+	r.saw(t, "ready")
 	p.file(t, "input", "go\n") // inputs are put there again: this is how the job knows
 	kill(t, p.machinePids(t, "m0")...)
 	o := r.end(t)
