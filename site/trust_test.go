@@ -13,23 +13,27 @@ import (
 	"ore/squashfs"
 )
 
-// What was fetched before the site was told whom to trust is not used if those
-// have not signed it: neither as it is, nor to make others from, nor its base. As
-// soon as its signer is trusted, it is.
-func TestTrustIsAskedAtUse(t *testing.T) {
+// trusting returns what opens one site with the keys that it trusts.
+func trusting(t *testing.T) func(image.Keys) *Site {
 	home := t.TempDir()
 	d, err := FindDirs(func(name string) string { return map[string]string{HomeVariable: home}[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger, friend := signer(t), signer(t)
-	at := func(trusted image.Keys) *Site {
+	return func(trusted image.Keys) *Site {
 		s, err := Open(t.Context(), Config{Dirs: d, Trusted: trusted})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
+}
+
+// What was fetched before the site was told whom to trust is not used if those
+// have not signed it: neither as it is, nor to make others from, nor its base. As
+// soon as its signer is trusted, it is.
+func TestTrustIsAskedAtUse(t *testing.T) {
+	stranger, friend, at := signer(t), signer(t), trusting(t)
 	libc := ore.Package{Name: "libc6", Version: "2", Arch: "amd64", Base: true, Digest: ore.DigestOf([]byte("libc6"))}
 	jq := ore.Package{Name: "jq", Version: "1", Arch: "amd64", Digest: ore.DigestOf([]byte("jq"))}
 	env := ore.Environment{Version: ore.EnvironmentVersion, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Arch: "amd64", Packages: []ore.Package{libc}}
@@ -89,19 +93,7 @@ func TestTrustIsAskedAtUse(t *testing.T) {
 // trusted no more, also if the base's own image is gone by then, and the next build
 // makes its own base.
 func TestTrustIsWithdrawn(t *testing.T) {
-	home := t.TempDir()
-	d, err := FindDirs(func(name string) string { return map[string]string{HomeVariable: home}[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger, friend := signer(t), signer(t)
-	at := func(trusted image.Keys) *Site {
-		s, err := Open(t.Context(), Config{Dirs: d, Trusted: trusted})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
+	stranger, friend, at := signer(t), signer(t), trusting(t)
 	libc := ore.Package{Name: "libc6", Version: "2", Arch: "amd64", Base: true, Digest: ore.DigestOf([]byte("libc6"))}
 	jq := ore.Package{Name: "jq", Version: "1", Arch: "amd64", Digest: ore.DigestOf([]byte("jq"))}
 	env := ore.Environment{Version: ore.EnvironmentVersion, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Arch: "amd64", Packages: []ore.Package{jq, libc}, Manual: []string{"jq"}}

@@ -185,14 +185,7 @@ func (l *lab) practise(ctx context.Context, sets ...[]string) error {
 		if err := l.settle(ctx, master, 1, nil); err != nil {
 			return err
 		}
-		_, d, err := l.build(ctx, 1, set)
-		if err != nil {
-			return err
-		}
-		if err := l.alone(1, d); err != nil {
-			return err
-		}
-		if err := l.learn(ctx, 1, master); err != nil {
+		if err := l.tell(ctx, set); err != nil {
 			return err
 		}
 	}
@@ -210,18 +203,23 @@ func (l *lab) practiseOver(ctx context.Context, sets ...[]string) error {
 		if _, _, err := l.build(ctx, 1, before); err != nil {
 			return err
 		}
-		_, d, err := l.build(ctx, 1, set)
-		if err != nil {
-			return err
-		}
-		if err := l.alone(1, d); err != nil {
-			return err
-		}
-		if err := l.learn(ctx, 1, master); err != nil {
+		if err := l.tell(ctx, set); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tell has the first host build a set, from which the master learns.
+func (l *lab) tell(ctx context.Context, set []string) error {
+	_, d, err := l.build(ctx, 1, set)
+	if err != nil {
+		return err
+	}
+	if err := l.alone(1, d); err != nil {
+		return err
+	}
+	return l.learn(ctx, 1, master)
 }
 
 // do runs ore at a host and returns what it printed and how long it took.

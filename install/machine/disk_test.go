@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ore"
+	"ore/image"
 	"ore/install/disk"
 	"ore/install/diskimage"
 	"ore/install/recipe"
@@ -170,4 +171,41 @@ func TestDiskImageFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole(t, r, device)
+}
+
+// wholeDisk has a recipe write the disk image of a device instead of its tree.
+func wholeDisk(t testing.TB, r recipe.Recipe, device string) recipe.Recipe {
+	t.Helper()
+	s, err := image.OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range r.Image.Layers {
+		b, err := os.ReadFile(r.Blobs[l.Digest].From[0])
+		if err == nil {
+			_, err = s.PutBytes(t.Context(), b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	shape, err := diskimage.ShapeOf(look(t, r, device))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := diskimage.Make(t.Context(), s, *r.Image, shape, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := diskimage.Of(m, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Path(d.Layer.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Strategy, r.Disk = recipe.Disk, &d
+	r.Blobs = map[ore.Digest]recipe.Source{d.Layer.Digest: {Size: d.Layer.Size, From: []string{path}}}
+	return r
 }
