@@ -141,6 +141,7 @@ type Plan struct {
 	Options []Option
 	Notes   []string              `json:",omitempty"` // what changes nothing of what was supposed
 	Weights map[ore.Digest]Weight `json:"-"`          // Have's, by which runs teach what is usual
+	Links   map[string]LinkTry    `json:"-"`          // Have's, see Rates.Asked
 }
 
 // Chosen returns the option to take.
@@ -172,7 +173,7 @@ func Choose(ask Ask, have Have, rates Rates) Plan {
 	for i := range options[1:] {
 		options[i+1].Why = behind(options[0], options[i+1])
 	}
-	return Plan{Key: ask.Environment.Key(), Options: append(options, none...), Weights: have.Weights}
+	return Plan{Key: ask.Environment.Key(), Options: append(options, none...), Weights: have.Weights, Links: have.Links}
 }
 
 // price gives each option the seconds to compare by. Work of a law that nobody

@@ -109,9 +109,11 @@ func (r Rates) Learn(all ...Measurement) Rates {
 
 func (r *Rates) learn(name string, m Measurement) {
 	l := r.Laws[name]
+	kind, _, _ := strings.Cut(name, "@")
+	l.Bulk = bulk(kind)
 	if l.Prior == nil {
 		// What took so many seconds before is first expected to do so again.
-		switch kind, _, _ := strings.Cut(name, "@"); kind {
+		switch kind {
 		case workConfigure:
 			l = l.Calibrated([]float64{0, 1, 0, 0})
 		case workSteps:
@@ -121,6 +123,18 @@ func (r *Rates) learn(name string, m Measurement) {
 		}
 	}
 	r.Laws[name] = l.Learn(m.Amounts, m.Took)
+}
+
+// Asked returns r with what asking showed of links of which nothing is known yet: what
+// a request takes. It tells requests from bytes in the first that goes over such a link.
+func (r Rates) Asked(links map[string]LinkTry) Rates {
+	for name, l := range links {
+		law := LinkLaw(name)
+		if old, known := r.Laws[law]; !known || old.Count == 0 && old.Prior == nil {
+			r = r.Learn(Measurement{Law: law, Amounts: []float64{1, 0}, Took: time.Duration(l.Request * float64(time.Second))})
+		}
+	}
+	return r
 }
 
 // Remember returns r with the seconds that parts took by name, and with the

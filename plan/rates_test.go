@@ -54,6 +54,30 @@ func TestPools(t *testing.T) {
 	}
 }
 
+// Of a first run over a link all is its bytes', but for what asking showed a request to
+// take: ten hosts take ten times as long, and a job that has little to send hardly any time.
+func TestFirstRunOverALink(t *testing.T) {
+	first := Measurement{Law: "fetch@cache", Amounts: []float64{1, 1e6}, Took: seconds(2)}
+	asked := map[string]LinkTry{"cache": {Request: 0.2}}
+	for _, c := range []struct {
+		rates Rates
+		want  float64 // seconds of a request and ten times the bytes
+	}{{Rates{}.Learn(first), 20}, {Rates{}.Asked(asked).Learn(first), 18.2}} {
+		l := c.rates.named("fetch@cache")
+		if got := l.Seconds([]float64{1, 1e7}); !near(got, c.want, 0.02) {
+			t.Errorf("ten times the bytes take %.2f s, want %.2f", got, c.want)
+		}
+	}
+	hosts := Rates{}.Learn(Measurement{Law: "fetch@hosts a", Amounts: []float64{4, 8e7}, Took: seconds(10)})
+	if l := hosts.named("fetch@hosts a"); l.Seconds([]float64{4, 1e6}) > 0.2 {
+		t.Errorf("a small image to hosts takes %.2f s", l.Seconds([]float64{4, 1e6}))
+	}
+	known := Rates{}.Learn(first)
+	if again := known.Asked(asked); again.Laws["fetch@cache"].Count != 1 {
+		t.Error("a question is told to a link that is known")
+	}
+}
+
 // What is remembered by name is bounded.
 func TestRememberIsBounded(t *testing.T) {
 	many := map[string]time.Duration{}

@@ -44,8 +44,9 @@ const shortest = 2 * time.Millisecond
 // Law is what a site has shown of one kind of work: its seconds are the sum of
 // amounts of work, each times a coefficient that is not negative. With one
 // amount it is an exponentially weighted rate; with several, a least-squares fit
-// of relative errors whose older measurements fade alike. The zero Law knows
-// nothing. A Law is a value: Learn returns another.
+// of relative errors whose older measurements fade alike. Fewer runs than amounts
+// leave open which of these took the time: then those of Bulk did. The zero Law
+// knows nothing. A Law is a value: Learn returns another.
 type Law struct {
 	Gram   []float64 // sums of the products of amounts, row by row
 	Moment []float64 // sums of amounts times seconds
@@ -55,6 +56,7 @@ type Law struct {
 	Square float64   // sum of the squared relative errors of predictions, faded
 	Count  int       // of measurements
 	Odd    int       `json:",omitempty"` // the last so many measurements were outliers: above if positive, else below
+	Bulk   []int     `json:",omitempty"` // the amounts that explain a first run, by their places; none: all of them alike
 }
 
 // Knows says whether all that amounts has anything of was measured before.

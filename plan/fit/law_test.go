@@ -75,6 +75,28 @@ func TestFirstRunOutweighsCalibration(t *testing.T) {
 	}
 }
 
+// What a first run took was of its bulk, and later runs tell the rest from it.
+func TestFirstRunIsOfItsBulk(t *testing.T) {
+	l := Law{Bulk: []int{1, 2}}.Learn([]float64{3, 2e6, 2e6}, seconds(4))
+	for _, c := range []struct {
+		amounts []float64
+		want    float64
+	}{{[]float64{30, 2e6, 2e6}, 4}, {[]float64{3, 2e7, 2e7}, 40}, {[]float64{3, 2e6, 0}, 2}} {
+		if got := l.Seconds(c.amounts); !near(got, c.want, 0.02) {
+			t.Errorf("%v after one run: %.3f s, want %.1f", c.amounts, got, c.want)
+		}
+	}
+	if alone := (Law{Bulk: []int{1, 2}}).Learn([]float64{1, 0, 2e6}, seconds(4)); !near(alone.Seconds([]float64{0, 0, 2e6}), 4, 0.02) {
+		t.Errorf("a part of the bulk was never seen: %v", alone.Coef)
+	}
+	if none := (Law{Bulk: []int{1, 2}}).Learn([]float64{2, 0, 0}, seconds(4)); !near(none.Seconds([]float64{1, 0, 0}), 2, 0.02) {
+		t.Errorf("a run without any of the bulk: %v", none.Coef)
+	}
+	if second := l.Learn([]float64{3, 2e5, 2e5}, seconds(1.3)); !near(second.Coef[0], 1.0/3, 0.02) {
+		t.Errorf("a tenth of the bytes took 1.3 s, and one of three begins %.3f s", second.Coef[0])
+	}
+}
+
 // One odd run moves a law little; a site that has changed is followed.
 func TestLawIsRobust(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))

@@ -1,14 +1,36 @@
 package fit
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // least is the weight of a calibration that has faded: enough to tell amounts
 // apart that were only measured together, too little to be felt otherwise.
 const least = 1e-4
 
 // evenly is the weight with which amounts that were only measured together share
-// evenly what they took. Without it, chance would give all to one of them.
+// evenly what they took, those of the law's bulk if it has any. Without it, chance
+// would give all to one of them.
 const evenly = 3e-3
+
+// part returns which part of a run's seconds the amount i took, as far as no other
+// run tells.
+func (l *Law) part(i int) float64 {
+	n := 0
+	for _, b := range l.Bulk {
+		if l.KnowsAmount(b) {
+			n++
+		}
+	}
+	switch {
+	case n == 0: // nothing of the bulk was ever measured
+		return 1 / float64(len(l.Moment))
+	case slices.Contains(l.Bulk, i):
+		return 1 / float64(n)
+	}
+	return 0
+}
 
 // normal returns the matrix and right side of the normal equations, with the
 // calibration in them.
@@ -26,7 +48,7 @@ func (l *Law) normal() (m [maxAmounts][maxAmounts]float64, v [maxAmounts]float64
 			v[i] += fading / l.Prior[i]
 		case m[i][i] > 0:
 			m[i][i] *= 1 + evenly
-			v[i] *= 1 + evenly/float64(n)
+			v[i] *= 1 + evenly*l.part(i)
 		default:
 			m[i][i] = 1 // never seen: any value does, its coefficient is 0
 		}

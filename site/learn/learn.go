@@ -192,6 +192,6 @@ func (l *Watch) Learn(t ore.Timeline, p plan.Plan) {
 	layer := l.share(p)
 	run := hindsight.NewRun(time.Now(), p, o)
 	_ = l.Memory.Change(&run, func(r plan.Rates) plan.Rates {
-		return r.Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)
+		return r.Asked(p.Links).Learn(o.Measured...).Accustom(o.Parts, o.Kinds).Remember(o.Parts, layer).Aim(p.Chosen(), o.Whole)
 	})
 }

@@ -305,10 +305,11 @@ func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
 	if err != nil {
 		return client.Traffic{}, err
 	}
+	asking := time.Since(asked)
 	lacking := b.lacking(f.Manifest)
 	begun := time.Now()
 	got, err := b.cache.Fetch(ctx, f.Manifest, b.site.Cache.Store, near)
-	b.learn(lacking, got.Received, time.Since(asked))
+	b.learn(asking, lacking, got.Received, asking+time.Since(begun))
 	got.Received += f.Traffic
 	if err != nil {
 		return got, err
@@ -327,27 +328,31 @@ func (b both) lacking(m image.Manifest) (n int) {
 	return n
 }
 
-// learn takes what layers over the link to the cache took into this host's rates,
-// from which plans are made. What cannot be kept is lost: the image is here.
-func (b both) learn(layers int, bytes int64, took time.Duration) {
+// learn takes what asking the cache and then layers over the link to it took in all
+// into this host's rates, from which plans are made. What cannot be kept is lost: the
+// image is here.
+func (b both) learn(asking time.Duration, layers int, bytes int64, took time.Duration) {
 	if layers == 0 || bytes == 0 {
 		return
 	}
 	m := plan.Measurement{Law: plan.LinkLaw(b.name), Amounts: []float64{float64(layers), float64(bytes)}, Took: took}
-	_ = learn.Memory{Dir: b.site.Dirs.State}.Change(nil, func(r plan.Rates) plan.Rates { return r.Learn(m) })
+	asked := map[string]plan.LinkTry{b.name: {Request: asking.Seconds()}}
+	_ = learn.Memory{Dir: b.site.Dirs.State}.Change(nil, func(r plan.Rates) plan.Rates { return r.Asked(asked).Learn(m) })
 }
 
 // pullRegistry is pull from a registry.
 func (b both) pullRegistry(ctx context.Context, key ore.Key) (got client.Traffic, err error) {
+	asked := time.Now()
 	found, err := b.registry.Find(ctx, key, nil)
 	if err != nil {
 		return got, err
 	}
+	asking := time.Since(asked)
 	begun, lacking := time.Now(), b.lacking(found.Manifest)
 	if got.Received, err = b.registry.Fetch(ctx, found.Manifest, nil); err != nil {
 		return got, err
 	}
-	b.learn(lacking, got.Received, time.Since(begun))
+	b.learn(asking, lacking, got.Received, asking+time.Since(begun))
 	got.Copied = found.Manifest.Size() - got.Received
 	_, err = b.site.Cache.RegisterSigned(ctx, found.Manifest, found.Signature, time.Since(begun))
 	return got, err
