@@ -298,6 +298,11 @@ func (m *images) pull(ctx context.Context, c *remote.Cache, key ore.Key, watch o
 		return image.Manifest{}, err
 	}
 	img := found.Manifest
+	space, err := remote.Room(ctx, m.site.Cache, img)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	defer space.Release()
 	near, err := m.relatives(ctx, img.Environment)
 	if err != nil {
 		return image.Manifest{}, err

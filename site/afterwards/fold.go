@@ -2,6 +2,7 @@ package afterwards
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"ore/cache"
@@ -62,6 +63,14 @@ func (f folder) one(ctx context.Context, e cache.Entry) (bool, error) {
 	if !Full(img) {
 		return false, nil
 	}
+	space, err := f.cache.Reserve(ctx, img.Size(), "folding image "+img.Key.Short())
+	if errors.Is(err, cache.ErrNoSpace) {
+		return false, nil // it is as good with many layers
+	}
+	if err != nil {
+		return false, err
+	}
+	defer space.Release()
 	folded, err := fold.Fold(ctx, f.cache.Store, img, squashfs.Options{})
 	if err != nil {
 		return false, err

@@ -37,6 +37,40 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestFoldKeepsTheQuota has no room for what an image is folded to while its own layers
+// are still there.
+func TestFoldKeepsTheQuota(t *testing.T) {
+	dir := t.TempDir()
+	c, err := cache.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := register(t, c, 0, image.MaxLayers)
+	used, err := c.Used(t.Context())
+	if err != nil || c.Close() != nil {
+		t.Fatal(err)
+	}
+	for _, full := range []bool{true, false} {
+		quota := 2 * used
+		if full {
+			quota--
+		}
+		c, err := cache.Config{Quota: quota}.Open(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, release, err := c.Acquire(t.Context(), key) // it is not what makes room
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		if n, err := Fold(t.Context(), c); (n == 0) != full || err != nil {
+			t.Errorf("no room %t: folded %d, %v", full, n, err)
+		}
+	}
+}
+
 // TestFoldKeepsWhoseItIs folds an image that was made here on a layer of somebody
 // who is then trusted no more.
 func TestFoldKeepsWhoseItIs(t *testing.T) {

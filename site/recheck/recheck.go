@@ -231,6 +231,17 @@ func (c *Checker) One(ctx context.Context, key ore.Key) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
+	space, err := c.Cache.Reserve(ctx, old.Size(), "comparing image "+key.Short())
+	if errors.Is(err, cache.ErrNoSpace) {
+		release()
+		o.Why = err.Error() // it stays noted for later
+		return o, nil
+	}
+	if err != nil {
+		release()
+		return o, err
+	}
+	defer space.Release()
 	begun := time.Now()
 	var clean image.Manifest
 	if err = why(old.Environment); err == nil {

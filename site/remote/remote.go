@@ -9,7 +9,6 @@ package remote
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -140,13 +139,11 @@ func (c *Cache) Fetch(ctx context.Context, m image.Manifest, near []image.Manife
 		t, err := c.client.Fetch(ctx, m, c.local.Store, near)
 		return t.Received, err
 	}
-	var lacking int64
-	for _, l := range m.Layers {
-		if _, err := c.local.Store.Path(l.Digest); errors.Is(err, image.ErrMissing) {
-			lacking += l.Size
-		}
+	bytes, err := lacking(c.local.Store, m)
+	if err != nil {
+		return 0, err
 	}
-	return lacking, c.registry.Pull(ctx, m, c.local.Store, c.came)
+	return bytes, c.registry.Pull(ctx, m, c.local.Store, c.came)
 }
 
 // Give sends an image to the cache. took is what making it cost.

@@ -306,6 +306,11 @@ func (b both) pull(ctx context.Context, key ore.Key) (client.Traffic, error) {
 		return client.Traffic{}, err
 	}
 	asking := time.Since(asked)
+	space, err := elsewhere.Room(ctx, b.site.Cache, f.Manifest)
+	if err != nil {
+		return client.Traffic{}, err
+	}
+	defer space.Release()
 	lacking := b.lacking(f.Manifest)
 	begun := time.Now()
 	got, err := b.cache.Fetch(ctx, f.Manifest, b.site.Cache.Store, near)
@@ -348,6 +353,11 @@ func (b both) pullRegistry(ctx context.Context, key ore.Key) (got client.Traffic
 		return got, err
 	}
 	asking := time.Since(asked)
+	space, err := elsewhere.Room(ctx, b.site.Cache, found.Manifest)
+	if err != nil {
+		return got, err
+	}
+	defer space.Release()
 	begun, lacking := time.Now(), b.lacking(found.Manifest)
 	if got.Received, err = b.registry.Fetch(ctx, found.Manifest, nil); err != nil {
 		return got, err

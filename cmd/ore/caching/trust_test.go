@@ -28,6 +28,7 @@ import (
 type host struct {
 	dirs    site.Dirs
 	trusted image.Keys
+	quota   int64
 }
 
 func newHost(t *testing.T, trusted image.Keys) host {
@@ -41,11 +42,11 @@ func newHost(t *testing.T, trusted image.Keys) host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return host{dirs, trusted}
+	return host{dirs: dirs, trusted: trusted}
 }
 
 func (h host) open(ctx context.Context) (*site.Site, error) {
-	return site.Open(ctx, site.Config{Dirs: h.dirs, Trusted: h.trusted})
+	return site.Open(ctx, site.Config{Dirs: h.dirs, Trusted: h.trusted, Quota: h.quota})
 }
 
 func (h host) must(t *testing.T) *site.Site {
@@ -69,17 +70,17 @@ func (h host) ore(t *testing.T, args ...string) error {
 	return c.ExecuteContext(t.Context())
 }
 
-// made lists an image of one file on a host.
-func made(t *testing.T, s *site.Site) image.Manifest {
+// made lists an image of one file on a host, which was asked for by a name.
+func made(t *testing.T, s *site.Site, name string) image.Manifest {
 	t.Helper()
-	env := ore.Environment{Version: 1, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Manual: []string{"a"}}
-	m := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte("a"))}
+	env := ore.Environment{Version: 1, Base: ore.Base{Distribution: "debian", Suite: "bookworm"}, Manual: []string{name}}
+	m := image.Manifest{Version: image.ManifestVersion, Key: env.Key(), Environment: env, Tree: ore.DigestOf([]byte(name))}
 	d, n, err := s.Cache.Put(t.Context(), func(f *os.File) error {
 		w, err := squashfs.NewWriter(f, squashfs.Options{})
 		if err != nil {
 			return err
 		}
-		if err := w.Add(squashfs.Entry{Path: ".", Mode: os.ModeDir | 0o755}, nil); err != nil {
+		if err := w.Add(squashfs.Entry{Path: ".", Mode: os.ModeDir | 0o755, ModTime: int64(len(name))}, nil); err != nil {
 			return err
 		}
 		return w.Close()
@@ -166,7 +167,7 @@ func TestPullAsksWhoSigned(t *testing.T) {
 			url := start(t)
 			builder := newHost(t, image.Keys{"ed25519:somebody": "else"}) // does not name its own key
 			b := builder.must(t)
-			m := made(t, b)
+			m := made(t, b, "a")
 			if err := builder.ore(t, "push", string(m.Key), "--cache", url); err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +208,7 @@ func TestServedFolderIsVerified(t *testing.T) {
 	url, dir := served(t), os.Getenv(servedFolder)
 	h := newHost(t, nil)
 	s := h.must(t)
-	m := made(t, s)
+	m := made(t, s, "a")
 	if err := h.ore(t, "push", string(m.Key), "--cache", url); err != nil {
 		t.Fatal(err)
 	}
