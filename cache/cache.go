@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -82,11 +81,7 @@ func (config Config) Open(ctx context.Context, dir string) (*Cache, error) {
 	if config.Capacity == nil {
 		config.Capacity = room.Free
 	}
-	pragmas := url.Values{"_txlock": {"immediate"}, "_pragma": {
-		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
-		"journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)",
-	}}
-	db := sql.OpenDB(room.Connector{Name: "file:" + database(dir) + "?" + pragmas.Encode(), File: database(dir), Spare: room.In(dir)})
+	db := sql.OpenDB(room.Connector{File: database(dir), Busy: busyTimeout, Spare: room.In(dir)})
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	c := &Cache{

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"ore"
 	"ore/cache/index"
 	"ore/cache/kind"
@@ -103,21 +105,18 @@ func (c Catalog) Candidates(a *Ask, rank index.Rank, max int) ([]Candidate, erro
 		}
 		return cmp.Or(len(y.Ran)-len(x.Ran), cmp.Compare(y.score, x.score), cmp.Compare(y.row.Seq, x.row.Seq))
 	})
-	out := make([]Candidate, 0, max)
+	all = slices.DeleteFunc(all, func(f found) bool { return !f.serves })
+	all = all[:min(len(all), max)]
+	out := make([]Candidate, len(all))
+	var g errgroup.Group
 	for i := range all {
-		if len(out) == max {
-			break
-		}
-		if !all[i].serves {
-			continue
-		}
-		if use, err := q.compare(&all[i]); err != nil {
-			return nil, err
-		} else if use {
-			out = append(out, all[i].Candidate)
-		}
+		g.Go(func() error {
+			err := q.compare(&all[i])
+			out[i] = all[i].Candidate
+			return err
+		})
 	}
-	return out, nil
+	return out, g.Wait()
 }
 
 // question finds the packages that are asked for.
@@ -180,7 +179,7 @@ func (q question) collect(max int) ([]found, error) {
 
 // serve notes how an image differs in all but packages, and whether it can be of
 // use: one that has run a step that is not asked for cannot, nor can one of
-// another key that only shares its name.
+// another key that has nothing in common.
 func (q question) serve(r Row) found {
 	f := found{row: r, Candidate: Candidate{
 		Key: r.Key, Manifest: r.Manifest, Exact: r.Key == q.key, SameSources: r.Sources == q.sources, SameFiles: true,
@@ -194,14 +193,13 @@ func (q question) serve(r Row) found {
 		}
 	}
 	f.SameSteps = len(f.Ran) == len(q.env.Steps)
-	f.score, _ = q.query.Score(r.Set)
-	f.serves = len(f.Ran) == len(r.Steps)
+	score, common := q.query.Score(r.Set)
+	f.score, f.serves = score, len(f.Ran) == len(r.Steps) && (f.Exact || common > 0)
 	return f
 }
 
-// compare notes how an image's packages differ from those that are asked for, and
-// says whether it is of use.
-func (q question) compare(f *found) (use bool, err error) {
+// compare notes how an image's packages differ from those that are asked for.
+func (q question) compare(f *found) (err error) {
 	set, common := f.row.Set, make([]bool, len(q.env.Packages))
 	extra, overlap := make([]uint32, 0, len(set)), 0
 	for i, j := 0, 0; j < len(set); j++ { // both ascend
@@ -220,7 +218,7 @@ func (q question) compare(f *found) (use bool, err error) {
 	f.Extra = make([]ore.Package, len(extra))
 	for i, id := range extra {
 		if f.Extra[i], err = q.pkg(id); err != nil {
-			return false, err
+			return err
 		}
 	}
 	f.Missing = make([]ore.Package, 0, len(common)-min(overlap, len(common)))
@@ -230,7 +228,7 @@ func (q question) compare(f *found) (use bool, err error) {
 		}
 	}
 	f.Score = q.query.Worth(set)
-	return f.Exact || overlap > 0, nil
+	return nil
 }
 
 // pkg returns the package with an id. One that no file has is damage too: images

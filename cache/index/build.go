@@ -2,7 +2,9 @@ package index
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"slices"
 
@@ -25,7 +27,7 @@ type Image struct {
 }
 
 // magic begins a file; it changes with the format.
-const magic = "oreindx3"
+const magic = "oreindx4"
 
 // Sections of a file, in their order.
 const (
@@ -234,11 +236,21 @@ func numberSum(n uint32) uint32 {
 
 func appendName(b []byte, p Package) []byte {
 	body := binary.AppendUvarint(nil, uint64(max(0, p.Size)))
-	for _, s := range []string{p.Name, p.Version, p.Arch, string(p.Digest)} {
+	for _, s := range []string{p.Name, p.Version, p.Arch} {
 		body = append(binary.AppendUvarint(body, uint64(len(s))), s...)
 	}
-	return appendSummed(b, p.ID, body)
+	sum, err := hex.DecodeString(p.Digest.Hex())
+	if err != nil || len(sum) != sha256.Size {
+		return appendSummed(b, p.ID, append(append(body, digestText), p.Digest...))
+	}
+	return appendSummed(b, p.ID, append(append(body, digestSum), sum...))
 }
+
+// How the digest of a package is written: its sum alone, if it is valid.
+const (
+	digestText = 0
+	digestSum  = 1
+)
 
 // appendSummed appends the CRC of body, which is about the package or image with
 // this number, its length and itself.

@@ -31,7 +31,7 @@
 //	lists     for each column the offset u32 and length u32 of its list, 1 if it lists who lacks it, CRC-32C
 //	members   the lists: differences between image numbers as uvarint
 //	byid      id u32 and offset u32 into names, ascending by id
-//	names     for each package: CRC-32C, length of the rest, size, name, version, arch, digest
+//	names     for each package: CRC-32C, length of the rest, size, name, version, arch, 1 and the digest's sum, or 0 and its text
 //	notes     for each image: CRC-32C, length of the rest, length of its set, set, note
 //
 // A list's CRC is over its column's number, the entry before the CRC, and the

@@ -1,7 +1,9 @@
 package index
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -47,7 +49,7 @@ func Open(path string) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open index %s: %w", path, err), unix.Munmap(b))
 	}
-	ahead(b)
+	go x.ahead(b)
 	runtime.AddCleanup(x, func(b []byte) { _ = unix.Munmap(b) }, b)
 	return x, nil
 }
@@ -56,15 +58,22 @@ func Open(path string) (*Index, error) {
 // images takes 4 MB, and of what is much larger a question needs little.
 const maxAhead = 16 << 20
 
-// ahead has the kernel map the lists of the file b at once: a question reads some
-// hundred of them, all over the place, and a fault for each takes longer than the
-// question. Where it cannot (before Linux 5.14), they come one by one.
-func ahead(b []byte) {
+// ahead has the kernel map what a question reads of x, the file b, beside whoever
+// asks: that is some hundred lists and then as many names, all over the place, and
+// mapping these takes longer than the rest of the question. It ends by itself, in
+// less than a millisecond; what it was too late for is mapped when it is read, as
+// is all where the kernel cannot do it at once (before Linux 5.14).
+func (x *Index) ahead(b []byte) {
+	defer runtime.KeepAlive(x) // the map ends with x
 	page := uint64(os.Getpagesize())
-	from := binary.LittleEndian.Uint64(b[len(magic)+8+8*secLists:]) / page * page
-	to := binary.LittleEndian.Uint64(b[len(magic)+16+8*secMembers:])
-	if to-from <= maxAhead {
+	at := func(section int) uint64 { return binary.LittleEndian.Uint64(b[len(magic)+8+8*section:]) }
+	from := at(secLists) / page * page
+	if at(secNotes)-from > maxAhead {
+		return
+	}
+	for _, to := range []uint64{at(secByID), at(secNotes)} {
 		_ = unix.Madvise(b[from:to], unix.MADV_POPULATE_READ)
+		from = max(from, to/page*page)
 	}
 }
 
@@ -160,20 +169,36 @@ func summed(b []byte, number, at uint32) ([]byte, bool) {
 	return b, bodySum(number, b) == want
 }
 
+// digestPrefix stands before the sum of a digest.
+const digestPrefix = "sha256:"
+
 func parseName(b []byte) (ore.Package, bool) {
 	size, n := binary.Uvarint(b)
 	if n <= 0 {
 		return ore.Package{}, false
 	}
-	var text [4]string
-	for rest, i := string(b[n:]), 0; i < len(text); i++ { // one copy for all four
-		length, n := binary.Uvarint(b[len(b)-len(rest):])
-		if n <= 0 || length > uint64(len(rest)-n) {
+	b = b[n:]
+	var room [256]byte
+	text, ends := room[:0], [3]int{}
+	for i := range ends {
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > uint64(len(b)-n) {
 			return ore.Package{}, false
 		}
-		text[i], rest = rest[n:n+int(length)], rest[n+int(length):]
+		text, b = append(text, b[n:n+int(length)]...), b[n+int(length):]
+		ends[i] = len(text)
 	}
-	return ore.Package{Name: text[0], Version: text[1], Arch: text[2], Digest: ore.Digest(text[3]), Size: int64(size)}, true
+	if len(b) == 1+sha256.Size && b[0] == digestSum {
+		text = hex.AppendEncode(append(text, digestPrefix...), b[1:])
+	} else if len(b) > 0 && b[0] == digestText {
+		text = append(text, b[1:]...)
+	} else {
+		return ore.Package{}, false
+	}
+	all := string(text) // one copy for all four
+	return ore.Package{
+		Name: all[:ends[0]], Version: all[ends[0]:ends[1]], Arch: all[ends[1]:ends[2]], Digest: ore.Digest(all[ends[2]:]), Size: int64(size),
+	}, true
 }
 
 // Named returns the places of the images with this name.

@@ -118,7 +118,9 @@ func TestSearchIsTheNaiveSearch(t *testing.T) {
 }
 
 func TestPackagesAreFoundById(t *testing.T) {
-	packages := []Package{pkg(3), pkg(1), pkg(900)}
+	odd, none := pkg(7), pkg(8)
+	odd.Digest, none.Digest = "thirty-two bytes that are no sum", ""
+	packages := []Package{pkg(3), pkg(1), pkg(900), odd, none}
 	path := filepath.Join(t.TempDir(), "x")
 	if err := os.WriteFile(path, Build(packages, nil), 0o600); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"runtime"
 	"slices"
 	"sort"
@@ -38,6 +39,14 @@ func (b *Best) Add(h Hit) {
 	i, _ := slices.BinarySearchFunc(b.Hits, h, Hit.Before)
 	b.Hits = slices.Insert(b.Hits, i, h)
 	b.Hits = b.Hits[:min(len(b.Hits), b.max)]
+}
+
+// least is the score below which a hit has no place among them.
+func (b *Best) least() int64 {
+	if len(b.Hits) < b.max || b.max == 0 {
+		return math.MinInt64
+	}
+	return b.Hits[b.max-1].Score
 }
 
 // kind is one entry of the section kinds.
@@ -88,17 +97,18 @@ func (x *Index) Search(k uint64, q Query, gone map[int64]bool, best *Best) error
 	if err != nil {
 		return err
 	}
-	for i := range scores {
+	least := best.least()
+	for i, common := range scores {
+		common += all
+		score := common - int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))*q.extra
+		if common == 0 || score < least {
+			continue // nothing in common, or too little
+		}
 		id := int64(binary.LittleEndian.Uint64(part.images[imageSize*i:]))
-		packages := int64(binary.LittleEndian.Uint32(part.images[imageSize*i+8:]))
-		h := Hit{Image: id, Score: scores[i] + all - packages*q.extra, Place: part.first + i}
-		if scores[i]+all == 0 {
-			continue // nothing in common
+		if !gone[id] {
+			best.Add(Hit{Image: id, Score: score, Place: part.first + i})
+			least = best.least()
 		}
-		if len(best.Hits) == best.max && h.Before(best.Hits[best.max-1]) > 0 || gone[id] {
-			continue
-		}
-		best.Add(h)
 	}
 	return nil
 }

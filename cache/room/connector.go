@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"net/url"
+	"time"
 
 	"modernc.org/sqlite"
 )
@@ -12,8 +15,8 @@ import (
 // the disk is full the spare room is given up for that, and if that is not enough
 // the error says what to do.
 type Connector struct {
-	Name string // of the data source, as package sqlite has it
-	File string // of the database
+	File string        // of the database
+	Busy time.Duration // how long a writer waits for another process's transaction
 	Spare
 }
 
@@ -31,7 +34,11 @@ func (c Connector) Connect(context.Context) (driver.Conn, error) {
 // open makes sure that the database can be read: the log that SQLite keeps beside
 // it needs some room even for that.
 func (c Connector) open() (driver.Conn, error) {
-	conn, err := c.Driver().Open(c.Name)
+	pragmas := url.Values{"_txlock": {"immediate"}, "_pragma": {
+		fmt.Sprintf("busy_timeout(%d)", c.Busy.Milliseconds()),
+		"journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)",
+	}}
+	conn, err := c.Driver().Open("file:" + c.File + "?" + pragmas.Encode())
 	if err != nil {
 		return nil, err
 	}
