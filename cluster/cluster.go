@@ -129,6 +129,10 @@ type Config struct {
 	Learn   func(ore.Timeline, plan.Plan) // told once a job is over; may be nil
 	Install Install                       // how machines install themselves; nil: they mount the image
 	Memory  func() json.RawMessage        // of what Install is made again, for Again; may be nil
+	// Installed, if not nil, is told of each machine that has installed itself and is
+	// ready, and of the node that it is on. It returns at once; what it begins ends with
+	// Install's context, or its release, which comes before the machines end.
+	Installed func(n Node, machine string)
 	// Kept, if not nil, has machines kept whose installation failed, with all others
 	// of the job. It is called when all that do not fail are ready; when it fails,
 	// they end as they do without it.

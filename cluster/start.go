@@ -165,6 +165,9 @@ func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[
 	if err := errors.Join(g.Wait(), node.Failed(r.started)); err != nil {
 		return nil, err
 	}
+	for name, n := range all {
+		r.installed(n, name)
+	}
 	if err := r.publish(ctx); err != nil {
 		return nil, err
 	}
@@ -177,7 +180,15 @@ func (r *run) again(ctx context.Context, machine string) error {
 	if err := r.startOn(ctx, h, []node.Machine{{Name: machine, Rank: rankOf(machine)}}); err != nil {
 		return err
 	}
+	r.installed(h.Node, machine)
 	return r.put(ctx, h.Node, machine, staged{dir: JobDir, files: r.copies()})
+}
+
+// installed tells who wants to know that a machine has installed itself.
+func (r *run) installed(n Node, machine string) {
+	if r.Installed != nil && r.order != nil {
+		r.Installed(n, machine)
+	}
 }
 
 func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {

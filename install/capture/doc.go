@@ -20,6 +20,11 @@
 // need not be sealed. The last answer comes at once: the machine goes on, while what
 // it sent is looked at.
 //
+// A machine that cannot reach who keeps its image leaves it on its disk instead
+// ([Leave]), and is ready as soon as without it. From there it is read while the
+// machine works ([Receiver.Collect]): the manifest, and then those layers that are
+// wanted. What its job does to the files meanwhile is seen by their digests.
+//
 // # What is believed
 //
 // Nothing. The machine runs programs of packages and of a job, as root. So of the

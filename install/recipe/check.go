@@ -101,8 +101,8 @@ func (c Recipe) checkWay() error {
 	case len(c.Archive) > maxSources:
 		return fmt.Errorf("%d archives: use %d at most", len(c.Archive), maxSources)
 	}
-	if c.Capture != "" && (!web(c.Capture) || c.Finished() != nil) {
-		return fmt.Errorf("capture to %.120q: use an http address, and only where packages are installed", c.Capture)
+	if c.Capture != "" && (c.Capture != Stay && !web(c.Capture) || c.Finished() != nil) {
+		return fmt.Errorf("capture to %.120q: use an http address or %q, and only where packages are installed", c.Capture, Stay)
 	}
 	for _, a := range c.Archive {
 		kind, address, _ := strings.Cut(a, ":")

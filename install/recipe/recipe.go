@@ -23,6 +23,8 @@
 // packages are installed: nothing, the base's image, or an image, which is the
 // environment's or, if Partial, one that others are installed over; or the image of
 // a whole disk (package diskimage), which is of that image and of the disk's layout.
+// Where an image cannot be had and Archive says where packages are, these are installed
+// instead, on disks that are made anew ([Recipe.Instead]).
 // All content is named by digest and is verified by whoever uses it, so that none of the
 // sources needs to be trusted. Sources are tried in their order:
 //
@@ -78,8 +80,14 @@ type Recipe struct {
 	Disk     *diskimage.Disk       `json:",omitempty"` // of Image, and written instead of it where it fits; else nil
 	Blobs    map[ore.Digest]Source // layers of Image and Disk, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
-	Capture  string                `json:",omitempty"` // the address that gets the image of what is installed (package capture); "" for none
+	// Capture is the address that gets the image of what is installed (package
+	// capture), or Stay; "" for none.
+	Capture string `json:",omitempty"`
 }
+
+// Stay as the address for an image has it stay on the machine's disk, from which
+// who can reach the machine, and cannot be reached by it, takes it once it runs.
+const Stay = "stay"
 
 // Source is where a blob may be had.
 type Source struct {
@@ -171,6 +179,17 @@ func (c Recipe) Finished() *image.Manifest {
 		return nil
 	}
 	return c.Image
+}
+
+// Instead returns the recipe by which a machine becomes the same where its image
+// cannot be had: it installs all packages. It is false where there is no image, or the
+// recipe does not say where all is that this takes.
+func (c Recipe) Instead() (Recipe, bool) {
+	if c.Image == nil {
+		return c, false
+	}
+	c.Strategy, c.Image, c.Disk, c.Partial = Packages, nil, nil, false
+	return c, c.Check() == nil
 }
 
 // Pourable says whether the layers of the image can be had: beside a disk image they

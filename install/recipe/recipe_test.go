@@ -161,6 +161,36 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+// An image's place is taken by packages only where the recipe says where all of these,
+// and all that goes with them, is to be had; the machine is to be the same.
+func TestInstead(t *testing.T) {
+	file := example().Environment.Files[0]
+	for summary, c := range map[string]struct {
+		change func(c *Recipe)
+		want   bool
+	}{
+		"all is there":             {func(*Recipe) {}, true},
+		"a partial image":          {func(c *Recipe) { c.Partial = true }, true},
+		"a disk image":             {whole, true},
+		"no archive":               {func(c *Recipe) { c.Archive = nil }, false},
+		"a file's content is away": {func(c *Recipe) { delete(c.Blobs, file.Digest) }, false},
+		"a certificate is away":    {func(c *Recipe) { delete(c.Blobs, digest("key")) }, false},
+		"packages from the start":  {func(c *Recipe) { c.Strategy, c.Image = Packages, nil }, false},
+	} {
+		r := example()
+		r.Blobs[file.Digest] = Source{Size: file.Size, From: []string{"/x"}}
+		r.Blobs[digest("key")] = Source{Size: 3, From: []string{"/key"}}
+		c.change(&r)
+		i, ok := r.Instead()
+		if ok != c.want {
+			t.Errorf("%s: %v", summary, ok)
+		}
+		if ok && (i.Strategy != Packages || i.Image != nil || i.Disk != nil || i.Partial || i.Digest() != r.Digest()) {
+			t.Errorf("%s: %+v", summary, i)
+		}
+	}
+}
+
 func TestReportIsARostersReport(t *testing.T) {
 	b, err := json.Marshal(Report{Number: 1, Stage: Root, Event: Advance, Done: 2, Total: 3, Text: "x"})
 	if err != nil || string(b) != `{"n":1,"stage":"base","event":"advance","at":"0001-01-01T00:00:00Z","done":2,"total":3,"text":"x"}` {

@@ -21,6 +21,7 @@ type capturing struct {
 	maker    Maker
 	key      ore.Key
 	token    string
+	machine  string // that has it
 	receiver *capture.Receiver
 	begun    time.Time
 }
@@ -52,8 +53,14 @@ func (m Maker) capture(ctx context.Context, r recipe.Recipe) *capturing {
 	return c
 }
 
-// address is where a machine sends the image to.
-func (c *capturing) address() string { return gateway + captureAt + c.token }
+// address is where a machine sends the image to: one elsewhere, whose depot is its own
+// host's, leaves it on its disk.
+func (c *capturing) address() string {
+	if c.maker.Elsewhere {
+		return recipe.Stay
+	}
+	return gateway + captureAt + c.token
+}
 
 // keep lists an image that was looked at, unless somebody has made it meanwhile:
 // what this host has built itself is better known.

@@ -54,12 +54,17 @@ type Maker struct {
 	Depot string
 
 	begun *ore.Environment // what the machines' disks were made for, nil for the one that they get
+	left  *leaving         // of machines elsewhere; nil where nobody can read it
 }
 
 // Use sets c up for machines that install themselves, if those of j do.
 func (m Maker) Use(c *cluster.Config) {
 	if m.Job.Machines.Root != ore.OnDisk {
 		return
+	}
+	if m.Elsewhere {
+		m.left = &leaving{}
+		c.Installed = m.left.installed
 	}
 	d := &decider{Images: c.Images, maker: m}
 	c.Install, c.Memory, c.Images = d.order, func() json.RawMessage { return d.maker.memory() }, d
@@ -100,7 +105,7 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 		}
 	}
 	var captured *capturing
-	if !m.Elsewhere && m.Depot == "" { // only this host's own depot takes an image
+	if m.Depot == "" { // another's takes no image
 		captured = m.capture(ctx, r)
 	}
 	defer func() {
@@ -112,7 +117,7 @@ func (m Maker) order(ctx context.Context, img image.Manifest, machines []node.Ma
 		r.Name, r.Seed, r.Capture = each.Name, m.ID+"/"+each.Name, ""
 		m.begin(&r)
 		if i == 0 && captured != nil { // one is enough
-			r.Capture = captured.address()
+			r.Capture, captured.machine = captured.address(), each.Name
 		}
 		if err := r.Check(); err != nil {
 			return nil, nil, err
@@ -140,7 +145,9 @@ func (m Maker) open(ctx context.Context, s *stock, o *installing.Order, captured
 		o.Depot = socket
 	case m.Depot != "":
 	case m.Elsewhere:
-		o.Bundle, err = m.bundle(ctx, s, o.Blobs)
+		if o.Bundle, err = m.bundle(ctx, s, o.Blobs); err == nil && captured != nil {
+			closed = m.left.expect(ctx, captured)
+		}
 	default:
 		o.Depot = filepath.Join(m.Site.Folder(m.ID), "depot")
 		var d *depot

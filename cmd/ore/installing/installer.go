@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ore"
+	"ore/image"
 	"ore/install/capture"
 	"ore/install/diskimage"
 	"ore/install/machine"
@@ -160,7 +161,13 @@ func whole(ctx context.Context, t diskimage.Target) error {
 // packages installs what the image lacks.
 func packages(ctx context.Context, t machine.Tree) error {
 	o := onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch}
-	if t.Recipe.Capture != "" {
+	switch t.Recipe.Capture {
+	case "":
+	case recipe.Stay:
+		o.Save = func(_ context.Context, m image.Manifest, s *image.Store) error {
+			return capture.Leave(t.Target, m, s, t.Recipe.Image)
+		}
+	default:
 		s := capture.Sender{To: t.Recipe.Capture, Watch: t.Watch}
 		if err := s.Wanted(ctx); err == nil {
 			o.Save = s.Send
