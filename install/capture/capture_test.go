@@ -116,6 +116,9 @@ func (w *world) make(t *testing.T, env ore.Environment, layers ...[]file) image.
 	}
 	m := out.Manifest(env)
 	m.Layers = sealed
+	if m, err = w.machine.Rooted(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	return m
 }
 
@@ -163,6 +166,24 @@ func TestSend(t *testing.T) {
 	}
 	if room != w.image.Size() || released != 1 {
 		t.Errorf("room for %d bytes, of %d; released %d times", room, w.image.Size(), released)
+	}
+}
+
+// The roots of layers are computed: what a machine says of them, or does not, is nothing.
+func TestRoots(t *testing.T) {
+	for _, root := range []ore.Digest{"", ore.DigestOf([]byte("a lie"))} {
+		w := newWorld(t)
+		said := w.image
+		said.Layers = append([]image.Layer(nil), said.Layers...)
+		for i := range said.Layers {
+			said.Layers[i].Root = root
+		}
+		if sent, kept := w.send(t, said); sent != nil || kept != nil {
+			t.Fatalf("%v, %v", sent, kept)
+		}
+		if len(w.kept) != 1 || w.kept[0].Digest() != w.image.Digest() {
+			t.Errorf("root %q: kept %+v", root, w.kept)
+		}
 	}
 }
 

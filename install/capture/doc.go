@@ -34,6 +34,8 @@
 //   - The environment is the one that the machine was to install, by its key.
 //   - Each layer has the digest and the size that the manifest names, and all
 //     together are no larger than what the receiver was told to take.
+//   - The roots of the layers' chunk lists are computed from the layers, whatever the
+//     manifest says.
 //   - The digest of the merged tree is computed from the layers' contents, and is
 //     the one that the manifest names.
 //   - The database of dpkg in that tree lists the packages of the environment as

@@ -46,7 +46,7 @@ func Look(ctx context.Context, store *image.Store, m image.Manifest, most int64)
 	}
 	proved := out.Manifest(m.Environment)
 	proved.Layers = m.Layers
-	return proved, nil
+	return store.Rooted(ctx, proved) // the roots are not the machine's word either
 }
 
 // looking is one look.

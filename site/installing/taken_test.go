@@ -94,6 +94,9 @@ func sample(t *testing.T, store *image.Store, env ore.Environment) image.Manifes
 	}
 	m := out.Manifest(env)
 	m.Layers = []image.Layer{{Digest: d, Size: size, Key: env.Key()}}
+	if m, err = store.Rooted(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	return m
 }
 
