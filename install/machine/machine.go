@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"ore"
 	"ore/install/configure"
 	"ore/install/disk"
@@ -133,10 +135,45 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 }
 
 // write makes the file systems and fills them. When it returns, nothing of them
-// is in use any more, and if it returns nil, everything has been written out.
-func (u *run) write(ctx context.Context) (err error) {
+// is in use any more, and if it returns nil, everything has been written out. Where
+// the image cannot be had, and packages can, it begins again with these.
+func (u *run) write(ctx context.Context) error {
+	err := u.once(ctx)
+	instead, ok := u.recipe.Instead()
+	if !ok || !vanished(ctx, err) {
+		return err
+	}
+	u.tell.enter(recipe.Format, Clip(fmt.Sprintf("made anew, for packages in place of the image: %v", err)))
+	u.recipe, u.unfit = instead, nil
+	return u.once(ctx)
+}
+
+// unhad is why an image was not written.
+type unhad struct{ error }
+
+// Unwrap returns the cause.
+func (u *unhad) Unwrap() error { return u.error }
+
+// vanished says whether an image could not be had, or was not what it should be: the
+// disk is not at fault, and nobody has ended the install.
+func vanished(ctx context.Context, err error) bool {
+	var u *unhad
+	if ctx.Err() != nil || !errors.As(err, &u) {
+		return false
+	}
+	for _, disk := range []error{unix.EIO, unix.EROFS, unix.ENOSPC} {
+		if errors.Is(err, disk) {
+			return false
+		}
+	}
+	return true
+}
+
+// once goes the recipe's way once.
+func (u *run) once(ctx context.Context) (err error) {
+	u.going = u.resumes()
 	whole := u.recipe.Disk != nil && u.unfit == nil
-	u.going = u.resumes() && !whole
+	u.going = u.going && !whole
 	doer := disk.Doer{Command: u.Command, Watch: u.watch(map[string]string{"partition": recipe.Partition, "format": recipe.Format})}
 	if whole {
 		doer.Comes = u.recipe.Disk.Has
@@ -147,7 +184,7 @@ func (u *run) write(ctx context.Context) (err error) {
 	defer doer.Release(u.layout)
 	if whole {
 		if err := u.whole(ctx); err != nil {
-			return err
+			return &unhad{err}
 		}
 	}
 	m := &mounts{target: u.Target}
@@ -201,7 +238,7 @@ func (u *run) fill(ctx context.Context) error {
 		}
 		u.tell.enter(recipe.Root, text)
 		if err := u.Pour(ctx, t); err != nil {
-			return err
+			return &unhad{err}
 		}
 	} else if m == nil {
 		u.tell.enter(recipe.Root, "none: packages from nothing")
@@ -220,8 +257,9 @@ func (u *run) fill(ctx context.Context) error {
 // kept is the note that an install can go on.
 func (u *run) kept() string { return filepath.Join(u.Keep, u.recipe.Disks().Hex()) }
 
-// keep notes that another install may go on where this one failed. The note does
-// not outlive a loss of power, after which nobody knows what the disks have.
+// keep notes that another install may go on where this one failed, and from what it
+// installs. The note does not outlive a loss of power, after which nobody knows what
+// the disks have.
 func (u *run) keep(ctx context.Context) error {
 	if u.Keep == "" || ctx.Err() != nil {
 		return nil
@@ -229,12 +267,27 @@ func (u *run) keep(ctx context.Context) error {
 	if err := os.MkdirAll(u.Keep, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(u.kept(), nil, 0o600)
+	return os.WriteFile(u.kept(), []byte(u.recipe.Strategy), 0o600)
 }
 
-// resumes says whether this install goes on, which it does only once a note.
+// resumes says whether this install goes on, which it does only once a note. One that
+// went over to packages goes on with these.
 func (u *run) resumes() bool {
-	return u.Keep != "" && os.Remove(u.kept()) == nil && u.layout.State() == disk.Formatted
+	if u.Keep == "" {
+		return false
+	}
+	from, err := os.ReadFile(u.kept())
+	if err != nil || os.Remove(u.kept()) != nil || u.layout.State() != disk.Formatted {
+		return false
+	}
+	if recipe.Strategy(from) == recipe.Packages && u.recipe.Strategy != recipe.Packages {
+		instead, ok := u.recipe.Instead()
+		if !ok {
+			return false
+		}
+		u.recipe, u.unfit = instead, nil
+	}
+	return true
 }
 
 // lacking says how many packages are to be installed.
