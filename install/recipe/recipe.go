@@ -80,8 +80,14 @@ type Recipe struct {
 	Disk     *diskimage.Disk       `json:",omitempty"` // of Image, and written instead of it where it fits; else nil
 	Blobs    map[ore.Digest]Source // layers of Image and Disk, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
-	Capture  string                `json:",omitempty"` // the address that gets the image of what is installed (package capture); "" for none
+	// Capture is the address that gets the image of what is installed (package
+	// capture), or Stay; "" for none.
+	Capture string `json:",omitempty"`
 }
+
+// Stay as the address for an image has it stay on the machine's disk, from which
+// who can reach the machine, and cannot be reached by it, takes it once it runs.
+const Stay = "stay"
 
 // Source is where a blob may be had.
 type Source struct {
