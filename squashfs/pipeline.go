@@ -8,7 +8,8 @@ import (
 )
 
 // pipeline takes blocks in order, compresses them on several goroutines and
-// stores them in order. Its memory is bounded by the number of its pieces'
+// stores them in order; what is copied from elsewhere has its place in that order,
+// and the same goroutines copy it there. Its memory is bounded by the number of its pieces'
 // buffers. One goroutine at a time may give it work.
 //
 // What it learns about positions it writes into the inodes and fragments that
@@ -19,6 +20,7 @@ type pipeline struct {
 	free  chan *piece // pieces at rest; receiving from it bounds the memory
 	work  chan *piece // to the compressing goroutines
 	order chan *piece // to the storing goroutine, in the order of the image
+	parts chan part   // of spans, from the storing goroutine to the compressing ones
 	group sync.WaitGroup
 	bad   atomic.Pointer[error] // the first error of a goroutine
 	block int
@@ -34,6 +36,13 @@ type piece struct {
 	file  *inode        // whose next block this is, or
 	frag  *fragment     // which this is, or
 	span  *span         // what to copy
+}
+
+// part is so much of a span as is copied at once, and its place in the image.
+type part struct {
+	r       *Reader
+	from, n int64
+	to      int64
 }
 
 // fragment is a block shared by several small files.
@@ -56,11 +65,16 @@ func newPipeline(w io.WriterAt, pos int64, o Options) (*pipeline, error) {
 	n := piecesPerJob*o.Jobs + 1
 	p := &pipeline{
 		w: w, pos: pos, block: o.BlockSize,
-		free: make(chan *piece, n), work: make(chan *piece, n), order: make(chan *piece, n),
+		free: make(chan *piece, n), work: make(chan *piece, n), order: make(chan *piece, n), parts: make(chan part),
 	}
 	for range n {
 		p.free <- &piece{ready: make(chan struct{}, 1)}
 	}
+	p.group.Go(func() {
+		o.begin()
+		defer close(p.parts)
+		p.store()
+	})
 	for range o.Jobs {
 		c, err := newCompressor(o)
 		if err != nil {
@@ -72,10 +86,6 @@ func newPipeline(w io.WriterAt, pos int64, o Options) (*pipeline, error) {
 			p.compress(c)
 		})
 	}
-	p.group.Go(func() {
-		o.begin()
-		p.store()
-	})
 	return p, nil
 }
 
@@ -125,10 +135,31 @@ func (p *pipeline) err() error {
 	return nil
 }
 
+// compress takes blocks and parts of spans as they come, until there are no more of
+// either.
 func (p *pipeline) compress(c compressor) {
-	for x := range p.work {
-		x.pack(c)
-		x.ready <- struct{}{}
+	var buf []byte
+	for work, parts := p.work, p.parts; work != nil || parts != nil; {
+		select {
+		case x, ok := <-work:
+			if !ok {
+				work = nil
+				continue
+			}
+			x.pack(c)
+			x.ready <- struct{}{}
+		case s, ok := <-parts:
+			if !ok {
+				parts = nil
+				continue
+			}
+			if buf == nil {
+				buf = make([]byte, copySize)
+			}
+			if p.err() == nil {
+				p.check(s.copy(p.w, buf[:s.n]))
+			}
+		}
 	}
 }
 
@@ -146,15 +177,9 @@ func (x *piece) pack(c compressor) {
 }
 
 func (p *pipeline) store() {
-	buf := make([]byte, 0)
 	for x := range p.order {
 		if x.span != nil {
-			if p.err() == nil {
-				if buf = buf[:cap(buf)]; len(buf) == 0 {
-					buf = make([]byte, copySize)
-				}
-				p.check(p.storeSpan(x.span, buf))
-			}
+			p.storeSpan(x.span)
 			continue
 		}
 		<-x.ready
@@ -232,22 +257,28 @@ type placedFragment struct {
 // nothing against the copying, little enough to stay in the processor's cache.
 const copySize = 256 << 10
 
-func (p *pipeline) storeSpan(s *span, buf []byte) error {
+// storeSpan gives s its place, and has it copied there.
+func (p *pipeline) storeSpan(s *span) {
 	for _, f := range s.files {
 		f.file.start = p.pos + f.delta
 	}
 	for _, f := range s.frags {
 		f.frag.start = p.pos + f.delta
 	}
-	for off, end := s.from, s.from+s.n; off < end; {
-		b := buf[:min(int64(len(buf)), end-off)]
-		if err := s.r.readAt(b, off); err != nil {
-			return fmt.Errorf("read source image: %w", err)
-		}
-		if err := p.write(b); err != nil {
-			return err
-		}
-		off += int64(len(b))
+	for off, end := s.from, s.from+s.n; off < end && p.err() == nil; {
+		n := min(copySize, end-off)
+		p.parts <- part{s.r, off, n, p.pos}
+		off, p.pos = off+n, p.pos+n
+	}
+}
+
+// copy copies the part into w by way of buf, which is as long.
+func (s part) copy(w io.WriterAt, buf []byte) error {
+	if err := s.r.readAt(buf, s.from); err != nil {
+		return fmt.Errorf("read source image: %w", err)
+	}
+	if _, err := w.WriteAt(buf, s.to); err != nil {
+		return fmt.Errorf("write image: %w", err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ type inode struct {
 var errClosed = errors.New("writer is closed")
 
 // NewWriter returns a Writer that writes an image to f from offset 0 on, which
-// should be empty. The superblock is written last, so that an image that was
+// should be empty, from several goroutines at once. The superblock is written last, so that an image that was
 // not finished is not taken for one. Close or Abort must be called.
 func NewWriter(f io.WriterAt, o Options) (*Writer, error) {
 	o, err := o.complete()

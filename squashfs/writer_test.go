@@ -8,13 +8,19 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// memFile is an image in memory.
-type memFile struct{ b []byte }
+// memFile is an image in memory, which several may write at once.
+type memFile struct {
+	mu sync.Mutex // guards b while it is written
+	b  []byte
+}
 
 func (m *memFile) WriteAt(b []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if end := off + int64(len(b)); end > int64(len(m.b)) {
 		m.b = append(m.b, make([]byte, end-int64(len(m.b)))...)
 	}
