@@ -134,8 +134,8 @@ type Config struct {
 	// Install's context, or its release, which comes before the machines end.
 	Installed func(n Node, machine string)
 	// Kept, if not nil, has machines kept whose installation failed, with all others
-	// of the job. It is called when all that do not fail are ready; when it fails,
-	// they end as they do without it.
+	// of the job. It is called when all that do not fail have done their parts, or are
+	// ready where the job needs all; when it fails, they end as they do without it.
 	Kept func(b *Bed) error
 }
 
@@ -194,7 +194,7 @@ func (r *run) steps(ctx context.Context) (err error) {
 	}
 	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, r.work, machines) })
 	r.over = err == nil && ctx.Err() == nil
-	return err
+	return r.andKept(err)
 }
 
 // distribute brings the image and the inputs to the hosts.

@@ -54,6 +54,7 @@ type fakeNode struct {
 	starts   []node.Start
 	released int
 	failing  map[string]string // machines whose installation fails, and why
+	losing   map[string]string // the same, and which end by it
 }
 
 func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node.Started, error) {
@@ -67,6 +68,10 @@ func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node
 	}
 	var all []node.Started
 	for _, m := range s.Machines {
+		if why := n.losing[m.Name]; why != "" {
+			all = append(all, node.Started{Machine: m, Lost: why, Stages: []ore.Stage{{Name: "scripts", Machine: m.Name}}})
+			continue
+		}
 		old := n.machines[m.Name]
 		fresh := &fakeMachine{name: m.Name, files: map[string]string{}, lives: 1}
 		if old != nil {

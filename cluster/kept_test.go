@@ -4,61 +4,71 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"ore"
-	"ore/cluster/results"
 	"ore/guest"
-	"ore/image"
-	"ore/node"
-	"ore/node/installing"
 )
 
 // Machines whose installation failed end with all others, unless they are to be
-// kept: then none ends, and no command is run.
+// kept: then none ends. The others do their parts before, if the job can do without
+// those that failed.
 func TestFailedMachinesAreKept(t *testing.T) {
+	const text = "machine m1: install: stage scripts: too late"
 	for _, c := range []struct {
 		summary  string
 		kept     func(*Bed) error
+		mode     ore.Mode
+		ran      int32 // commands
 		released int
 		want     string
 	}{
-		{"nobody wants them", nil, 1, "machine m1: install: stage scripts: too late"},
-		{"they are kept", func(*Bed) error { return nil }, 0, "machine m1: install: stage scripts: too late"},
-		{"they cannot be kept", func(*Bed) error { return errors.New("no room for a record") }, 1, "no room for a record"},
+		{"they are kept", func(*Bed) error { return nil }, ore.Each, 1, 0, text},
+		{"they are kept, and the job needs all", func(*Bed) error { return nil }, ore.First, 0, 0, text},
+		{"they cannot be kept", func(*Bed) error { return errors.New("no room for a record") }, ore.Each, 1, 1, "no room for a record"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
+			var ran atomic.Int32
 			s := newSite(func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) {
-				t.Error("a command was run")
+				ran.Add(1)
 				return guest.Exit{}, nil
 			})
 			s.node.failing = map[string]string{"m1": "stage scripts: too late"}
-			folder, err := results.Create(t.TempDir(), "job")
-			if err != nil {
-				t.Fatal(err)
-			}
 			var bed *Bed
-			config := Config{ID: "job", Images: s.images, Engine: s.engine, Results: folder, Memory: func() json.RawMessage { return []byte(`"how"`) }}
-			config.Install = func(context.Context, image.Manifest, []node.Machine) (*installing.Order, func() error, error) {
-				return &installing.Order{}, func() error { return nil }, nil
-			}
-			if c.kept != nil {
+			res, _ := s.installs(t, job(2, func(j *ore.Job) { j.Run.Retries, j.Run.Mode = 3, c.mode }), func(config *Config) {
+				config.Memory = func() json.RawMessage { return []byte(`"how"`) }
 				config.Kept = func(b *Bed) error { bed = b; return c.kept(b) }
+			})
+			if res.Kind != ore.Failed || !strings.Contains(res.Error, c.want) || strings.Count(res.Error, text) != 1 || s.node.released != c.released || ran.Load() != c.ran {
+				t.Errorf("%s %q, released %d times, %d commands", res.Kind, res.Error, s.node.released, ran.Load())
 			}
-			res := Run(t.Context(), config, job(2, func(j *ore.Job) { j.Run.Retries = 3 }))
-			if res.Kind != ore.Failed || !strings.Contains(res.Error, c.want) || s.node.released != c.released {
-				t.Errorf("%s %q, released %d times", res.Kind, res.Error, s.node.released)
-			}
-			if o := s.node.starts[0].Install; o.Keep != (c.kept != nil) || o.Tries != 3 {
+			if o := s.node.starts[0].Install; !o.Keep || o.Tries != 3 {
 				t.Errorf("asked for %+v", o)
-			}
-			if c.kept == nil {
-				return
 			}
 			if text, err := bed.Encode(); err != nil || len(bed.Machines) != 2 || !strings.Contains(string(text), `"Memory":"how"`) {
 				t.Errorf("%+v: %s, %v", bed.Machines, text, err)
 			}
 		})
+	}
+}
+
+// Tasks are done by the machines that can, and those that failed are kept all the same.
+func TestFailedMachineOfAnArrayIsKept(t *testing.T) {
+	tasks := filepath.Join(t.TempDir(), "tasks")
+	if err := os.WriteFile(tasks, []byte("a\nb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) { return guest.Exit{}, nil })
+	s.node.failing = map[string]string{"m1": "stage scripts: too late"}
+	kept := 0
+	res, _ := s.installs(t, job(2, func(j *ore.Job) { j.Run.Mode, j.Run.Tasks.From = ore.Array, tasks }), func(config *Config) {
+		config.Kept = func(*Bed) error { kept++; return nil }
+	})
+	if res.Kind != ore.Failed || !strings.Contains(res.Error, "too late") || kept != 1 || len(res.Ranks) != 2 || res.Ranks[1].Kind != ore.Finished {
+		t.Errorf("%+v, kept %d times", res, kept)
 	}
 }

@@ -31,6 +31,9 @@ func (r *run) part(ctx context.Context, p Part, n Node) (ore.RankResult, error) 
 		return fail(res, err)
 	}
 	defer closeAll(logs)
+	if gone := r.absent[p.Machine]; gone != nil {
+		return fail(res, gone)
+	}
 	begun := time.Now()
 	exit, err := r.attempts(ctx, p, n, out)
 	res.ExitCode, res.Signal = exit.Code, exit.Signal

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -38,6 +37,8 @@ type run struct {
 	order    *installing.Order // how the machines install themselves; nil if they do not
 
 	published []ore.Port
+
+	absent map[string]error // of machines that did not install themselves, why
 
 	mu      sync.Mutex // guards stages, started and killed
 	stages  ore.Timeline
@@ -139,7 +140,8 @@ func (r *run) release(ctx context.Context, v *reserved) error {
 	return err
 }
 
-// start starts all machines, or none.
+// start starts all machines, or none, but for those that do not install themselves
+// where the job can do without them.
 func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[string]Node, error) {
 	var names []string
 	for _, h := range hosts {
@@ -160,9 +162,15 @@ func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[
 			all[m.Name] = h.Node
 			r.hosts[m.Name] = h
 		}
-		g.Go(func() error { return r.unlessKept(r.startOn(gctx, h, h.Machines)) })
+		g.Go(func() error {
+			_, err := r.startOn(gctx, h, h.Machines)
+			return r.unlessKept(err)
+		})
 	}
-	if err := errors.Join(g.Wait(), node.Failed(r.started)); err != nil {
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := r.goOnWithout(all); err != nil {
 		return nil, err
 	}
 	for name, n := range all {
@@ -177,8 +185,14 @@ func (r *run) start(ctx context.Context, hosts []Host, img image.Manifest) (map[
 // again starts one machine afresh in the place of the one that was lost.
 func (r *run) again(ctx context.Context, machine string) error {
 	h := r.hosts[machine]
-	if err := r.startOn(ctx, h, []node.Machine{{Name: machine, Rank: rankOf(machine)}}); err != nil {
+	started, err := r.startOn(ctx, h, []node.Machine{{Name: machine, Rank: rankOf(machine)}})
+	if err != nil {
 		return err
+	}
+	for _, m := range started {
+		if m.Lost != "" {
+			return r.lost(m)
+		}
 	}
 	r.installed(h.Node, machine)
 	return r.put(ctx, h.Node, machine, staged{dir: JobDir, files: r.copies()})
@@ -191,7 +205,7 @@ func (r *run) installed(n Node, machine string) {
 	}
 }
 
-func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) error {
+func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) ([]node.Started, error) {
 	begun := time.Now()
 	s := r.startOf(h, machines)
 	if r.order != nil {
@@ -202,11 +216,17 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 		s.Install = r.order.Of(names)
 	}
 	started, err := h.Start(ctx, s, r.Watch)
-	if err != nil {
-		return fmt.Errorf("start machines: %w", err)
+	switch {
+	case err != nil && r.order != nil && r.job.Run.Mode == ore.First:
+		return nil, fmt.Errorf("start machines, which mode first needs all at once: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("start machines: %w", err)
 	}
 	for _, s := range started {
 		r.add(s.Stages...)
+		if s.Lost != "" {
+			continue
+		}
 		from := s.Begun
 		if from.IsZero() {
 			from = begun
@@ -216,7 +236,7 @@ func (r *run) startOn(ctx context.Context, h Host, machines []node.Machine) erro
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started = append(r.started, started...)
-	return node.Failed(started)
+	return started, node.Failed(started)
 }
 
 // arrange has ready what machines install themselves from, if they do, until letGo.
@@ -233,7 +253,7 @@ func (r *run) arrange(ctx context.Context, img image.Manifest) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		o.Tries, o.Keep = r.job.Run.Retries, r.Kept != nil
+		o.Tries, o.Keep, o.Apart = r.job.Run.Retries, r.Kept != nil, r.apart()
 		r.order, r.holds = o, append(r.holds, func() {
 			if err := release(); err != nil {
 				r.Watch.Tell(ore.Event{Stage: "note", Text: err.Error()})
@@ -259,6 +279,10 @@ func (r *run) publish(ctx context.Context) error {
 		h, ok := r.hosts[MachineName(p.Rank)]
 		if !ok {
 			return fmt.Errorf("publish %s: there is no rank %d", p.Listen, p.Rank)
+		}
+		if gone := r.absent[MachineName(p.Rank)]; gone != nil {
+			r.Watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("port %s is not published: its machine is lost", p.Listen)})
+			continue
 		}
 		pub, ok := h.Node.(Publisher)
 		if !ok {

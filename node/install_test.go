@@ -86,7 +86,7 @@ func TestInstallerIsWired(t *testing.T) {
 }
 
 // An installer that fails is told with its stage, its cause and its console, and
-// leaves no machine.
+// leaves no machine where all are needed.
 func TestInstallFails(t *testing.T) {
 	b := newBench(t)
 	s := b.ask("m0", "m1")

@@ -47,8 +47,9 @@ type place struct {
 	net     *os.File
 }
 
-// Start starts machines, all or none. One that runs is replaced, unless the
-// start is to grow what is there: then it stays, and is not in the answer.
+// Start starts machines, all or none, but for those that install themselves apart:
+// one that has failed is in the answer as lost. A machine that runs is replaced, unless
+// the start is to grow what is there: then it stays, and is not in the answer.
 func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
 	n.starting.Lock()
 	defer n.starting.Unlock()
@@ -97,6 +98,8 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 	}
 	started := n.adopt(s, machines, hold)
 	n.introduce(ctx, started)
+	started = append(started, b.lost...)
+	sortStarted(started)
 	return started, nil
 }
 
@@ -246,6 +249,7 @@ type batch struct {
 
 	mu   sync.Mutex // guards what follows
 	done []*machine
+	lost []Started           // machines that failed apart from the others
 	kept map[string]*machine // that are to go on with their installation
 }
 
@@ -262,8 +266,8 @@ func (b *batch) run(ctx context.Context) ([]*machine, error) {
 				p.net.Close()
 				return context.Cause(gctx)
 			}
-			m, err := b.one(gctx, p, hosts)
-			if err != nil {
+			m, err := b.oneApart(gctx, p, hosts)
+			if m == nil || err != nil {
 				return err
 			}
 			b.mu.Lock()
@@ -353,7 +357,8 @@ func (b *batch) hosts(places []place) []guest.Host {
 // again of those before it.
 func (m *machine) said() string { return string(m.console.since(m.tried).Text) }
 
-// one starts one machine and waits until it calls home.
+// one starts one machine and waits until it calls home. With a *StartError comes what
+// is known of the machine, which has ended.
 func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine, error) {
 	m := &machine{
 		dir:     filepath.Join(b.node.config.Dir, machineFolder+p.Name),
@@ -376,7 +381,7 @@ func (b *batch) one(ctx context.Context, p place, hosts []guest.Host) (*machine,
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return nil, cause // another machine's failure, or a cancel: not this one's
 	}
-	return nil, &StartError{Machine: p.Name, Stage: stage, Console: m.said(), Cause: err}
+	return m, &StartError{Machine: p.Name, Stage: stage, Console: m.said(), Cause: err}
 }
 
 // bring does one's work, and says which stage it came to.

@@ -99,7 +99,7 @@ type Started struct {
 	Boot    time.Duration // from the start of its process to its call home
 	Timings []Timing      // the stages of that, as its init measured them
 	Begun   time.Time
-	Lost    string      `json:",omitempty"` // how it ended, if it does not run any more
+	Lost    string      `json:",omitempty"` // how it ended, or why it never was ready, if it does not run any more
 	Stages  []ore.Stage `json:",omitempty"` // how it installed itself, if it did
 	Failed  string      `json:",omitempty"` // why it is still in its installer; see installing.Order
 }

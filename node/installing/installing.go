@@ -48,8 +48,9 @@ type Order struct {
 	Depot    string             // a Unix socket, reached at [DepotPort] of the gateway; "" for none
 	Bundle   *Bundle            // of a host that gives its machines all at that port itself, in place of Depot; else nil
 	Machines map[string]Machine // by name
-	Tries    int                // how often a machine goes on where its installer failed, before it has failed
+	Tries    int                // how often a machine goes on where its installer failed; if any, it begins anew once after them
 	Keep     bool               // a machine that has failed stays as it is, in its installer, and the others go on
+	Apart    bool               // one that has failed, and is not kept, ends, and the others go on
 }
 
 // Machine is what one machine installs.

@@ -1,0 +1,73 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"ore"
+	"ore/node"
+)
+
+// apart says whether the job goes on without machines that do not install themselves:
+// one that launches on all of them, and machines that are kept for their user, do not.
+func (r *run) apart() bool { return len(r.work) > 0 && r.job.Run.Mode != ore.First }
+
+// goOnWithout takes machines that have not installed themselves out of all, and notes
+// why. It fails if the job needs them, or if none are left.
+func (r *run) goOnWithout(all map[string]Node) error {
+	failed := node.Failed(r.started)
+	if failed != nil && !r.apart() {
+		return failed
+	}
+	r.absent = map[string]error{}
+	var why []error
+	var notes []ore.Event
+	for _, m := range r.started {
+		switch {
+		case m.Failed != "":
+			r.absent[m.Name] = &node.FailedError{Machines: []node.Started{m}}
+		case m.Lost != "":
+			r.absent[m.Name] = r.lost(m)
+		default:
+			continue
+		}
+		delete(all, m.Name)
+		why = append(why, r.absent[m.Name])
+		first, _, _ := strings.Cut(m.Failed+m.Lost, "\n")
+		notes = append(notes, ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %s: the others go on without it", m.Name, first)})
+	}
+	if len(all) == 0 && failed != nil {
+		return failed
+	} else if len(all) == 0 {
+		return fmt.Errorf("start machines: %w", errors.Join(distinct(why)...))
+	}
+	for _, n := range notes {
+		r.Watch.Tell(n)
+	}
+	return nil
+}
+
+// lost is why a machine that has not installed itself takes no part in the job: what
+// failed, what to do about it, and what it said.
+func (r *run) lost(m node.Started) error {
+	why, said, more := strings.Cut(m.Lost, "\n")
+	advice := "'ore run --retries' tries it again, at last on a blank disk, and --keep-failed keeps it to look at"
+	if r.job.Run.Retries > 0 {
+		advice = "so it was again on a blank disk: 'ore run --keep-failed' keeps it to look at"
+	}
+	err := fmt.Errorf("%w: %s", &node.LostError{Machine: m.Name, Cause: errors.New(why)}, advice)
+	if more {
+		err = fmt.Errorf("%w\n%s", err, said)
+	}
+	return err
+}
+
+// andKept adds to the error of a run that machines are kept, if no part has said so.
+func (r *run) andKept(err error) error {
+	var failed *node.FailedError
+	if errors.As(err, &failed) {
+		return err
+	}
+	return errors.Join(err, node.Failed(r.started))
+}
