@@ -55,8 +55,9 @@ type Folder struct {
 // file is a File with what has been read of it.
 type file struct {
 	File
-	mu      sync.Mutex // guards touched
+	mu      sync.Mutex // guards what follows
 	touched Touched
+	times   []time.Duration // of the first reads
 }
 
 // Serve serves the folder that was mounted with the device (see
