@@ -45,6 +45,7 @@ type Config struct {
 	Memory   int64        // bytes for machines; 0 for what the host has
 	Rack     string       // where the host stands, for the order of transfers
 	Switch   string       // that the rack is connected with
+	Link     float64      // bytes a second of the host's link, each way; 0 for what its card says
 	Lease    bool         // Done closes when nobody has called for LeaseTime
 	// LeaseTime is after which time without a sign of its owner a job ends; zero
 	// means the constant of that name, by which clients go.

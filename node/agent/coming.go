@@ -87,7 +87,7 @@ type coming struct {
 
 	mu     sync.Mutex // guards what follows
 	reader *chain.Reader
-	plain  *os.File // once the store has it
+	plain  *os.File // the store's, once that was asked for
 	closed bool
 }
 
@@ -95,7 +95,13 @@ type coming struct {
 // sends it any more, since who ordered it ends the machine then.
 func (c *coming) readAt(ctx context.Context, b []byte, offset int64) (int, error) {
 	for {
-		f, err := c.file()
+		f, err := c.opened()
+		if f == nil && err == nil {
+			if n, err := c.reader.ReadAt(ctx, b, offset); err == nil {
+				return n, nil
+			}
+			f, err = c.file() // it is not on its way, or not any more
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -106,15 +112,23 @@ func (c *coming) readAt(ctx context.Context, b []byte, offset int64) (int, error
 			}
 			return n, err
 		}
-		if n, err := c.reader.ReadAt(ctx, b, offset); err == nil {
-			return n, nil
-		}
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-time.After(lookAgain):
 		}
 	}
+}
+
+// opened returns the store's file if it has been asked for, nil if not. Most reads
+// are of what comes, and ask for nothing by name.
+func (c *coming) opened() (*os.File, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, os.ErrClosed
+	}
+	return c.plain, nil
 }
 
 // file returns the store's file once it has one. What came is let go of then.

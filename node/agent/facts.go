@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,6 +24,10 @@ func (a *Agent) facts(ctx context.Context) (Facts, error) {
 	f := Facts{
 		Name: a.config.Name, Version: a.config.Version, Chain: a.blobs.peer.Addr().String(),
 		Rack: a.config.Rack, Switch: a.config.Switch, Cores: runtime.NumCPU(), Quota: a.config.Quota, Blobs: []ore.Digest{}, Jobs: []JobFacts{},
+		Link: a.config.Link,
+	}
+	if at, ok := a.blobs.peer.Addr().(*net.TCPAddr); ok && f.Link == 0 {
+		f.Link = CardRate(at.AddrPort().Addr())
 	}
 	var err error
 	if f.Subnets, err = vnet.UsedSubnets(); err != nil {

@@ -43,6 +43,7 @@ type Facts struct {
 	Subnets []netip.Prefix // IPv4 networks that the host is part of
 	Rack    string         `json:",omitempty"` // where the host stands, if that was said
 	Switch  string         `json:",omitempty"` // that the rack is connected with
+	Link    float64        `json:",omitempty"` // bytes a second of its link, each way, if that is known
 	Cores   int
 	Memory  int64   // bytes that are lent
 	Free    int64   // of these bytes those that programs can have
