@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"ore"
@@ -77,8 +78,9 @@ func (l *lab) used(host string) string { return filepath.Join(l.dir, "used", hos
 var usedParts = [...]string{"blobs/sha256", "stamps", "laid"}
 
 // setUsedAside moves what the agent of a host keeps of the kit to where the next
-// one gets it from. Nothing is copied: what was verified and what was laid out is
-// known by its inodes.
+// one gets it from. What was verified and what was laid out is known by its inodes,
+// and by when these changed: so nothing is copied, and it is folders that are moved,
+// since a file that is moved counts as changed.
 func (l *lab) setUsedAside(host string) error {
 	kit, err := os.ReadDir(l.kit())
 	if err != nil {
@@ -86,14 +88,24 @@ func (l *lab) setUsedAside(host string) error {
 	}
 	for _, part := range usedParts {
 		from, to := filepath.Join(l.kept(host), "node", part), filepath.Join(l.used(host), part)
-		if err := os.MkdirAll(to, 0o755); err != nil {
+		all, err := os.ReadDir(from)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
-		for _, e := range kit {
-			err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, e := range all {
+			ofKit := slices.ContainsFunc(kit, func(k os.DirEntry) bool { return k.Name() == e.Name() })
+			if ofKit {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(from, e.Name())); err != nil {
 				return err
 			}
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.RemoveAll(to), os.Rename(from, to)); err != nil {
+			return err
 		}
 	}
 	return nil
