@@ -217,7 +217,7 @@ func (t *transfer) send(ctx context.Context, d ore.Digest) error {
 		}
 		order := conduct.Transfer{Blob: t.arrange(d, blob, giver == nil), Source: from}
 		by := t.receivers(&order, d, lacking, giver)
-		result, err := conduct.New(conduct.Config{}).Send(ctx, order)
+		result, err := t.engine.conductor.Send(ctx, order)
 		again := ctx.Err() == nil && giver != nil && (errors.Is(err, conduct.ErrLost) || errors.Is(err, conduct.ErrSource))
 		if err != nil && !again {
 			return err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ore"
+	"ore/chain/conduct"
 	"ore/cluster"
 	"ore/image"
 	"ore/image/early"
@@ -65,6 +66,9 @@ type Engine struct {
 	config Config
 	source *source
 	secret trunk.Key // from which the keys of links between hosts are made
+	// conductor has all transfers of the job: a host that takes over machines while
+	// their layers are under way joins those.
+	conductor *conduct.Conductor
 
 	reaching  sync.Mutex // one question at a time; guards the next two
 	asked     bool
@@ -109,7 +113,7 @@ func New(c Config) (*Engine, error) {
 	if len(c.Agents) == 0 {
 		return nil, errors.New("engine hosts: no hosts: name some with --host, or under hosts: in the settings")
 	}
-	e := &Engine{config: c, where: map[string]*host{}, secret: trunk.NewKey()}
+	e := &Engine{config: c, where: map[string]*host{}, secret: trunk.NewKey(), conductor: conduct.New(conduct.Config{})}
 	seen := map[string]bool{}
 	for i, a := range c.Agents {
 		if seen[a.Addr()] {

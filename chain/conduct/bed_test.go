@@ -41,8 +41,9 @@ type told struct {
 	Add     string // a file that it offers
 	Blob    chain.Blob
 
-	in  *hold // of connections of a peer in the test's own process
-	out holds
+	in   *hold // of connections of a peer in the test's own process
+	out  holds
+	went *atomic.Int64 // bytes that left a peer with a rate; may be nil
 }
 
 func TestMain(m *testing.M) {
@@ -111,7 +112,7 @@ func (t *told) start(ctx context.Context) (*chain.Peer, error) {
 	}
 	cfg := chain.Config{Dir: t.Dir, Listener: l, Silence: t.Silence}
 	if t.Rate > 0 {
-		cfg.Listener = slowListener{l, &bucket{rate: t.Rate}, t.out}
+		cfg.Listener = slowListener{l, &bucket{rate: t.Rate, went: t.went}, t.out}
 	}
 	if t.in != nil {
 		cfg.Dialer.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -138,6 +139,7 @@ func (t *told) start(ctx context.Context) (*chain.Peer, error) {
 // bucket is a link's rate, shared by all its connections.
 type bucket struct {
 	rate float64
+	went *atomic.Int64
 	mu   sync.Mutex // guards free
 	free time.Time  // when the link has nothing to do
 }
@@ -233,6 +235,9 @@ func (c *slowConn) Write(b []byte) (int, error) {
 		}
 		n, err := c.Conn.Write(b[:min(len(b), piece)])
 		all, c.went = all+n, c.went+int64(n)
+		if c.out.went != nil {
+			c.out.went.Add(int64(n))
+		}
 		c.out.take(n)
 		if err != nil {
 			return all, err

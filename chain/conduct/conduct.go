@@ -76,6 +76,9 @@ type Transfer struct {
 	// Coming, where set, is called with each report of a receiver that has some of
 	// the blob, until it has all. It must not wait for anything.
 	Coming func(Outcome)
+	// Repaired, where set, is called as the shape is changed. It must not wait for
+	// anything.
+	Repaired func(Repair)
 }
 
 // Outcome is what became of one receiver.
@@ -117,21 +120,29 @@ type Conductor struct {
 	cfg Config
 
 	mu   sync.Mutex // guards runs
-	runs map[chain.Digest]*run
+	runs map[cut]*run
 }
+
+// cut is a blob as it was cut: peers that know it with one list of chunks take no
+// orders by another, and whose list it is decides what may be read early.
+type cut struct{ blob, list chain.Digest }
+
+func cutOf(b chain.Blob) cut { return cut{b.Digest, b.List} }
 
 // New makes a conductor.
 func New(cfg Config) *Conductor {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Conductor{cfg: cfg, runs: map[chain.Digest]*run{}}
+	return &Conductor{cfg: cfg, runs: map[cut]*run{}}
 }
 
 // Send returns when each receiver has the blob whole and verified, or cannot
-// have it, which Outcome says. A request for a blob that is already under way
-// joins it. Its receivers hold it until then by a grant that ends with the
-// transfer.
+// have it, which Outcome says. A request for a blob that is already under way, and
+// was cut in the same way, joins it: its receivers are fed by the tail, and what goes
+// first is what the first request said. Where that one's source turns out to be lost
+// it begins anew with its own. Its receivers hold the blob until then by a grant that
+// ends with the transfer.
 func (c *Conductor) Send(ctx context.Context, t Transfer) (Result, error) {
 	if len(t.Receivers) == 0 {
 		return Result{}, nil
@@ -151,7 +162,11 @@ func (c *Conductor) Send(ctx context.Context, t Transfer) (Result, error) {
 		case <-r.ended:
 			continue // it ended just now: begin another one
 		}
-		return r.await(ctx, w)
+		result, err := r.await(ctx, w)
+		if again := errors.Is(err, ErrSource) || errors.Is(err, ErrLost); !again || ctx.Err() != nil || r.source.host.Address == t.Source.Address {
+			return result, err
+		}
+		w = &waiter{transfer: t, begun: w.begun, result: make(chan verdict, 1)}
 	}
 }
 
@@ -159,18 +174,18 @@ func (c *Conductor) Send(ctx context.Context, t Transfer) (Result, error) {
 func (c *Conductor) enter(t Transfer) (r *run, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok := c.runs[t.Blob.Digest]; ok {
+	if r, ok := c.runs[cutOf(t.Blob)]; ok {
 		return r, false
 	}
 	r = newRun(c, t)
-	c.runs[t.Blob.Digest] = r
+	c.runs[cutOf(t.Blob)] = r
 	return r, true
 }
 
 func (c *Conductor) leave(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.runs, r.blob.Digest)
+	delete(c.runs, cutOf(r.blob))
 }
 
 // waiter is one call of Send.

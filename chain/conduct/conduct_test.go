@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,9 +187,12 @@ func TestTheSourcesDeathIsToldWhenBytesAreLost(t *testing.T) {
 	}
 }
 
+// A request that comes in the middle of another one for the same blob has its
+// receiver fed by the tail: neither the source nor a relay sends anything twice.
 func TestALatecomerJoins(t *testing.T) {
 	b, want, name := blob(t, 8<<20)
-	source, p := neighbour(t, "source", told{Rate: linkRate})
+	var went [4]atomic.Int64 // from the source, and from each host
+	source, p := neighbour(t, "source", told{Rate: linkRate, went: &went[3]})
 	if err := offer(p, b, name); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +201,7 @@ func TestALatecomerJoins(t *testing.T) {
 	var dirs []string
 	for i := range 3 {
 		dirs = append(dirs, t.TempDir())
-		s := told{Dir: dirs[i], Rate: linkRate}
+		s := told{Dir: dirs[i], Rate: linkRate, Silence: time.Minute, went: &went[i]}
 		if i == 1 {
 			s.in = held
 		}
@@ -204,16 +209,25 @@ func TestALatecomerJoins(t *testing.T) {
 		if i < 2 {
 			tr.Receivers = append(tr.Receivers, h)
 		} else {
-			late.Receivers = append(late.Receivers, tr.Receivers[0], h)
+			again := tr.Receivers[0]
+			again.Name = "first" // as the second request calls it
+			late.Receivers = append(late.Receivers, again, h)
+		}
+	}
+	late.Coming = func(o conduct.Outcome) {
+		if o.Host == "h2" && o.Held > 0 {
+			held.let() // it has its place
 		}
 	}
 	c := conduct.New(conduct.Config{})
 	second := make(chan error, 1)
 	when(t, held.reached, func() {
-		held.let()
 		r, err := c.Send(t.Context(), late)
 		if err == nil {
-			err = r.Hosts[1].Err
+			err = errors.Join(r.Hosts[0].Err, r.Hosts[1].Err)
+		}
+		if r.Hosts[0].Host != "first" || r.Hosts[1].Host != "h2" {
+			t.Errorf("the second request's hosts are told as %+v", r.Hosts)
 		}
 		second <- err
 	})
@@ -228,6 +242,111 @@ func TestALatecomerJoins(t *testing.T) {
 	for _, d := range dirs {
 		sameFile(t, filepath.Join(d, b.Digest.String()), want)
 	}
+	times(t, b, &went[3], 1, b.Size/16)
+	times(t, b, &went[0], 1, b.Size/16)
+	times(t, b, &went[1], 1, b.Size/16)
+	times(t, b, &went[2], 0, b.Size/16)
+}
+
+// times says that what left a peer is a number of copies of a blob, and less than
+// beside for all that is said with it.
+func times(t *testing.T, b chain.Blob, went *atomic.Int64, copies, beside int64) {
+	t.Helper()
+	if n := went.Load(); n < copies*b.Size || n > copies*b.Size+beside {
+		t.Errorf("%d bytes left a peer, of a blob of %d bytes that it gives %d times", n, b.Size, copies)
+	}
+}
+
+// Two jobs on the same hosts, each with a conductor and a source of its own, of which
+// one begins in the middle of the other, have their hosts take in each byte once.
+func TestTwoJobsShareWhatComes(t *testing.T) {
+	b, want, name := blob(t, 4<<20)
+	var went [5]atomic.Int64 // from each host, and the sources
+	var jobs [2]conduct.Transfer
+	for i := range jobs {
+		source, p := neighbour(t, fmt.Sprint("source", i), told{Rate: linkRate, went: &went[3+i]})
+		if err := offer(p, b, name); err != nil {
+			t.Fatal(err)
+		}
+		jobs[i] = conduct.Transfer{Blob: b, Source: source}
+	}
+	held := newHold(b.Size / 2) // until the second job is known there
+	var dirs []string
+	for i := range 3 {
+		dirs = append(dirs, t.TempDir())
+		s := told{Dir: dirs[i], Rate: linkRate, Silence: time.Minute, went: &went[i]}
+		if i == 0 {
+			s.in = held
+		}
+		h, _ := neighbour(t, fmt.Sprint("h", i), s)
+		for k := range jobs {
+			jobs[k].Receivers = append(jobs[k].Receivers, h)
+		}
+	}
+	jobs[1].Coming = func(conduct.Outcome) { held.let() }
+	send := func(job conduct.Transfer) error {
+		r, err := conduct.New(conduct.Config{}).Send(t.Context(), job)
+		for _, h := range r.Hosts {
+			err = errors.Join(err, h.Err)
+		}
+		return err
+	}
+	second := make(chan error, 1)
+	when(t, held.reached, func() { second <- send(jobs[1]) })
+	if err := errors.Join(send(jobs[0]), <-second); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		sameFile(t, filepath.Join(d, b.Digest.String()), want)
+	}
+	var all atomic.Int64
+	for i := range went {
+		all.Add(went[i].Load())
+	}
+	times(t, b, &all, 3, b.Size/4) // what was on its way from a source when the other one took over is lost
+}
+
+// A request that joined another one whose source turns out to be lost goes on with
+// its own.
+func TestWhoJoinedGoesOnWithItsOwnSource(t *testing.T) {
+	b, want, name := blob(t, 1<<20)
+	source, p := neighbour(t, "source", told{})
+	if err := offer(p, b, name); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	h, _ := neighbour(t, "h", told{Dir: dir})
+	late, _ := neighbour(t, "late", told{})
+	asked, joined := make(chan struct{}), make(chan struct{})
+	var first, second sync.Once
+	c := conduct.New(conduct.Config{Dialer: chain.Dialer{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		switch address {
+		case "nowhere":
+			first.Do(func() { close(asked) })
+			<-joined
+			return nil, errors.New("nobody is there")
+		case late.Address: // which the second request alone names
+			second.Do(func() { close(joined) })
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}})
+	gone := conduct.Host{Host: shape.Host{Name: "gone"}, Address: "nowhere"}
+	var both sync.WaitGroup
+	both.Go(func() {
+		if _, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: gone, Receivers: []conduct.Host{h}}); !errors.Is(err, conduct.ErrSource) {
+			t.Errorf("%v, want %v", err, conduct.ErrSource)
+		}
+	})
+	<-asked
+	both.Go(func() {
+		r, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{late, h}})
+		if err != nil {
+			t.Error(err)
+		}
+		allDone(t, r)
+	})
+	both.Wait()
+	sameFile(t, filepath.Join(dir, b.Digest.String()), want)
 }
 
 func TestWhoGivesUpLeavesNothing(t *testing.T) {

@@ -161,9 +161,9 @@ func (r *run) join(ctx context.Context, w *waiter) {
 		w.members = append(w.members, m)
 	}
 	r.waiters = append(r.waiters, w)
-	for _, m := range w.members {
+	for i, m := range w.members {
 		if w.transfer.Done != nil && !m.whole.IsZero() {
-			w.transfer.Done(r.outcome(w, m))
+			w.transfer.Done(r.outcome(w, i))
 		}
 	}
 }
@@ -221,8 +221,8 @@ func (r *run) giveUp(cause error) {
 // announce tells those who want to know that a receiver has the blob.
 func (r *run) announce(m *member) {
 	for _, w := range r.waiters {
-		if w.transfer.Done != nil && slices.Contains(w.members, m) {
-			w.transfer.Done(r.outcome(w, m))
+		if i := slices.Index(w.members, m); w.transfer.Done != nil && i >= 0 {
+			w.transfer.Done(r.outcome(w, i))
 		}
 	}
 }
@@ -230,16 +230,22 @@ func (r *run) announce(m *member) {
 // foretell tells those who want to know how a receiver stands.
 func (r *run) foretell(m *member) {
 	for _, w := range r.waiters {
-		if w.transfer.Coming != nil && m.whole.IsZero() && slices.Contains(w.members, m) {
-			o := r.outcome(w, m)
+		if w.transfer.Coming == nil || !m.whole.IsZero() {
+			continue
+		}
+		if i := slices.Index(w.members, m); i >= 0 {
+			o := r.outcome(w, i)
 			o.Err = nil // it is still to come
 			w.transfer.Coming(o)
 		}
 	}
 }
 
-func (r *run) outcome(w *waiter, m *member) Outcome {
-	o := Outcome{Host: m.host.Name, Err: m.lost, Traffic: m.report.Traffic, Held: m.report.Bytes, Ahead: m.report.Ahead}
+// outcome is what became of a waiter's receiver number i, which another request may
+// have called by another name.
+func (r *run) outcome(w *waiter, i int) Outcome {
+	m := w.members[i]
+	o := Outcome{Host: w.transfer.Receivers[i].Name, Err: m.lost, Traffic: m.report.Traffic, Held: m.report.Bytes, Ahead: m.report.Ahead}
 	switch {
 	case !m.whole.IsZero():
 		o.Err, o.After = nil, max(0, m.whole.Sub(w.begun))
@@ -254,8 +260,8 @@ func (r *run) result(w *waiter) Result {
 	if r.source.host.Up > 0 {
 		res.Predicted = time.Duration(r.shape.Seconds * float64(time.Second))
 	}
-	for _, m := range w.members {
-		res.Hosts = append(res.Hosts, r.outcome(w, m))
+	for i := range w.members {
+		res.Hosts = append(res.Hosts, r.outcome(w, i))
 	}
 	return res
 }
