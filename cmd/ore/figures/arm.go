@@ -52,6 +52,9 @@ func chosenArms(list string) ([]arm, error) {
 	return slices.DeleteFunc(all, func(a arm) bool { return !slices.Contains(wanted, a.name) }), nil
 }
 
+// file is the name of the figure's drawing.
+func (a arm) file() string { return fmt.Sprintf("figure%d.svg", a.figure) }
+
 // rate is that of the source's link, in bits a second; 0 is not bounded.
 func (a arm) rate(s settings) int64 {
 	if a.slow {

@@ -319,7 +319,7 @@ func (sh *Shell) present(b *book, dir string) error {
 	files := map[string][]byte{"rows.csv": lines, "figures.md": t.page(b.head)}
 	for _, a := range arms() {
 		if len(t.counts(a.name)) > 0 {
-			files[fmt.Sprintf("figure%d.svg", a.figure)] = draw(a, t, b.head)
+			files[a.file()] = draw(a, t, b.head)
 		}
 	}
 	for name, text := range files {

@@ -141,7 +141,7 @@ func TestPresent(t *testing.T) {
 	}
 	page := read("figures.md")
 	for _, want := range []string{
-		"| 4 | cached tree, fetched directly | 1 | 3 | 14.0 | 10.0 |", "| 4 | 1 | saved of the install, against packages | 35.6 % | 75.0 % |",
+		"| 4 | cached tree, fetched directly | 1 | 3 | 14.0 | 66.7 % | 10.0 |", "](figure5.svg)", "| 4 | 1 | saved of the install, against packages | 35.6 % | 75.0 % |",
 		"| 4 | 1 | saved of the whole | 8.2 % | 66.7 % |", "| 2 | 16 | seconds until all machines are ready | 172 to 173 | not measured |", "scaled: 16 times 500 kbit/s",
 	} {
 		if !strings.Contains(page, want) {
@@ -167,6 +167,12 @@ func TestPresent(t *testing.T) {
 		}
 		if got != boxes {
 			t.Errorf("%s: %d boxes, want %d", name, got, boxes)
+		}
+	}
+	packages, direct := read("figure2.svg"), read("figure4.svg")
+	for _, want := range []string{">-67 %<", ">-68 %<", ">the last, from packages<", "saved of the install, against packages, 1 machine: there 35.6 %, here 75.0 %", "16 machines: there less than nothing: slower, here not measured"} {
+		if !strings.Contains(direct, want) || strings.Contains(packages, want) {
+			t.Errorf("figure 4, and not 2, is to have %q:\n%s\n%s", want, direct, packages)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "figure6.svg")); err == nil {

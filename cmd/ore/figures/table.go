@@ -2,6 +2,7 @@ package figures
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"slices"
@@ -105,23 +106,28 @@ func (t table) page(h head) []byte {
 	if h.Settings.Scale != 1 {
 		fmt.Fprintf(&b, "Figure 6 is scaled: its link is %g times as fast as the old one.\n\n", h.Settings.Scale)
 	}
-	b.WriteString("| figure | arm | machines | rounds | ready after, s | of it install, s | MB over the source's link | load before |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, a := range arms() {
+		if len(t.counts(a.name)) > 0 {
+			fmt.Fprintf(&b, "![Figure %d: %s](%s)\n", a.figure, a.title, a.file())
+		}
+	}
+	b.WriteString("\n| figure | arm | machines | rounds | ready after, s | saved against packages | of it install, s | MB over the source's link | load before |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, a := range arms() {
 		for _, n := range t.counts(a.name) {
-			fmt.Fprintf(&b, "| %d | %s | %d | %d | %.1f | %.1f | %.1f | %.1f |\n", a.figure, a.title, n, len(t.of(a.name, n)),
-				t.median(a.name, n, whole), t.median(a.name, n, row.install),
+			saved := ""
+			if a.name != armPackages {
+				saved = t.savedWhole(a.name, n)
+			}
+			fmt.Fprintf(&b, "| %d | %s | %d | %d | %.1f | %s | %.1f | %.1f | %.1f |\n", a.figure, a.title, n, len(t.of(a.name, n)),
+				t.median(a.name, n, whole), saved, t.median(a.name, n, row.install),
 				t.median(a.name, n, func(r row) float64 { return float64(r.Crossed) / 1e6 }), t.median(a.name, n, func(r row) float64 { return r.Load }))
 		}
 	}
 	fmt.Fprintf(&b, "\nSeconds are medians. The install is the tree's way and the packages' (stages distribute, base, packages), as the mean of all machines.\n\n")
 	fmt.Fprintf(&b, "## The old system's numbers\n\nFrom %s.\n\n| figure | machines | what | there | here |\n| --- | --- | --- | --- | --- |\n", oldSource)
 	for _, o := range olds() {
-		ours := o.our(t)
-		if ours == "" {
-			ours = "not measured"
-		}
 		figure := slices.IndexFunc(arms(), func(a arm) bool { return a.name == o.arm })
-		fmt.Fprintf(&b, "| %d | %d | %s | %s | %s |\n", arms()[figure].figure, o.machines, o.what, o.said, ours)
+		fmt.Fprintf(&b, "| %d | %d | %s | %s | %s |\n", arms()[figure].figure, o.machines, o.what, o.said, cmp.Or(o.our(t), notMeasured))
 	}
 	return b.Bytes()
 }
