@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ func (t *transfer) turn(d ore.Digest) int {
 func (e *Engine) newTransfer(w ore.Watcher) *transfer {
 	return &transfer{
 		engine: e, watch: w, begun: time.Now(), in: map[*host]int64{}, out: map[*host]int64{},
-		arrivals: map[*host]map[ore.Digest]*arrival{}, changed: make(chan struct{}, 1),
+		arrivals: map[*host]map[ore.Digest]*arrival{}, changed: make(chan struct{}, 1), repairs: map[*host][]string{},
 	}
 }
 
@@ -162,6 +163,7 @@ type transfer struct {
 	here     int64 // bytes that left this host
 	arrivals map[*host]map[ore.Digest]*arrival
 	first    map[ore.Digest]early.Layer // what goes first, of blobs that machines can read as they come
+	repairs  map[*host][]string         // what became of hosts that others had to go around
 }
 
 // look finds out which hosts have which blobs, also those that need none: they
@@ -279,8 +281,18 @@ func (t *transfer) receivers(order *conduct.Transfer, d ore.Digest, lacking []*h
 	if len(order.Blob.First) > 0 {
 		order.Coming, order.Done = note, note
 	}
+	order.Repaired = func(r conduct.Repair) { t.repaired(by[r.Host], d, r) }
 	t.watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("%s, %.1f MB, to %d hosts", d.Short(), float64(order.Blob.Size)/1e6, len(by))})
 	return by
+}
+
+// repaired notes that others had to go around a host, and tells who watches the job:
+// it is why a transfer took longer than its link says.
+func (t *transfer) repaired(h *host, d ore.Digest, r conduct.Repair) {
+	t.mu.Lock()
+	t.repairs[h] = append(t.repairs[h], r.What)
+	t.mu.Unlock()
+	t.watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("host %s, %.1f s into %s: %s", h.name(), r.After.Seconds(), d.Short(), r.What)})
 }
 
 // conclude has hosts keep what came to them. It returns those to which it is to be
@@ -408,11 +420,12 @@ func (t *transfer) stages() []ore.Stage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []ore.Stage
-	add := func(name string, in, out int64) {
-		if in+out > 0 {
-			all = append(all, ore.Stage{Name: "distribute", Machine: name, Start: t.begun, End: time.Now(),
-				Note: fmt.Sprintf("%.1f MB in, %.1f MB out", float64(in)/1e6, float64(out)/1e6)})
+	add := func(name string, in, out int64, repairs ...string) {
+		if in+out == 0 && len(repairs) == 0 {
+			return
 		}
+		note := append([]string{fmt.Sprintf("%.1f MB in, %.1f MB out", float64(in)/1e6, float64(out)/1e6)}, repairs...)
+		all = append(all, ore.Stage{Name: "distribute", Machine: name, Start: t.begun, End: time.Now(), Note: strings.Join(note, "; ")})
 	}
 	add(sourceName, 0, t.here)
 	for _, h := range t.engine.hosts {
@@ -422,7 +435,7 @@ func (t *transfer) stages() []ore.Stage {
 				in += a.came // the rest is still coming
 			}
 		}
-		add(h.name(), in, t.out[h])
+		add(h.name(), in, t.out[h], t.repairs[h]...)
 	}
 	return all
 }

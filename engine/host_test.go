@@ -3,8 +3,12 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
+	"ore"
+	"ore/chain/conduct"
 	"ore/node/agent"
 )
 
@@ -24,5 +28,21 @@ func TestAHostIsNamedOnce(t *testing.T) {
 		if got := h.fault(); got.Error() != c.want || !errors.Is(got, c.err) {
 			t.Errorf("%v, want %s", got, c.want)
 		}
+	}
+}
+
+// Who watches a job hears of a host that others went around, and its timeline says it.
+func TestARepairIsTold(t *testing.T) {
+	h := &host{agent: &agent.Client{}}
+	e := &Engine{hosts: []*host{h}}
+	var said []string
+	tr := e.newTransfer(func(v ore.Event) { said = append(said, v.Stage+": "+v.Text) })
+	tr.repaired(h, ore.DigestOf(nil), conduct.Repair{After: 1500 * time.Millisecond, Host: "0 h1", What: "moved to the tail: it is slow"})
+	if want := "distribute: host , 1.5 s into e3b0c44298fc: moved to the tail: it is slow"; !slices.Equal(said, []string{want}) {
+		t.Errorf("said was %q, want %q", said, want)
+	}
+	stages := tr.stages()
+	if len(stages) != 1 || stages[0].Note != "0.0 MB in, 0.0 MB out; moved to the tail: it is slow" {
+		t.Errorf("the timeline has %+v", stages)
 	}
 }

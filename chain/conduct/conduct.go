@@ -76,8 +76,8 @@ type Transfer struct {
 	// Coming, where set, is called with each report of a receiver that has some of
 	// the blob, until it has all. It must not wait for anything.
 	Coming func(Outcome)
-	// Repaired, where set, is called as the shape is changed. It must not wait for
-	// anything.
+	// Repaired, where set, is called as one of the receivers is gone around, by its
+	// name here. It must not wait for anything.
 	Repaired func(Repair)
 }
 

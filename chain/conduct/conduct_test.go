@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,12 +108,17 @@ func TestAKilledRelayIsBypassed(t *testing.T) {
 		all = append(all, p)
 		tr.Receivers = append(tr.Receivers, p.host)
 	}
+	var heard []conduct.Repair
+	tr.Repaired = func(p conduct.Repair) { heard = append(heard, p) }
 	when(t, all[1].held, func() { all[1].cmd.Process.Kill() })
 	r, err := conduct.New(conduct.Config{}).Send(t.Context(), tr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	allDone(t, r, "h1")
+	if len(heard) == 0 || heard[0].Host != "h1" || !slices.Equal(heard, r.Repairs) {
+		t.Errorf("told was %+v, of %+v", heard, r.Repairs)
+	}
 	for _, i := range []int{0, 2, 3} {
 		sameFile(t, filepath.Join(all[i].dir, b.Digest.String()), want)
 		if in := r.Hosts[i].Traffic.In; in != b.Size {

@@ -398,7 +398,13 @@ func (r *run) order(m *member, inventory bool) {
 // repaired notes a change of the shape, and has all rates measured anew.
 func (r *run) repaired(m *member, what string) {
 	r.changed = time.Now()
-	r.repairs = append(r.repairs, Repair{After: r.changed.Sub(r.begun), Host: m.host.Name, What: what})
+	p := Repair{After: r.changed.Sub(r.begun), Host: m.host.Name, What: what}
+	r.repairs = append(r.repairs, p)
+	for _, w := range r.waiters {
+		if i := slices.Index(w.members, m); w.transfer.Repaired != nil && i >= 0 {
+			w.transfer.Repaired(Repair{After: p.After, Host: w.transfer.Receivers[i].Name, What: what})
+		}
+	}
 	r.conductor.cfg.Log.Info("repair", "blob", r.blob.Digest, "host", m.host.Name, "what", what)
 	r.probing = nil
 	for _, m := range r.placed {
