@@ -272,7 +272,7 @@ func (t *transfer) receivers(order *conduct.Transfer, d ore.Digest, lacking []*h
 		addr, grant := h.job.Chain()
 		name := fmt.Sprintf("%d %s", i, h.name()) // names need not differ
 		by[name] = h
-		order.Receivers = append(order.Receivers, conduct.Host{Host: h.rack().of(name), Address: addr, Conduct: grant})
+		order.Receivers = append(order.Receivers, conduct.Host{Host: h.place(name), Address: addr, Conduct: grant})
 		t.mu.Lock()
 		t.arrivals[h][d].size, t.arrivals[h][d].lead = order.Blob.Size, lead
 		t.mu.Unlock()
@@ -351,7 +351,7 @@ func (t *transfer) origin(ctx context.Context, d ore.Digest) (b chain.Blob, from
 	for _, h := range t.having[d] {
 		if b, err = h.job.Offer(ctx, d); err == nil {
 			addr, grant := h.job.Chain()
-			return b, conduct.Host{Host: h.rack().of(h.name()), Address: addr, Conduct: grant}, h, nil
+			return b, conduct.Host{Host: h.place(h.name()), Address: addr, Conduct: grant}, h, nil
 		}
 		if ctx.Err() != nil {
 			return b, from, nil, context.Cause(ctx)
@@ -394,7 +394,7 @@ func (t *transfer) give(ctx context.Context, d ore.Digest, path string) (b chain
 	t.here += b.Size
 	t.mu.Unlock()
 	addr, grant := h.job.Chain()
-	return b, conduct.Host{Host: h.rack().of(h.name()), Address: addr, Conduct: grant}, h, nil
+	return b, conduct.Host{Host: h.place(h.name()), Address: addr, Conduct: grant}, h, nil
 }
 
 // reached says whether hosts can connect to this one at addr. One is asked for

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -112,7 +113,7 @@ func beAgent(dir string) error {
 		return machineCommand(c)
 	}}
 	a, err := agent.Start(context.Background(), agent.Config{
-		Name: filepath.Base(dir), Rack: rackOf(filepath.Base(dir)), Keys: keys, Listener: listeners[0], Chain: listeners[1], Dir: dir, Quota: agent.DefaultQuota,
+		Name: filepath.Base(dir), Rack: said(racks, filepath.Base(dir)), Link: linkOf(filepath.Base(dir)), Keys: keys, Listener: listeners[0], Chain: listeners[1], Dir: dir, Quota: agent.DefaultQuota,
 		Supervise: func(_ context.Context, _, folder, images string) (agent.Supervisor, error) {
 			return superviseHere(fake, folder, images)
 		},
@@ -130,13 +131,21 @@ func beAgent(dir string) error {
 // racks is the variable that says in which racks agents stand: NAME=RACK, in words.
 const racks = "TEST_RACKS"
 
-func rackOf(name string) string {
-	for w := range strings.FieldsSeq(os.Getenv(racks)) {
-		if n, r, _ := strings.Cut(w, "="); n == name {
-			return r
+// links is the one that says how many bytes a second their links carry.
+const links = "TEST_LINKS"
+
+func said(variable, name string) string {
+	for w := range strings.FieldsSeq(os.Getenv(variable)) {
+		if n, v, _ := strings.Cut(w, "="); n == name {
+			return v
 		}
 	}
 	return ""
+}
+
+func linkOf(name string) float64 {
+	v, _ := strconv.ParseFloat(said(links, name), 64)
+	return v
 }
 
 func superviseHere(fake *vmtest.Fake, folder, images string) (agent.Supervisor, error) {

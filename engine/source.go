@@ -60,7 +60,7 @@ func (s *source) offer(ctx context.Context, d ore.Digest, path string, seen neti
 		}
 	}
 	at := conduct.Host{
-		Host: s.config.Rack.of(sourceName), Conduct: s.grant,
+		Host: s.config.Rack.of(sourceName, agent.CardRate(seen)), Conduct: s.grant,
 		Address: net.JoinHostPort(seen.String(), strconv.Itoa(int(s.port))),
 	}
 	if b, ok := s.blobs[d]; ok {

@@ -9,7 +9,9 @@
 // (SplitStream, SOSP 2003; two trees: Sanders, Speck and Träff, Parallel
 // Computing 2009). With M chunks and equal links of rate B nothing is faster than
 // (1 + floor(log2 N)/M) S/B (Mundinger, Weber and Weiss, J. Scheduling 2008; RDMC,
-// DSN 2018): [Bound]. The shapes here come within a few chunks of it.
+// DSN 2018): [Bound]. The shapes here come within a few chunks of it: a binomial pipeline,
+// which reaches it, has each host talk to log2 N others by a clock, where a few trees need
+// neither and lose next to nothing once there are many chunks.
 package shape
 
 import (
@@ -67,6 +69,7 @@ type Shape struct {
 	// prediction.
 	Seconds float64
 
+	fast   float64 // the same without hosts that are much slower than the others
 	slots  []int // how many children each receiver can feed without falling behind
 	source int   // how many the source can
 	line   []int // who trails, in the order in which they feed each other
@@ -101,12 +104,13 @@ func Bound(n int, size, chunk int64, rate float64) float64 {
 }
 
 // Choose returns the shape that is predicted to be done first; of nearly equal
-// ones the simplest.
+// ones, which one slow host can make all, that in which the others are, and then the
+// simplest.
 func Choose(t Task) Shape {
 	all := Candidates(t)
 	best := all[0]
 	for _, s := range all[1:] {
-		if s.Seconds < best.Seconds*worthIt {
+		if s.Seconds < best.Seconds*worthIt || s.Seconds <= best.Seconds/worthIt && s.fast < best.fast*worthIt {
 			best = s
 		}
 	}
@@ -126,7 +130,13 @@ func Candidates(t Task) []Shape {
 		all = append(all, trees(t, order, fast, k))
 	}
 	for i := range all {
-		all[i].Seconds = Predict(t, all[i])
+		at := predict(t, all[i])
+		for place, h := range order {
+			all[i].Seconds = max(all[i].Seconds, at[h])
+			if place < fast {
+				all[i].fast = max(all[i].fast, at[h])
+			}
+		}
 	}
 	return all
 }
@@ -297,14 +307,22 @@ func hang(parent, inner, leaves []int, k int) {
 // shared evenly, and not all of it used if stripes share it, a tree's branch is no faster than what feeds it, and each hop
 // adds a chunk's time.
 func Predict(t Task, s Shape) float64 {
-	t = t.known()
+	var last float64
+	for _, at := range predict(t.known(), s) {
+		last = max(last, at)
+	}
+	return last
+}
+
+// predict is the same for each receiver.
+func predict(t Task, s Shape) []float64 {
 	fan := map[int]int{}
 	for _, parent := range s.Trees {
 		for _, p := range parent {
 			fan[p]++
 		}
 	}
-	stripes, last, used := float64(len(s.Trees)), 0.0, 1.0
+	stripes, used, done := float64(len(s.Trees)), 1.0, make([]float64, len(t.Receivers))
 	if len(s.Trees) > 1 {
 		used = uneven
 	}
@@ -317,10 +335,10 @@ func Predict(t Task, s Shape) float64 {
 			}
 			rate[i] = min(used*up/float64(fan[p]), used*t.Receivers[i].Down/stripes, fed)
 			begin[i] = from
-			last = max(last, begin[i]+float64(t.Size)/stripes/rate[i])
+			done[i] = max(done[i], begin[i]+float64(t.Size)/stripes/rate[i])
 		}
 	}
-	return last
+	return done
 }
 
 // topDown lists the receivers of a tree, parents before children.

@@ -148,6 +148,7 @@ type Node struct {
 	Memory int64 // bytes for machines; 0 for what the host has
 	Rack   string
 	Switch string
+	Link   float64 // bytes a second of its link; 0 for what its card says
 	Keys   agent.Keys
 	// Lease, where set, is read to its end, and with it ends the agent; and it
 	// ends when nobody calls for agent.LeaseTime.
@@ -182,7 +183,7 @@ func Serve(ctx context.Context, n Node, ready func(agent.Ready) error) (err erro
 	}
 	a, err := agent.Start(ctx, agent.Config{
 		Name: n.Name, Version: n.Version, Keys: n.Keys, Listener: listener, Chain: chain,
-		Dir: n.Dir, Quota: n.Quota, Memory: n.Memory, Rack: n.Rack, Switch: n.Switch, Lease: n.Lease != nil, Supervise: supervise,
+		Dir: n.Dir, Quota: n.Quota, Memory: n.Memory, Rack: n.Rack, Switch: n.Switch, Link: n.Link, Lease: n.Lease != nil, Supervise: supervise,
 	})
 	if err != nil {
 		return err

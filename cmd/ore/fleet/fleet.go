@@ -24,6 +24,7 @@ import (
 	"ore/job"
 	"ore/node/agent"
 	"ore/plan"
+	"ore/plan/words"
 	"ore/site"
 	"ore/site/fleet"
 	"ore/site/settings"
@@ -189,7 +190,7 @@ const leastQuota = 1 << 20
 // Node returns the command node.
 func Node(s *Shell) *cobra.Command {
 	var n fleet.Node
-	var trust, quota, memory string
+	var trust, quota, memory, link string
 	var lease bool
 	var cores int
 	c := &cobra.Command{
@@ -216,6 +217,7 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 	f.StringVar(&memory, "memory", "", "memory for machines of all jobs together, as `size`; default: what the host has")
 	f.StringVar(&n.Rack, "rack", "", "`name` of the rack: layers go through a rack before they go to the next")
 	f.StringVar(&n.Switch, "switch", "", "`name` of the switch that the rack is connected with: racks on one are nearer to each other")
+	f.StringVar(&link, "link", "", "`rate` of the host's link, as 100mbit, for the order of transfers; default: what its network card says")
 	f.StringVar(&trust, "trust", "", "`file` with the keys; default: standard input")
 	f.BoolVar(&lease, "lease", false, "end when standard input ends or nobody calls any more")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
@@ -227,6 +229,9 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 		}
 		if n.Memory, err = job.ParseSize(memory); err != nil && memory != "" {
 			return s.Usage(fmt.Errorf("--memory %s: %w", memory, err))
+		}
+		if n.Link, err = linkRate(link); err != nil {
+			return s.Usage(err)
 		}
 		if c.Flags().Changed("cores") {
 			if err := confine(cores); err != nil {
@@ -403,4 +408,16 @@ func linksOf(all, up int, trip time.Duration) string {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d, %v", up, all, trip.Round(10*time.Microsecond))
+}
+
+// linkRate reads a rate such as 100mbit, in bytes a second; "" is 0.
+func linkRate(s string) (float64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	var bits *float64
+	if err := words.Rate(&bits, s); err != nil {
+		return 0, fmt.Errorf("--link %s: %w", s, err)
+	}
+	return *bits / 8, nil
 }
