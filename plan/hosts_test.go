@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -116,5 +118,40 @@ func TestVain(t *testing.T) {
 		if said := strings.Join(w.Vain(ask, have), "; "); !strings.Contains(said, c.says) || (said == "") != (c.says == "") {
 			t.Errorf("%s: %q, want something with %q", c.text, said, c.says)
 		}
+	}
+}
+
+// Who is late in one stage is not in each: the last of hosts that install, each for
+// itself, is as late as the last of draws of the stages' sum.
+func TestLastOfHostsThatInstall(t *testing.T) {
+	const spread, hosts = 0.2, 16
+	rates := testRates()
+	for _, kind := range []string{"unpack", "configure", "start", "restart"} {
+		l, known := rates.Laws[kind+"@here"]
+		if !known {
+			l = sure(0.4, 0.1)
+		}
+		l.Square = l.Weight * spread * spread
+		rates.Laws[kind+"@"] = l
+	}
+	ask := Ask{Environment: testEnvironment(), Machines: hosts, Each: true}
+	for i := range hosts {
+		ask.Hosts = append(ask.Hosts, Host{Name: fmt.Sprint("h", i), Cores: 1})
+	}
+	p := Choose(ask, Have{Base: true}, rates)
+	i := slices.IndexFunc(p.Options, func(o Option) bool { return o.Each && o.Way == Delta })
+	if i < 0 {
+		t.Fatalf("no host installs for itself: %+v", p.Options)
+	}
+	var late, squares float64
+	for _, e := range p.Options[i].Stages {
+		alone := e.Seconds.Middle / (1 + e.Late)
+		late += e.Seconds.Middle - alone
+		if e.Draws > 1 {
+			squares += alone * alone
+		}
+	}
+	if want := slowest(hosts) * spread * math.Sqrt(squares); late <= 0 || !near(late, want, 1e-9) {
+		t.Errorf("the last of %d hosts is %.3f s late, want %.3f", hosts, late, want)
 	}
 }

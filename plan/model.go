@@ -270,7 +270,27 @@ func (m *model) each(w way) Option {
 	o.Stages = append(o.Stages, start.stage, m.fetchEach(w, t))
 	o.Stages = append(o.Stages, m.slowestBuild(w)...)
 	o.Stages = append(o.Stages, m.start(m.ask.Restarts, Restart).stage)
+	m.jointly(o.Stages)
 	return m.finish(o, t)
+}
+
+// jointly has the last of some who go through stages, each for itself, be late as in
+// the sum of these: who is late in one stage is not in each, so that not the stages'
+// deviations add up, but their squares.
+func (m *model) jointly(stages []Estimate) {
+	var sum, joint float64
+	for i := range stages {
+		e := &stages[i]
+		e.Late = 0
+		mean := m.moment(e, nil).mean
+		late := mean - mean/(1+e.Late)
+		sum, joint = sum+late, hypot(joint, late)
+	}
+	for i := range stages {
+		if sum > 0 {
+			stages[i].Joint = joint / sum
+		}
+	}
 }
 
 // slowestBuild predicts installing on the host that takes longest. Hosts with
@@ -371,6 +391,9 @@ func (m *model) moment(e *Estimate, unknown map[string]float64) moment {
 	}
 	if e.Draws > 1 {
 		e.Late = slowest(e.Draws) * m.law(e.Branches[0][0].Law).Shown()
+		if e.Joint > 0 {
+			e.Late *= e.Joint
+		}
 		at.mean *= 1 + e.Late
 	}
 	return at

@@ -94,6 +94,7 @@ type Estimate struct {
 	Unit     string
 	Branches [][]Term // run side by side, each one term after another
 	Draws    int      `json:",omitempty"` // how many hosts or links do this at once; the last one counts
+	Joint    float64  `json:",omitempty"` // the share of lateness that counts where other stages are late too, see jointly; 0: all
 	Late     float64  `json:",omitempty"` // how much later than one the last is expected, relatively
 	Seconds  Range    // of what is known
 	Known    bool     // whether everything in it was ever measured
