@@ -60,6 +60,9 @@ func open(ctx context.Context, s settings) (_ *lab, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("network namespaces need root: run this as root")
 	}
+	if info, err := os.Stat("/dev/fuse"); err == nil && info.Mode().Perm() != 0o666 {
+		return nil, fmt.Errorf("/dev/fuse has mode %o: machines of an ordinary user would wait for whole layers: chmod 666 /dev/fuse, as Debian's udev has it", info.Mode().Perm())
+	}
 	l := &lab{settings: s}
 	defer func() {
 		if err != nil {
