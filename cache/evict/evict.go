@@ -20,6 +20,10 @@
 //   - assists are the seconds that others saved by being built on this image.
 //   - bytes are those that are freed: layers that another image has are not.
 //
+// What many images share would stay as long as each of them is worth its own few
+// bytes. So all images that have a layer are valued together, too, with that layer:
+// if that is less than any image's value, they go, the least of them first.
+//
 // Evicting one image changes the value of others, by layers that now are theirs
 // alone and by neighbours that went; [Choose] takes them one by one. The host's
 // clock plays no part, so that no jump of it does any harm.
@@ -86,6 +90,8 @@ type chooser struct {
 	made   [][]int          // images that could be made from this one
 	gone   []bool
 	value  []Verdict
+	shared map[string]*share // layers of several images
+	shares []*share          // the same, in an order that does not change
 }
 
 // Choose values all images at request number now, and says which to evict so
@@ -100,13 +106,14 @@ func Choose(images []Image, free int64, now int64) (verdicts []Verdict, ok bool)
 	var freed int64
 	var order []Verdict
 	for freed < free {
-		i := c.least()
-		if i < 0 {
+		next := c.least()
+		if next.image < 0 {
 			break
 		}
+		i := next.image
 		v := c.value[i]
 		v.Evict = true
-		v.Why = fmt.Sprintf("goes as number %d: saves %.3g s for each MiB that it frees in the next thousand requests, the least of all that are left then%s", len(order)+1, v.Value, c.sharing(i))
+		v.Why = fmt.Sprintf("goes as number %d: %s in the next thousand requests, the least of all that are left then%s", len(order)+1, next.saves(), c.sharing(i))
 		order = append(order, v)
 		freed += v.Bytes
 		c.evict(i)
@@ -137,11 +144,16 @@ func newChooser(images []Image, now int64) *chooser {
 	c := &chooser{
 		images: images, now: now, users: map[string]int{}, having: map[string][]int{},
 		made: make([][]int, len(images)), gone: make([]bool, len(images)), value: make([]Verdict, len(images)),
+		shared: map[string]*share{},
 	}
 	for i, m := range images {
 		for _, l := range m.Layers {
 			c.users[l.ID]++
 			c.having[l.ID] = append(c.having[l.ID], i)
+			if c.users[l.ID] == 2 {
+				c.shared[l.ID] = &share{layer: l.ID, stale: true}
+				c.shares = append(c.shares, c.shared[l.ID])
+			}
 		}
 		for _, n := range m.Near {
 			if n.Image >= 0 && n.Image < len(images) {
@@ -155,59 +167,82 @@ func newChooser(images []Image, now int64) *chooser {
 // verdict values image i among those that remain.
 func (c *chooser) verdict(i int) Verdict {
 	m := c.images[i]
-	v := Verdict{Image: i, Rate: 1000 * m.Use.Rate(c.now), Assists: 1000 * m.Use.AssistRate(c.now), Seconds: m.Seconds * c.remaining(i)}
+	v := Verdict{Image: i, Rate: 1000 * m.Use.Rate(c.now), Assists: 1000 * m.Use.AssistRate(c.now), Seconds: m.Seconds * c.remaining(i, "")}
 	for _, l := range m.Layers {
 		if c.users[l.ID] == 1 {
 			v.Bytes += l.Size
 		}
 	}
-	v.Value = (v.Rate*v.Seconds + v.Assists) / (float64(max(v.Bytes, minimumBytes)) / (1 << 20))
+	v.Value = (v.Rate*v.Seconds + v.Assists) / mib(max(v.Bytes, minimumBytes))
 	return v
 }
 
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
 // remaining says how much longer or shorter than measured image i would take to
-// make from what remains.
-func (c *chooser) remaining(i int) float64 {
+// make from what remains; those that have the layer without count as gone.
+func (c *chooser) remaining(i int, without string) float64 {
 	measured := c.images[i].Share
 	if measured <= 0 {
 		measured = 1
 	}
 	least := 1.0
 	for _, n := range c.images[i].Near {
-		if n.Image >= 0 && n.Image < len(c.gone) && n.Image != i && !c.gone[n.Image] {
+		if n.Image < 0 || n.Image >= len(c.gone) || n.Image == i || c.gone[n.Image] {
+			continue
+		}
+		if without == "" || !c.images[n.Image].has(without) {
 			least = min(least, n.Share)
 		}
 	}
 	return min(longest, max(shortest, least/measured))
 }
 
-// least returns the image to evict next, or -1.
-func (c *chooser) least() int {
-	at, least := -1, math.Inf(1)
+// least returns the image to evict next, or that with the place -1.
+func (c *chooser) least() choice {
+	next := choice{image: -1, value: math.Inf(1)}
 	for i, v := range c.value {
-		if c.gone[i] || c.images[i].Held || c.images[i].Pinned || v.Value >= least {
+		if c.gone[i] || c.images[i].Held || c.images[i].Pinned || v.Value >= next.value {
 			continue
 		}
-		at, least = i, v.Value
+		next = choice{image: i, value: v.Value}
 	}
-	return at
+	layer := ""
+	for _, s := range c.shares {
+		if s.stale {
+			c.measure(s)
+		}
+		if v := c.together(s); v < next.value {
+			next.value, layer = v, s.layer
+		}
+	}
+	if layer != "" {
+		next = choice{c.first(layer), next.value, c.users[layer] - 1}
+	}
+	return next
 }
 
 // evict takes image i out and values again what that touches.
 func (c *chooser) evict(i int) {
+	c.leave(i)
 	c.gone[i] = true
 	again := map[int]bool{}
 	for _, l := range c.images[i].Layers {
 		c.users[l.ID]--
-		if c.users[l.ID] != 1 {
-			continue
-		}
 		for _, j := range c.having[l.ID] {
+			if c.gone[j] {
+				continue
+			}
+			c.touch(j, i) // the layer may be of fewer than another layer of j now
+			if c.users[l.ID] != 1 {
+				break // one tells of all
+			}
 			again[j] = true
 		}
 	}
 	for _, j := range c.made[i] {
 		again[j] = true
+		c.touch(j, i)
 	}
 	for j := range again {
 		if !c.gone[j] {

@@ -1,6 +1,7 @@
 package evict
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -70,6 +71,21 @@ func TestChoose(t *testing.T) {
 			{Layers: []Layer{base, {ID: "a", Size: 10 << 20}}, Seconds: 2, Use: asked(1)},
 			{Layers: []Layer{base, {ID: "b", Size: 10 << 20}}, Seconds: 3, Use: asked(1)},
 		}, 400 << 20, []int{0, 1}},
+		{"a large layer of images that are seldom asked for goes with them", []Image{
+			{Layers: []Layer{base, {ID: "a", Size: 1 << 20}}, Seconds: 2, Use: asked(2)},
+			{Layers: []Layer{base, {ID: "b", Size: 1 << 20}}, Seconds: 2, Use: asked(1)},
+			{Layers: own("c", 10), Seconds: 2, Use: asked(3)},
+		}, 400 << 20, []int{1, 0}},
+		{"unless one of them is in use", []Image{
+			{Layers: []Layer{base, {ID: "a", Size: 1 << 20}}, Seconds: 2, Use: asked(2), Held: true},
+			{Layers: []Layer{base, {ID: "b", Size: 1 << 20}}, Seconds: 2, Use: asked(1)},
+			{Layers: own("c", 10), Seconds: 2, Use: asked(3)},
+		}, 1, []int{2}},
+		{"or they are made of each other, and take long without", []Image{
+			{Layers: []Layer{base, {ID: "a", Size: 1 << 20}}, Seconds: 20000, Use: asked(2), Near: []Near{{Image: 1, Share: 0.001}}},
+			{Layers: []Layer{base, {ID: "b", Size: 1 << 20}}, Seconds: 20000, Use: asked(2), Near: []Near{{Image: 0, Share: 0.001}}},
+			{Layers: own("c", 10), Seconds: 2, Use: asked(3)},
+		}, 1, []int{2}},
 		{"a small step away from another", []Image{
 			{Layers: own("a", 10), Seconds: 60, Use: asked(3), Near: []Near{{Image: 1, Share: 0.05}}},
 			{Layers: own("b", 10), Seconds: 60, Use: asked(3)},
@@ -102,24 +118,30 @@ func TestChooseSaysWhenItIsNotEnough(t *testing.T) {
 	}
 }
 
+// drawImages draws images that share layers and could be made of each other.
+func drawImages(t *rapid.T) []Image {
+	sizes := rapid.SliceOfN(rapid.Int64Range(1, 100<<20), 1, 12).Draw(t, "sizes")
+	var images []Image
+	n := rapid.IntRange(1, 15).Draw(t, "images")
+	for range n {
+		m := Image{Seconds: rapid.Float64Range(0, 1000).Draw(t, "seconds"), Use: asked(rapid.IntRange(0, 9).Draw(t, "asked"))}
+		for _, l := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(sizes)-1), 1, 4, rapid.ID[int]).Draw(t, "layers") {
+			m.Layers = append(m.Layers, Layer{ID: string(rune('a' + l)), Size: sizes[l]})
+		}
+		for _, o := range rapid.SliceOfN(rapid.IntRange(-1, n), 0, 3).Draw(t, "near") {
+			m.Near = append(m.Near, Near{Image: o, Share: rapid.Float64Range(0, 1).Draw(t, "share")})
+		}
+		m.Held, m.Pinned = rapid.IntRange(0, 5).Draw(t, "held") == 0, rapid.IntRange(0, 5).Draw(t, "pinned") == 0
+		images = append(images, m)
+	}
+	return images
+}
+
 // TestChooseFreesWhatItSays holds, for any images: what goes frees what the
 // verdicts add up to, nothing that is held or pinned goes, and none goes beyond need.
 func TestChooseFreesWhatItSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sizes := rapid.SliceOfN(rapid.Int64Range(1, 100<<20), 1, 12).Draw(t, "sizes")
-		var images []Image
-		n := rapid.IntRange(1, 15).Draw(t, "images")
-		for range n {
-			m := Image{Seconds: rapid.Float64Range(0, 1000).Draw(t, "seconds"), Use: asked(rapid.IntRange(0, 9).Draw(t, "asked"))}
-			for _, l := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(sizes)-1), 1, 4, rapid.ID[int]).Draw(t, "layers") {
-				m.Layers = append(m.Layers, Layer{ID: string(rune('a' + l)), Size: sizes[l]})
-			}
-			for _, o := range rapid.SliceOfN(rapid.IntRange(-1, n), 0, 3).Draw(t, "near") {
-				m.Near = append(m.Near, Near{Image: o, Share: rapid.Float64Range(0, 1).Draw(t, "share")})
-			}
-			m.Held, m.Pinned = rapid.IntRange(0, 5).Draw(t, "held") == 0, rapid.IntRange(0, 5).Draw(t, "pinned") == 0
-			images = append(images, m)
-		}
+		images := drawImages(t)
 		free := rapid.Int64Range(0, 200<<20).Draw(t, "free")
 		verdicts, ok := Choose(images, free, 100)
 		users := map[string]int{}
@@ -148,6 +170,30 @@ func TestChooseFreesWhatItSays(t *testing.T) {
 		}
 		if len(verdicts) != len(images) || freed != said || ok != (freed >= free) {
 			t.Fatalf("%d verdicts on %d images, %d freed, %d said, %d needed: %v", len(verdicts), len(images), freed, said, free, ok)
+		}
+	})
+}
+
+// TestSharesAreKept evicts one image after another: what is known of the layers that
+// several have is what measuring them anew says.
+func TestSharesAreKept(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newChooser(drawImages(t), 100)
+		for i := range c.images {
+			c.value[i] = c.verdict(i)
+		}
+		for next := c.least(); next.image >= 0; next = c.least() {
+			c.evict(next.image)
+			for _, s := range c.shares {
+				if s.stale {
+					continue
+				}
+				anew := *s
+				c.measure(&anew)
+				if a, b := c.together(s), c.together(&anew); s.bytes != anew.bytes || a != b && math.Abs(a-b) > 1e-6*(a+b)+1e-6 {
+					t.Fatalf("without %d layer %s is %+v, and should be %+v", next.image, s.layer, *s, anew)
+				}
+			}
 		}
 	})
 }
