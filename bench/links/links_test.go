@@ -59,8 +59,8 @@ func TestShared(t *testing.T) {
 		t.Errorf("a link: %.2f s for one, %.2f for four", one, four)
 	}
 	o.Stages[0] = plan.Estimate{Stage: plan.Configure, Branches: [][]plan.Term{{{Law: "configure@here", Amounts: []float64{0, 1, 0, 0}, Threads: 1, Cores: 2}}}}
-	if s := shared(o, crowd{n: 4}); len(s.Stages) != 1 || s.Stages[0].Branches[0][0].Share < 2 {
-		t.Errorf("four threads on two cores: %+v", s.Stages)
+	if s := shared(o, crowd{n: 4}); len(s.Stages) != 1 || s.Stages[0].Branches[0][0].Share < 2 || s.Stages[0].Draws > 1 {
+		t.Errorf("four threads on two cores, of which none is late for itself: %+v", s.Stages)
 	}
 	if len(o.Stages) != 2 || o.Stages[0].Branches[0][0].Copies != 0 {
 		t.Error("the option itself was changed")

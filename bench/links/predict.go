@@ -33,17 +33,13 @@ func option(p plan.Plan, fetched bool) (plan.Option, error) {
 }
 
 // shared returns what an option becomes when a crowd does the same at once. Starting
-// machines is no part of it. As in the product, the longest stage is the one by which
-// the last is late, since who is last in one stage is not in each, and over one link
-// nobody is: it has carried all that was asked of it when the last one has its own.
+// machines is no part of it. As in the product, hosts of one box are not late apart:
+// cores that are shared, like a link, have done all that was asked of them when the last
+// one has its own.
 func shared(o plan.Option, c crowd) plan.Option {
 	o.Stages = slices.DeleteFunc(slices.Clone(o.Stages), func(e plan.Estimate) bool { return e.Stage == plan.Start })
-	longest := 0
 	for i := range o.Stages {
 		e := &o.Stages[i]
-		if e.Seconds.Middle > o.Stages[longest].Seconds.Middle {
-			longest = i
-		}
 		e.Draws = 1
 		e.Branches = slices.Clone(e.Branches)
 		for b := range e.Branches {
@@ -60,9 +56,6 @@ func shared(o plan.Option, c crowd) plan.Option {
 				}
 			}
 		}
-	}
-	if len(o.Stages) > 0 && o.Stages[longest].Stage != plan.Pull {
-		o.Stages[longest].Draws = c.n
 	}
 	return o
 }
