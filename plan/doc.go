@@ -39,7 +39,8 @@
 // on the others take as long as the longer of the two, and no less than all of
 // the work takes on all cores. Where many hosts or links draw a time each, the
 // last one is expected later by the deviations of one law that the greatest of
-// so many draws lies above the mean (Blom). Over links the slowest counts: each
+// so many draws lies above the mean (Blom); where hosts install, each for itself,
+// by those of the sum of the stages. Over links the slowest counts: each
 // link carries all bytes of those that share it. Threads of others (load) and
 // several installations on one host share the cores evenly.
 //
