@@ -28,6 +28,9 @@ type Manifest struct {
 	Capabilities []Capability    `json:",omitempty"`
 	Bytes        int64           // sum of the sizes of the regular files in the merged tree
 	Files        int             // entries in the merged tree
+	// Apart names the steps that ran by what they need alone although others were before
+	// them: of these it is known what they do where other steps are before them.
+	Apart []string `json:",omitempty"`
 }
 
 // Layer is one squashfs file of an image.

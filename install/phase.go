@@ -77,18 +77,21 @@ func (p *phase) view() *tree.View {
 // install unpacks and configures the set. Of what is still being loaded it waits
 // for no more than it needs.
 func (p *phase) install(ctx context.Context) error {
-	list, err := p.waves(ctx)
-	if err != nil {
-		return err
-	}
-	for i, wv := range list {
-		if err := p.unpack(ctx, wv.unpack); err != nil {
+	list := []load.Wave{{Unpack: p.set}} // where nothing could run before all is there
+	if p.overlaid() {
+		var err error
+		if list, err = p.loading.Waves(ctx, p.set); err != nil {
 			return err
 		}
-		if i == len(list)-1 || len(wv.first) == 0 {
+	}
+	for i, wv := range list {
+		if err := p.unpack(ctx, wv.Unpack); err != nil {
+			return err
+		}
+		if i == len(list)-1 || len(wv.First) == 0 {
 			continue
 		}
-		if err := p.mounted(func() error { return p.configure(ctx, load.Controls(wv.first)) }); err != nil {
+		if err := p.mounted(func() error { return p.configure(ctx, load.Controls(wv.First)) }); err != nil {
 			return err
 		}
 	}
@@ -100,59 +103,11 @@ func (p *phase) install(ctx context.Context) error {
 	})
 }
 
-// wave is a [dpkg.Wave] of packages that may still be loading.
-type wave struct{ unpack, first []*load.Package }
-
-// waves orders the set.
-func (p *phase) waves(ctx context.Context) ([]wave, error) {
-	if !p.overlaid() {
-		return []wave{{unpack: p.set}}, nil // nothing could run before all is there
-	}
-	heads, err := p.heads(ctx, p.set)
-	if err != nil {
-		return nil, err
-	}
-	of := map[*dpkg.Package]*load.Package{}
-	for i, x := range p.set {
-		of[heads[i]] = x
-	}
-	back := func(packages []*dpkg.Package) (list []*load.Package) {
-		for _, q := range packages {
-			list = append(list, of[q])
-		}
-		return list
-	}
-	var list []wave
-	for _, w := range dpkg.Waves(heads) {
-		list = append(list, wave{back(w.Unpack), back(w.First)})
-	}
-	for _, w := range list[:max(0, len(list)-1)] {
-		p.loading.Hasten(w.unpack...)
-	}
-	return list, nil
-}
-
-// heads returns what the packages say of themselves, which is known before they
-// are loaded.
-func (p *phase) heads(ctx context.Context, set []*load.Package) ([]*dpkg.Package, error) {
-	heads := make([]*dpkg.Package, len(set))
-	for i, x := range set {
-		heads[i] = x.Head
-		if x.Head == nil {
-			if err := load.Wait(ctx, x); err != nil {
-				return nil, err
-			}
-			heads[i] = x.Package
-		}
-	}
-	return heads, nil
-}
-
 // unpack runs the preinsts of a wave and puts its files. In the base's tree it
 // is the other way round: preinsts need programs, and nothing is there before
 // (what mmdebstrap and debootstrap do, too).
 func (p *phase) unpack(ctx context.Context, members []*load.Package) error {
-	heads, err := p.heads(ctx, members)
+	heads, err := load.Heads(ctx, members)
 	if err != nil {
 		return err
 	}

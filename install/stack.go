@@ -27,6 +27,8 @@ type stack struct {
 	baseReady    chan struct{} // closed when the base's nodes are known
 	sealedLayers int
 	base         map[string]bool // what the base has, in a build that starts from another image
+	bare         *before         // that image without what its steps did
+	apart        []string        // see image.Manifest
 	outcome      *layer.Outcome  // of the whole tree, once its last layer is sealed
 }
 
@@ -118,11 +120,14 @@ func (s *stack) seal(ctx context.Context, key ore.Key) error {
 }
 
 // whole returns what the manifest says of the whole tree.
-func (s *stack) whole() (*layer.Outcome, error) {
-	if s.outcome != nil {
-		return s.outcome, nil
+func (s *stack) whole() (out *layer.Outcome, err error) {
+	if out = s.outcome; out == nil {
+		out, err = s.tree.Outcome()
 	}
-	return s.tree.Outcome()
+	if err == nil {
+		out.Apart = s.apart
+	}
+	return out, err
 }
 
 func layerName(index int) string { return fmt.Sprintf("layer-%d.squashfs", index) }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/image"
@@ -17,7 +14,6 @@ import (
 	"ore/install/apt"
 	"ore/install/exact"
 	"ore/install/guard"
-	"ore/install/kept"
 	"ore/install/load"
 	"ore/install/normal"
 	"ore/install/output"
@@ -56,6 +52,7 @@ func (b *Builder) startFrom(r Request, p places, base bool) (*wire.Candidate, er
 		return nil, &refusal{"its base was not made here"}
 	}
 	c := &wire.Candidate{Packages: r.From.Environment.Packages, Capabilities: r.From.Capabilities, Tree: r.From.Tree, Seen: r.Seen, Try: r.Try}
+	c.Made, c.Steps, c.Apart, c.Bare = exact.Made(*r.From), r.From.Environment.Steps, r.From.Apart, exact.Bare(*r.From)-1
 	for _, l := range r.From.Layers[1:] {
 		name, err := b.Store.Path(l.Digest)
 		if errors.Is(err, image.ErrMissing) {
@@ -117,14 +114,22 @@ func (w *worker) start(ctx context.Context, s *stack) error {
 	for name := range s.tree.Names() {
 		s.base[name] = true
 	}
+	s.bare = &before{s.lower, s.tree}
 	for i, l := range w.From.Layers {
-		dir, nodes, err := w.lower(ctx, i, l)
+		o := restore.Options{Layer: l.Layer, Dir: w.disk(fmt.Sprintf("lower-%d", i)), Owners: w.sb, Watch: w.watch}
+		dir, nodes, err := restore.Kept(ctx, o, l.Tree, w.Owners)
 		if err != nil {
 			return err
+		}
+		if i == w.From.Bare {
+			s.bare.tree = s.tree.Clone()
 		}
 		s.tree.Lay(nodes)
 		s.lower = append(slices.Clone(s.lower), dir)
 		s.sealedLayers++
+		if i < w.From.Bare {
+			s.bare.lower = s.lower
+		}
 	}
 	for _, c := range w.From.Capabilities {
 		if n := s.tree.Get(c.Path); n != nil {
@@ -136,27 +141,6 @@ func (w *worker) start(ctx context.Context, s *stack) error {
 		err = &refusal{"its layers do not make the tree " + w.From.Tree.Short() + ", but " + out.Tree.Short()}
 	}
 	return err
-}
-
-// lower returns the tree of a layer, which is kept for the next build.
-func (w *worker) lower(ctx context.Context, i int, l wire.Lower) (string, []tree.Node, error) {
-	if _, err := os.Lstat(l.Tree); err == nil {
-		nodes, err := restore.ReadNodes(l.Tree + kept.NodesSuffix)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			kept.Touch(l.Tree)
-			return l.Tree, nodes, err
-		}
-	}
-	dir := w.disk(fmt.Sprintf("lower-%d", i))
-	nodes, err := restore.Layer(ctx, restore.Options{Layer: l.Layer, Dir: dir, Owners: w.sb, Watch: w.watch})
-	if err != nil {
-		return "", nil, err
-	}
-	if err := restore.WriteNodes(l.Tree+kept.NodesSuffix, nodes); err != nil {
-		return "", nil, err
-	}
-	dir, err = kept.Keep(dir, l.Tree, w.Owners)
-	return dir, nodes, err
 }
 
 // makeRoom removes what the candidate has too much, if nobody can tell
@@ -273,33 +257,6 @@ func (p *phase) settleStates(s *stack) error {
 		if err := c.Write(p.root); err != nil || !c.Owners() {
 			return err
 		}
-		return p.own(s, c)
+		return c.OwnAll(p.sb, p.root, p.upper, s.tree.Names())
 	})
-}
-
-// own gives files the new numbers of their users.
-func (p *phase) own(s *stack, c *accounts.Change) error {
-	names := map[string]bool{}
-	found, err := tree.Scan(p.upper, false)
-	if err != nil {
-		return err
-	}
-	for i := range found {
-		names[found[i].Path] = true
-	}
-	for name, n := range s.tree.Names() {
-		if c.Concerns(n.UID, n.GID) {
-			names[name] = true
-		}
-	}
-	for name := range names {
-		host := p.root + "/" + name
-		if _, err := os.Lstat(host); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-			continue // this phase removed it
-		}
-		if err := c.Own(p.sb, host); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -21,10 +21,23 @@ import (
 // stepper runs the steps of an environment.
 type stepper struct {
 	*worker
-	graph *graph.Graph
-	lower []string    // host folders below the steps
-	below *layer.Tree // the tree there
-	done  []finished
+	graph  *graph.Graph
+	before            // what is below the steps
+	from   *upon      // the image that has run some of them; nil for none
+	done   []finished // of those that it has run the zero value
+}
+
+// before is what steps run over.
+type before struct {
+	lower []string // host folders
+	tree  *layer.Tree
+}
+
+// upon is an image that has run steps.
+type upon struct {
+	before
+	after   *graph.After
+	changes layer.Changes // that its steps made
 }
 
 // finished is a step's folder and what it changed.
@@ -48,16 +61,27 @@ func (w *worker) steps(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	r := &stepper{worker: w, graph: g, lower: s.lower, below: s.tree.Clone()}
-	for i := range w.Environment.Steps {
-		f, err := r.step(ctx, i)
-		if err != nil {
+	r := &stepper{worker: w, graph: g, before: before{s.lower, s.tree.Clone()}}
+	if w.From != nil && w.From.Made {
+		if err := r.goOn(s.bare); err != nil {
 			return err
+		}
+	}
+	for i := range w.Environment.Steps {
+		var f finished // that the image has run
+		if r.from == nil || !r.from.after.Ran(i) {
+			if f, err = r.step(ctx, i); err != nil {
+				return err
+			}
 		}
 		r.done = append(r.done, f)
 	}
 	w.watch.Tell(ore.Event{Stage: "steps", Text: "done", Final: true}) // what they took is learned by this
+	s.apart = r.graph.Apart()
 	for _, f := range r.done {
+		if f.dir == "" {
+			continue
+		}
 		for _, c := range f.changes {
 			s.tree.Put(c)
 		}
@@ -72,14 +96,72 @@ func (r *stepper) step(ctx context.Context, i int) (finished, error) {
 	var failed *sandbox.ExitError
 	switch {
 	case !r.graph.Alone(i):
-		return f, err
+		return f, r.after(i, f, err)
 	case err == nil && r.inTheWay(i, f) == "":
-		return f, nil
+		if no := r.after(i, f, nil); no == nil || !r.from.after.Last(i) {
+			return f, no
+		}
 	case err != nil && !errors.As(err, &failed):
 		return f, err
 	}
 	r.graph.SeeAll(i)
-	return r.result(ctx, i)
+	f, err = r.result(ctx, i)
+	return f, r.after(i, f, err)
+}
+
+// goOn has the steps go on upon the image that is started from.
+func (r *stepper) goOn(bare *before) error {
+	after, why := r.graph.After(r.From.Steps, r.From.Apart)
+	if why != "" {
+		return &refusal{why}
+	}
+	r.from = &upon{before: r.before, after: after}
+	if r.from.changes = r.tree.Since(bare.tree); after.Beside() {
+		r.before = *bare
+	}
+	return nil
+}
+
+// after refuses a result that gets in the way of steps that were run before and that it
+// does not see: one of these, or this one, would see more in a build from nothing. err
+// is that of the step.
+func (r *stepper) after(i int, f finished, err error) error {
+	if err != nil || r.from == nil {
+		return err
+	}
+	if all, _ := r.from.after.Sees(i); all {
+		return nil
+	}
+	if name := layer.Collide(r.from.changes, f.changes); name != "" {
+		return &refusal{fmt.Sprintf("step %s and those that it has run are in each other's way at /%s", r.Environment.Steps[i].Name, name)}
+	}
+	return nil
+}
+
+// seen returns what is below step i: that of all that the image has run, or none of it,
+// and the other steps that it sees.
+func (r *stepper) seen(i int) (lower []string, below *layer.Tree, err error) {
+	b := r.before
+	if r.from != nil {
+		all, ok := r.from.after.Sees(i)
+		if !ok {
+			return nil, nil, &refusal{fmt.Sprintf("step %s would see some of the steps that it has run, and not all", r.Environment.Steps[i].Name)}
+		}
+		if all {
+			b = r.from.before
+		}
+	}
+	lower, below = slices.Clone(b.lower), b.tree.Clone()
+	for _, j := range r.graph.Seen(i) {
+		if r.done[j].dir == "" {
+			continue // it is in b
+		}
+		lower = append(lower, r.done[j].dir)
+		for _, c := range r.done[j].changes {
+			below.Put(c)
+		}
+	}
+	return lower, below, nil
 }
 
 // inTheWay returns a name where the step collides with one that it did not see.
@@ -99,12 +181,9 @@ func (r *stepper) inTheWay(i int, f finished) string {
 // keeps what it did, so that a build that fails later need not repeat it.
 func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 	step, steps := r.Environment.Steps[i], int64(len(r.Environment.Steps))
-	lower, below := slices.Clone(r.lower), r.below.Clone()
-	for _, j := range r.graph.Seen(i) {
-		lower = append(lower, r.done[j].dir)
-		for _, c := range r.done[j].changes {
-			below.Put(c)
-		}
+	lower, below, err := r.seen(i)
+	if err != nil {
+		return finished{}, err
 	}
 	place := filepath.Join(filepath.Dir(r.Tree), "step-"+string(r.graph.Key(i)))
 	p := r.newPhase(nil, lower, r.disk(fmt.Sprintf("step-%d", i)))
@@ -119,7 +198,6 @@ func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 		if err := p.run(ctx, step); err != nil {
 			return finished{}, err
 		}
-		var err error
 		if p.upper, err = kept.Keep(p.upper, place, r.Owners); err != nil {
 			return finished{}, err
 		}

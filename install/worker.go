@@ -150,6 +150,9 @@ func (w *worker) loader() (*load.Loader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if w.From != nil && w.From.Made {
+		return w.loading, nil // no package comes
+	}
 	return w.loading, w.python.prepare(w, packs)
 }
 
@@ -161,14 +164,16 @@ func (w *worker) phases(ctx context.Context, g *errgroup.Group, l *load.Loader, 
 	if err := w.start(ctx, s); err != nil {
 		return err
 	}
-	if w.Base != "" {
-		w.python.start(ctx, g, s.lower)
-	}
-	if err := w.packages(ctx, l, s); err != nil {
-		return w.orRefuse(err)
-	}
-	if err := w.files(ctx, s); err != nil {
-		return err
+	if w.From == nil || !w.From.Made {
+		if w.Base != "" {
+			w.python.start(ctx, g, s.lower)
+		}
+		if err := w.packages(ctx, l, s); err != nil {
+			return w.orRefuse(err)
+		}
+		if err := w.files(ctx, s); err != nil {
+			return err
+		}
 	}
 	if err := w.steps(ctx, s); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -90,6 +91,35 @@ func (c *Change) Own(o tree.Owners, host string) error {
 	}
 	if err := unix.Lsetxattr(host, capability, st.Capability, 0); err != nil {
 		return fmt.Errorf("order accounts: capability of %s: %w", host, err)
+	}
+	return nil
+}
+
+// OwnAll gives files of the tree that appears in the folder root their new owners:
+// those of its upper folder, which may be other than nodes say, and those of nodes, by
+// name, that get others.
+func (c *Change) OwnAll(o tree.Owners, root, upper string, nodes map[string]*tree.Node) error {
+	names := map[string]bool{}
+	found, err := tree.Scan(upper, false)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		names[found[i].Path] = true
+	}
+	for name, n := range nodes {
+		if c.Concerns(n.UID, n.GID) {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		host := root + "/" + name
+		if _, err := os.Lstat(host); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // it was removed
+		}
+		if err := c.Own(o, host); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type Source struct {
 // that are at hand tell; "" if nothing speaks against it. The build itself knows
 // all of them.
 func Judge(ctx context.Context, from Source, candidate image.Manifest, env ore.Environment, seen Memory) (string, error) {
-	if why := Alike(candidate, env); why != "" {
+	if why := Alike(candidate, env); why != "" || Made(candidate) {
 		return why, nil
 	}
 	var s Sets

@@ -14,6 +14,9 @@ import (
 // Alike tells why a build of env cannot start from the candidate, whatever its
 // packages are; "" if it can.
 func Alike(candidate image.Manifest, env ore.Environment) string {
+	if Made(candidate) {
+		return further(candidate, env)
+	}
 	room := 1 // for the packages
 	if len(env.Files) > 0 {
 		room++
@@ -25,8 +28,6 @@ func Alike(candidate image.Manifest, env ore.Environment) string {
 	switch {
 	case from.BaseOnly().Key() != env.BaseOnly().Key():
 		return "it has another base"
-	case len(from.Files) > 0 || len(from.Steps) > 0:
-		return "it has files or steps of its own"
 	case !slices.EqualFunc(from.Sources, env.Sources, sameSource):
 		return "it has other sources"
 	case len(candidate.Layers) < 2:

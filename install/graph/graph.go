@@ -61,6 +61,16 @@ func (g *Graph) Seen(i int) []int { return slices.Sorted(maps.Keys(g.seen[i])) }
 // Alone tells whether there are steps before i that it does not see.
 func (g *Graph) Alone(i int) bool { return len(g.seen[i]) < i }
 
+// Apart names the steps that do not see all steps before them.
+func (g *Graph) Apart() (names []string) {
+	for i, s := range g.steps {
+		if g.Alone(i) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // Key returns the key of step i.
 func (g *Graph) Key(i int) Key { return g.keys[i] }
 

@@ -128,19 +128,37 @@ func (t *Tree) Seal() []Source {
 	return slices.Collect(maps.Values(out))
 }
 
+// Since lists what the tree has over an earlier one: what a program changed that made
+// the one of the other. There is no content.
+func (t *Tree) Since(below *Tree) Changes {
+	var list Changes
+	for name, n := range t.merged {
+		if old := below.merged[name]; old != n && (old == nil || !tree.Same(old, n)) {
+			list = append(list, Source{Node: *n})
+		}
+	}
+	for name := range below.merged {
+		if parent := t.merged[path.Dir(name)]; t.merged[name] == nil && parent != nil && parent.Mode.IsDir() {
+			list = append(list, Whiteout(name, t.Epoch))
+		}
+	}
+	return list
+}
+
 // Outcome is what a manifest says of a tree.
 type Outcome struct {
 	Tree         ore.Digest
 	Capabilities []image.Capability
 	Bytes        int64
 	Files        int
+	Apart        []string // see image.Manifest
 }
 
 // Manifest describes the tree as that of env, but for its layers.
 func (o *Outcome) Manifest(env ore.Environment) image.Manifest {
 	return image.Manifest{
 		Version: image.ManifestVersion, Environment: env, Key: env.Key(),
-		Tree: o.Tree, Capabilities: o.Capabilities, Bytes: o.Bytes, Files: o.Files,
+		Tree: o.Tree, Capabilities: o.Capabilities, Bytes: o.Bytes, Files: o.Files, Apart: o.Apart,
 	}
 }
 

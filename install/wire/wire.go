@@ -43,6 +43,12 @@ type Candidate struct {
 	Tree         ore.Digest // what the layers make
 	Seen         exact.Memory
 	Try          bool // although it is not known whether its packages are exact
+	// Made says that it has the packages and files that are asked for, and has run
+	// Steps; the first Bare of Layers make what it was before these.
+	Made  bool
+	Steps []ore.Step
+	Apart []string // see image.Manifest
+	Bare  int
 }
 
 // Lower is a layer and where its tree is kept.

@@ -10,6 +10,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/exact"
 	"ore/plan"
 )
 
@@ -123,7 +124,7 @@ func (c *Cache) base(ctx context.Context, env ore.Environment) ([]offer, error) 
 }
 
 // near returns images over env's base that hold packages of it and nothing that
-// packages cannot be put over.
+// packages cannot be put over, or that have its packages and files and some of its steps.
 func (c *Cache) near(ctx context.Context, env ore.Environment, most int) ([]offer, error) {
 	if c.client == nil {
 		return nil, nil
@@ -135,14 +136,26 @@ func (c *Cache) near(ctx context.Context, env ore.Environment, most int) ([]offe
 	base := env.BaseOnly().Key()
 	var all []offer
 	for _, f := range found {
-		made := len(f.Ran) > 0 || f.SameFiles && len(env.Files) > 0
+		if len(f.Ran) > 0 || f.SameFiles && len(env.Files) > 0 {
+			if c.further(ctx, f.Key, env) {
+				all = append(all, offer{key: f.Key, files: true, ran: f.Ran, layers: f.Layers})
+			}
+			continue
+		}
 		full := len(f.Layers)+1+min(1, len(env.Files))+min(1, len(env.Steps)) > image.MaxLayers
-		if made || full || !f.SameSources || len(f.Layers) < 2 || f.Layers[0].Key != base {
+		if full || !f.SameSources || len(f.Layers) < 2 || f.Layers[0].Key != base {
 			continue
 		}
 		all = append(all, offer{key: f.Key, missing: f.Missing, extra: f.Extra, files: f.SameFiles, layers: f.Layers})
 	}
 	return all, nil
+}
+
+// further tells whether env's other steps can go on upon an image, which its manifest
+// says. Of one that cannot be asked for more nothing is made.
+func (c *Cache) further(ctx context.Context, key ore.Key, env ore.Environment) bool {
+	found, err := c.Find(ctx, key, nil)
+	return err == nil && exact.Alike(found.Manifest, env) == ""
 }
 
 // Names returns the steps' names.
