@@ -5,13 +5,11 @@ package installing
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"ore/image"
 	"ore/install/capture"
@@ -138,58 +136,6 @@ func TestNetworkCapture(t *testing.T) {
 	if captured.Digest() != built.Digest() {
 		t.Errorf("captured %+v with the tree %s, built %+v with the tree %s", captured.Layers, captured.Tree.Short(), built.Layers, built.Tree.Short())
 	}
-	s.end(syscall.SIGINT)
-	leaves(t)
-}
-
-// smallFile is the least that starts from its own disk, with the smallest of Debian's
-// kernels: an emulated machine takes its packages apart and seals them, and each byte
-// of that costs ten times what it does elsewhere.
-const smallFile = `environment:
-  base: debian/bookworm
-  kernel: linux-image-cloud-amd64
-machines: {root: disk}
-run: {command: ["true"]}
-`
-
-// TestNetworkCaptureOfMachine has an emulated machine install packages of which there is
-// no image: the host has one then, to the byte the one that it had built itself.
-func TestNetworkCaptureOfMachine(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "small.yaml")
-	if err := os.WriteFile(file, []byte(smallFile), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	list, ok := assignedBut(t, func(list string) { setAside(t, list) }, []string{"-f", file}, []string{"-f", file, "--install-from", "base", "--again"})
-	if !ok {
-		return
-	}
-	b, err := os.ReadFile(filepath.Join(list, builtAt))
-	if err != nil {
-		t.Fatal(err)
-	}
-	built, err := image.DecodeManifest(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lab.Ethernet(t)
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, 4<<30)); err != nil {
-		t.Fatal(err)
-	}
-	s := serve(t, list)
-	m, begun := lab.Run(t, firmware(false, disk)...), time.Now()
-	for _, says := range []string{"node1: base: ", "node1: packages: ", "node1: capture: ", "is kept"} {
-		s.expect(t, says)
-		t.Logf("%-18s after %6.0f s, and %6.0f s of CPU", says, time.Since(begun).Seconds(), m.CPU().Seconds())
-	}
-	var captured image.Manifest
-	if err := json.Unmarshal(images(t, "show", "--json", string(built.Key)), &captured); err != nil {
-		t.Fatal(err)
-	}
-	if captured.Digest() != built.Digest() {
-		t.Errorf("captured %+v with the tree %s, built %+v with the tree %s", captured.Layers, captured.Tree.Short(), built.Layers, built.Tree.Short())
-	}
-	m.End()
 	s.end(syscall.SIGINT)
 	leaves(t)
 }
