@@ -100,7 +100,8 @@ type Distribution struct {
 	Network ore.Network
 	Image   image.Manifest
 	Inputs  []node.Input
-	Blobs   []ore.Digest // what machines that install themselves need, whole before they start
+	Blobs   []ore.Digest // what machines that install themselves need, whole before they start but for the next
+	Poured  []ore.Digest // of these, what they read once, as it comes, and verify themselves
 }
 
 // Publisher is the ability of a node to make machines' ports reachable.
@@ -206,7 +207,7 @@ func (r *run) distribute(ctx context.Context, img image.Manifest) error {
 	_, err := step(r, "distribute", func() (struct{}, error) {
 		want := Distribution{Job: r.ID, Network: r.job.Network, Image: img, Inputs: r.inputs}
 		if r.order != nil {
-			want.Image.Layers, want.Blobs = nil, r.order.Needs()
+			want.Image.Layers, want.Blobs, want.Poured = nil, r.order.Needs(), r.order.Poured()
 		}
 		stages, err := d.Distribute(ctx, want, r.Watch)
 		r.add(stages...)

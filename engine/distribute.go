@@ -100,11 +100,16 @@ func (e *Engine) bring(ctx context.Context, hosts []*host, blobs []ore.Digest, w
 	return t.stages(), t.usable(hosts)
 }
 
-// turn puts layers that machines can begin with before all else.
+// turn puts layers that machines can begin with before all else, and behind all else
+// what they pour, which they begin with when they have started.
 func (t *transfer) turn(d ore.Digest) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := t.first[d]; ok {
+	_, ok := t.first[d]
+	switch {
+	case ok && slices.Contains(t.engine.poured, d):
+		return 2
+	case ok:
 		return 0
 	}
 	return 1
@@ -247,6 +252,9 @@ func (t *transfer) arrange(d ore.Digest, b chain.Blob, own bool) chain.Blob {
 	if !own && b.List != l.List {
 		delete(t.first, d)
 		return b
+	}
+	if slices.Contains(t.engine.poured, d) {
+		l.Ranges = tables(b.Size)
 	}
 	for _, g := range l.Ranges {
 		span := b.Cover(g.Offset, g.Size)

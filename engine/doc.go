@@ -31,6 +31,13 @@
 // made, or has seen before, and as a whole at the end; what another host cut is not
 // read before that.
 //
+// Machines that install themselves pour layers onto their disks, each of which they
+// read once and compare with its digest as a whole. Nobody needs to have watched them:
+// the tables at a layer's end go first, then the rest in its order, behind all that
+// the machines boot from. They start when it is known how fast that comes, and write
+// while it does, so that the last host's tree is there hardly later than its last byte
+// has come. Packages in a bundle are waited for.
+//
 // # What fails
 //
 // A host that is lost before the machines run is replaced by the others, if

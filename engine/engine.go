@@ -95,6 +95,7 @@ type Engine struct {
 	supplied   []*host      // those that have it, or get it
 	stages     []ore.Stage  // of sending the kit
 	record     early.Record // of the image
+	poured     []ore.Digest // what machines that install themselves read as it comes; set before anything is sent for them
 	rest       *rest        // what comes while machines run
 	stopLaying func()       // nil before layAhead
 	recording  *recording

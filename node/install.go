@@ -16,10 +16,6 @@ import (
 	"ore/vnet"
 )
 
-// mostDevices is how many block devices a machine that installs is given at most:
-// what User Mode Linux has. What does not fit comes over the network.
-const mostDevices = 8
-
 // runAll is run, with the depot open that machines install themselves from.
 func (b *batch) runAll(ctx context.Context) ([]*machine, error) {
 	o := b.start.Install
@@ -32,7 +28,7 @@ func (b *batch) runAll(ctx context.Context) ([]*machine, error) {
 	}
 	var depot io.Closer
 	if o.Bundle != nil {
-		depot = installing.Give(l, b.node.config.Store, o)
+		depot = installing.Give(l, b.node.config.Store, b.start.Lazy, o)
 	} else {
 		depot = installing.OpenDepot(l, o.Depot)
 	}
@@ -143,7 +139,7 @@ func (b *batch) installer(p place, hosts []guest.Host) (wiring, error) {
 		return w, err
 	}
 	for _, d := range o.Blobs {
-		if len(w.files) == mostDevices-1 { // the disk is one
+		if len(w.files) == installing.Devices-1 { // the disk is one
 			break
 		}
 		w.id.Blobs = append(w.id.Blobs, d.Hex())

@@ -73,14 +73,14 @@ func TestInstallerIsWired(t *testing.T) {
 	b := newBench(t)
 	s := b.ask("m0")
 	b.installs(t, &s, "")
-	for range 2 * mostDevices {
+	for range 2 * installing.Devices {
 		s.Install.Blobs = append(s.Install.Blobs, s.Install.Program)
 	}
 	w, err := (&batch{node: b.node, start: s}).installer(place{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.files) != mostDevices-1 || w.id.Layers != 1 || len(w.id.Mounts) != 1 || w.id.Mounts[0].Path != "/bin/sh" || len(w.id.Blobs) != mostDevices-3 || !w.id.InMemory {
+	if len(w.files) != installing.Devices-1 || w.id.Layers != 1 || len(w.id.Mounts) != 1 || w.id.Mounts[0].Path != "/bin/sh" || len(w.id.Blobs) != installing.Devices-3 || !w.id.InMemory {
 		t.Errorf("%d files, %+v", len(w.files), w.id)
 	}
 }

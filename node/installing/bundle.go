@@ -28,6 +28,7 @@ type Giver struct {
 	server *http.Server
 	served chan error
 	store  *image.Store
+	coming map[ore.Digest]string
 	order  *Order
 }
 
@@ -35,8 +36,11 @@ type Giver struct {
 //
 //	GET /blobs/sha256/HEX       one of its blobs, or of its bundle's files
 //	GET /packages/sha256/HEX    the same
-func Give(l net.Listener, store *image.Store, o *Order) *Giver {
-	g := &Giver{served: make(chan error, 1), store: store, order: o}
+//
+// Of a blob that is coming still, coming says at which path it can be read: who asks
+// for bytes that are not there waits for them.
+func Give(l net.Listener, store *image.Store, coming map[ore.Digest]string, o *Order) *Giver {
+	g := &Giver{served: make(chan error, 1), store: store, coming: coming, order: o}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /blobs/sha256/{hex}", g.give)
 	mux.HandleFunc("GET /packages/sha256/{hex}", g.give)
@@ -62,12 +66,7 @@ func (g *Giver) give(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	path, err := g.store.Path(blob)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	f, err := os.Open(path)
+	f, err := g.open(blob)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -84,6 +83,18 @@ func (g *Giver) give(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", `"`+d.Hex()+`"`)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(f, span.At, span.Size))
+}
+
+// open opens a blob, whole or coming.
+func (g *Giver) open(d ore.Digest) (*os.File, error) {
+	path := g.coming[d]
+	if path == "" {
+		var err error
+		if path, err = g.store.Path(d); err != nil {
+			return nil, err
+		}
+	}
+	return os.Open(path)
 }
 
 // find says in which blob a file is, and where; a size below 0 means all of it.
@@ -112,6 +123,14 @@ func (o *Order) Needs() []ore.Digest {
 		all = append(all, o.Bundle.Blob)
 	}
 	return all
+}
+
+// Poured lists those of Needs that machines read once, from a device, and verify as
+// a whole before anything starts that came of them: these may still come. What is
+// given over the network is not among them: who waits there for long gives up.
+func (o *Order) Poured() []ore.Digest {
+	others := 3 + len(o.Image.Layers) // the disk, the kernel's modules and the program
+	return o.Blobs[:min(len(o.Blobs), max(0, Devices-others))]
 }
 
 // Of returns the order for some of its machines.

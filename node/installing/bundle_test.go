@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -34,17 +36,25 @@ func TestGive(t *testing.T) {
 	if all := o.Needs(); !slices.Contains(all, o.Program) || !slices.Contains(all, o.Bundle.Blob) || !slices.Contains(all, o.Blobs[0]) {
 		t.Errorf("needs %v", all)
 	}
+	late := filepath.Join(t.TempDir(), "late")
+	if err := os.WriteFile(late, []byte("still coming"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := ore.DigestOf([]byte("still coming"))
+	coming := map[ore.Digest]string{d: late}
+	o.Blobs = append(o.Blobs, d)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := Give(l, store, o)
+	g := Give(l, store, coming, o)
 	for _, c := range []struct {
 		path, span string
 		code       int
 		want       string
 	}{
 		{"/blobs/sha256/" + o.Blobs[0].Hex(), "", http.StatusOK, "a layer"},
+		{"/blobs/sha256/" + d.Hex(), "bytes=6-", http.StatusPartialContent, "coming"},
 		{"/packages/sha256/" + one.Hex(), "", http.StatusOK, "one"},
 		{"/packages/sha256/" + two.Hex(), "bytes=3-", http.StatusPartialContent, "ond"},
 		{"/blobs/sha256/" + put("another's").Hex(), "", http.StatusNotFound, "404 page not found\n"},
@@ -72,6 +82,19 @@ func TestGive(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
 		t.Error("it serves after its end")
+	}
+}
+
+// What machines are given as devices they may read while it comes: as many as there is
+// room for beside what they boot from, and no packages.
+func TestPoured(t *testing.T) {
+	all := []ore.Digest{"a", "b", "c", "d", "e"}
+	for _, c := range []struct{ layers, want int }{{1, 4}, {2, 3}, {5, 0}, {9, 0}, {0, 5}} {
+		o := &Order{Blobs: all, Program: "p", Bundle: &Bundle{Blob: "q"}}
+		o.Image.Layers = make([]image.Layer, c.layers)
+		if got := o.Poured(); !slices.Equal(got, all[:c.want]) {
+			t.Errorf("beside %d layers: %v, want %d", c.layers, got, c.want)
+		}
 	}
 }
 

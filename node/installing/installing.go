@@ -73,6 +73,10 @@ const (
 // at the gateway of their network: the first port that no service has (RFC 6335).
 const DepotPort = 49152
 
+// Devices is how many block devices a machine that installs is given at most: what
+// User Mode Linux has. What does not fit comes over the network.
+const Devices = 8
+
 // The stages that are told from here: the first begins with the machine's start,
 // and after the restart only the system on the disk can be ready.
 const (
