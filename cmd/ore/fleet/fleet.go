@@ -238,13 +238,7 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 				return s.Usage(err)
 			}
 		}
-		if trust != "" {
-			s.warn(trust)
-			n.Keys, err = fleet.ReadKeys(trust)
-		} else {
-			n.Keys, err = agent.ReadKeys(s.In)
-		}
-		if err != nil {
+		if n.Keys, err = s.keys(trust); err != nil {
 			return err
 		}
 		if n.Listen == "" {
@@ -260,6 +254,15 @@ for ` + agent.LeaseTime.String() + `. Everything ends and is removed with it but
 		return fleet.Serve(c.Context(), n, func(r agent.Ready) error { return json.NewEncoder(s.Out).Encode(r) })
 	}
 	return c
+}
+
+// keys reads a node's keys from the file trust, or from standard input if it names none.
+func (s *Shell) keys(trust string) (agent.Keys, error) {
+	if trust == "" {
+		return agent.ReadKeys(s.In)
+	}
+	s.warn(trust)
+	return fleet.ReadKeys(trust)
 }
 
 // Report is what 'ore hosts' tells of one host.
