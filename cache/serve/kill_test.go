@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -90,7 +89,7 @@ func killServer(t *testing.T, kills int) {
 	for i := range 8 {
 		images = append(images, made(t, builder, 300_000, uint64(i), 50, uint64(60+i%3)))
 	}
-	pushed := 0
+	pushed, lots := 0, chance(t)
 	for range kills {
 		url, kill := process(t, dir)
 		c, err := client.New(client.Config{URL: url, Token: token, Dir: t.TempDir()})
@@ -116,11 +115,11 @@ func killServer(t *testing.T, kills int) {
 			})
 		}
 		// The kill comes at any moment after a random number of images.
-		for range rand.IntN(6) {
+		for range lots.IntN(6) {
 			<-done
 			pushed++
 		}
-		wait, stop := context.WithTimeout(ctx, time.Duration(rand.IntN(30))*time.Millisecond)
+		wait, stop := context.WithTimeout(ctx, time.Duration(lots.IntN(30))*time.Millisecond)
 		<-wait.Done()
 		stop()
 		kill()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -313,6 +312,7 @@ func cutter(t *testing.T, to string) string {
 		t.Fatal(err)
 	}
 	var group sync.WaitGroup
+	lots := chance(t)
 	group.Go(func() {
 		limit := int64(700_000) // less than what HTTP/2 lets a client send ahead gets lost as a whole
 		for {
@@ -325,7 +325,7 @@ func cutter(t *testing.T, to string) string {
 				in.Close()
 				continue
 			}
-			n := limit/2 + rand.Int64N(limit)
+			n := limit/2 + lots.Int64N(limit)
 			limit += limit / 2
 			// What was passed on arrives: a reset would take it back out of the
 			// receiver's hands, and no client could ever get further.

@@ -233,3 +233,16 @@ func files(t testing.TB, dir string) int {
 	}
 	return n
 }
+
+// chance returns what a test draws lots by, which ORE_TEST_SEED repeats.
+func chance(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("ORE_TEST_SEED"); s != "" {
+		if _, err := fmt.Sscan(s, &seed); err != nil {
+			t.Fatalf("ORE_TEST_SEED %q: %v: give it the number that a test has said", s, err)
+		}
+	}
+	t.Logf("ORE_TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
