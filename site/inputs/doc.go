@@ -14,6 +14,15 @@
 // times are 0, since a copy has others. Of a file the tree is a folder with the
 // one name "input". How it is compressed is measured on samples (see choose.go).
 //
+// # Where it goes
+//
+// It goes from the host that a job comes from to the hosts that run it, to each once
+// (package chain), and is kept there. A cache that serves a site does not have it: who
+// asks for an input names a file that he has, and only its content tells the blob's key,
+// so that there is nothing for him to fetch; and what a job reads is its owner's, whose
+// right to it no cache knows, as a packages' archive is everybody's. So inputs are
+// neither listed nor given nor taken there, also where they lie in the same folder.
+//
 // # The memo
 //
 // A source is read again only if something about it has changed. Its stamp is a
