@@ -147,7 +147,7 @@ func (l *lab) measure(ctx context.Context, a arm, n int) (r row, err error) {
 		return r, err
 	}
 	args := []string{"run", "-q", "-n", strconv.Itoa(n), "--root", "disk", "--disk", l.settings.Disk, "-m", l.settings.Memory,
-		"--hypervisor", "uml", "--install-from", string(a.from), "-p", strings.Join(l.settings.Packages, ",")}
+		"--hypervisor", hypervisor, "--install-from", string(a.from), "-p", strings.Join(l.settings.Packages, ",")}
 	if l.bed != nil {
 		return r, l.bed.measure(ctx, a, &r, args)
 	}

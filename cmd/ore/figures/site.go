@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"ore"
+	"ore/cluster"
 	"ore/deb"
 	"ore/image"
 	"ore/job"
@@ -25,7 +26,11 @@ func (sh *Shell) wanted(ctx context.Context, packages []string) (*site.Site, ore
 	return s, j, err
 }
 
-// prepare makes the image that machines install, and the installer.
+// hypervisor is what machines run under, everywhere.
+const hypervisor = "uml"
+
+// prepare makes the image that machines install and the installer, and gets what
+// machines are started with: the hosts of a test bed reach no mirror.
 func (sh *Shell) prepare(ctx context.Context, packages []string) (img image.Manifest, err error) {
 	s, j, err := sh.wanted(ctx, packages)
 	if err != nil {
@@ -37,6 +42,10 @@ func (sh *Shell) prepare(ctx context.Context, packages []string) (img image.Mani
 		return img, err
 	}
 	release()
+	j.Machines.Hypervisor = hypervisor
+	if _, err := s.Prepare(ctx, cluster.Reservation{Machines: j.Machines}, sh.note); err != nil {
+		return img, err
+	}
 	return s.Build(ctx, j.Wants, sh.note)
 }
 
