@@ -71,7 +71,7 @@ func TestRootOnDiskRefusals(t *testing.T) {
 		{ore.ExitUsage, []string{"--root", "nowhere"}, `root is "nowhere": use mount or disk`},
 		{ore.ExitUsage, []string{"--root", "disk", "--disk", "64M"}, "ask for a larger disk"},
 		{ore.ExitUsage, []string{"--install-from", "image"}, "only machines with --root disk install anything"},
-		{ore.ExitUsage, []string{"--root", "disk", "--install-from", "air"}, "use one of image, base, packages, disk"},
+		{ore.ExitUsage, []string{"--root", "disk", "--install-from", "air"}, "use one of image, base, packages, disk, mirror"},
 		{ore.ExitUsage, []string{"-f", "mounted.yaml"}, "a mounted root belongs to its image"},
 		{ore.ExitUsage, []string{"-f", "large.yaml"}, "machines: disk"},
 	} {

@@ -3,6 +3,7 @@ package installing
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -21,7 +22,8 @@ type depot struct {
 	server *http.Server
 	served chan error
 	files  map[ore.Digest]string
-	proxy  *proxy.Proxy // nil where no packages are needed
+	proxy  *proxy.Proxy // nil where no packages are needed, or only later
+	late   *late        // nil where nothing is stocked later
 	image  *capturing   // nil where none is kept
 }
 
@@ -32,11 +34,11 @@ func openDepot(path string, s *stock, captured *capturing) (*depot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the depot: %w: set ORE_HOME to a folder with a shorter path", err)
 	}
-	d := &depot{served: make(chan error, 1), files: s.files, proxy: s.proxy, image: captured}
+	d := &depot{served: make(chan error, 1), files: s.files, proxy: s.proxy, late: s.late, image: captured}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /blobs/sha256/{hex}", d.blob)
-	if d.proxy != nil {
-		mux.Handle("/packages/", http.StripPrefix("/packages", d.proxy))
+	if d.proxy != nil || d.late != nil {
+		mux.Handle("/packages/", http.StripPrefix("/packages", http.HandlerFunc(d.packages)))
 	}
 	if captured != nil {
 		at := captureAt + captured.token
@@ -61,15 +63,53 @@ func (d *depot) Close() error {
 	if d.proxy != nil {
 		err = errors.Join(err, d.proxy.Close())
 	}
+	if d.late != nil {
+		err = errors.Join(err, d.late.close())
+	}
 	return err
+}
+
+// packages answers who asks for packages, if need be once these are stocked.
+func (d *depot) packages(w http.ResponseWriter, r *http.Request) {
+	p := d.proxy
+	if p == nil {
+		s, err := d.late.get()
+		if err == nil && s.proxy == nil {
+			err = errors.New("here are none")
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		p = s.proxy
+	}
+	p.ServeHTTP(w, r)
+}
+
+// find says where a file is, which may be stocked only now.
+func (d *depot) find(digest ore.Digest) (path string, err error) {
+	path, ok := d.files[digest]
+	if !ok && d.late != nil && d.late.has[digest] {
+		var s *stock
+		if s, err = d.late.get(); err == nil {
+			path, ok = s.files[digest]
+		}
+	}
+	if err == nil && !ok {
+		err = fs.ErrNotExist
+	}
+	return path, err
 }
 
 // blob gives one of the files, in ranges too.
 func (d *depot) blob(w http.ResponseWriter, r *http.Request) {
 	digest := ore.Digest("sha256:" + r.PathValue("hex"))
-	path, ok := d.files[digest]
-	if !ok {
+	path, err := d.find(digest)
+	if errors.Is(err, fs.ErrNotExist) {
 		http.NotFound(w, r)
+		return
+	} else if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	f, err := os.Open(path)

@@ -15,11 +15,12 @@ type memory struct {
 	Job     ore.Job
 	From    recipe.Strategy
 	Discard bool
+	Direct  bool `json:",omitempty"`
 }
 
 // memory returns what Resume needs.
 func (m Maker) memory() json.RawMessage {
-	b, err := json.Marshal(memory{m.Job, m.From, m.Discard})
+	b, err := json.Marshal(memory{m.Job, m.From, m.Discard, m.direct})
 	if err != nil {
 		panic("installing: a job holds only strings, numbers and lists: " + err.Error())
 	}
@@ -42,7 +43,7 @@ func Resume(s *site.Site, id string, kept json.RawMessage, watch ore.Watcher) (c
 	if err != nil {
 		return nil, err
 	}
-	m := Maker{Site: s, ID: id, Job: k.Job, From: k.From, Discard: k.Discard, Watch: watch}
+	m := Maker{Site: s, ID: id, Job: k.Job, From: k.From, Discard: k.Discard, Watch: watch, direct: k.Direct}
 	d, err := mendedBefore(s, id)
 	if err != nil || d == nil {
 		return m.order, err

@@ -82,12 +82,15 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 	if err := n.capture(ctx, &r, h, j.Machines.Disk); err != nil {
 		return t, err
 	}
-	t.Recipe, t.Becomes = r.Encode(), r.Digest()
-	if r.Finished() == nil {
-		if err := n.keepPackages(ctx, j.Wants, r.Environment); err != nil {
+	if len(r.Archive) > 0 {
+		err := n.keepPackages(ctx, j.Wants, r.Environment)
+		if err != nil && r.Finished() == nil {
 			return t, err
+		} else if err != nil { // they are for machines whose image cannot be had
+			r.Archive = nil
 		}
 	}
+	t.Recipe, t.Becomes = r.Encode(), r.Digest()
 	return t, n.keep(s.files)
 }
 
@@ -127,7 +130,8 @@ func (n *Network) recipe(ctx context.Context, s *stock, j ore.Job, h Host) (r re
 		r.Blobs[d] = source
 	}
 	if len(r.Archive) > 0 {
-		r.Archive = []string{"proxy:" + n.Packages}
+		mirrors, _ := m.mirrors() // where there is none, the proxy is alone
+		r.Archive = append([]string{"proxy:" + n.Packages}, mirrors...)
 	}
 	return r, r.Check()
 }

@@ -12,8 +12,6 @@ import (
 
 	"ore"
 	"ore/cluster"
-	"ore/deb"
-	"ore/deb/fetch"
 	"ore/deb/proxy"
 	"ore/image"
 	"ore/install/recipe"
@@ -37,7 +35,7 @@ type Maker struct {
 	Site *site.Site
 	ID   string // of the job
 	Job  ore.Job
-	From recipe.Strategy // "" for the default
+	From recipe.Strategy // "" for the default; FromMirror besides those of a recipe
 	// Discard has what machines installed not be kept as an image.
 	Discard bool
 	Watch   ore.Watcher
@@ -53,8 +51,9 @@ type Maker struct {
 	// unix:PATH on this host. "" for none.
 	Depot string
 
-	begun *ore.Environment // what the machines' disks were made for, nil for the one that they get
-	left  *leaving         // of machines elsewhere; nil where nobody can read it
+	direct bool             // each machine fetches packages from the mirror, for itself: see FromMirror
+	begun  *ore.Environment // what the machines' disks were made for, nil for the one that they get
+	left   *leaving         // of machines elsewhere; nil where nobody can read it
 }
 
 // Use sets c up for machines that install themselves, if those of j do.
@@ -66,10 +65,13 @@ func (m Maker) Use(c *cluster.Config) {
 		m.left = &leaving{}
 		c.Installed = m.left.installed
 	}
+	if m.From == FromMirror {
+		m.From, m.direct = recipe.Packages, true
+	}
 	d := &decider{Images: c.Images, maker: m}
 	c.Install, c.Memory, c.Images = d.order, func() json.RawMessage { return d.maker.memory() }, d
 	c.Ask = c.Ask.Onto(string(m.From), plan.Directly)
-	if m.Elsewhere || m.Depot != "" {
+	if m.Elsewhere || m.Depot != "" || m.direct {
 		c.Learn = nil // what other hosts and another's link take says nothing of this one
 	}
 }
@@ -162,6 +164,7 @@ func (m Maker) open(ctx context.Context, s *stock, o *installing.Order, captured
 type stock struct {
 	files map[ore.Digest]string
 	proxy *proxy.Proxy
+	late  *late // what is stocked only once somebody asks for it; nil for nothing
 	holds []func()
 }
 
@@ -199,8 +202,8 @@ func (m Maker) program(ctx context.Context, s *stock) (ore.Digest, error) {
 }
 
 // recipe makes what the recipes of all machines have in common.
-func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe.Recipe, error) {
-	r := recipe.Recipe{
+func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (r recipe.Recipe, err error) {
+	r = recipe.Recipe{
 		Version: recipe.Version, Storage: disks.Of(m.Job.Machines.Storage), System: m.Job.Machines.System,
 		Environment: img.Environment, Strategy: m.From, Blobs: map[ore.Digest]recipe.Source{},
 	}
@@ -232,9 +235,11 @@ func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (recipe
 		s.files[l.Digest], r.Blobs[l.Digest] = p, m.source(l.Digest, l.Size)
 	}
 	if r.Finished() != nil {
-		return r, nil
+		return r, m.beside(ctx, s, &r)
 	}
-	r.Archive = []string{"proxy:" + m.at() + "/packages"}
+	if r.Archive, err = m.archives(); err != nil {
+		return r, err
+	}
 	return r, m.packages(ctx, s, &r)
 }
 
@@ -262,67 +267,4 @@ func (m Maker) source(d ore.Digest, size int64) recipe.Source {
 		s.From = slices.Insert(s.From, 0, installing.BlobsPath+"/"+d.Hex())
 	}
 	return s
-}
-
-// packages stocks what an environment is installed from: packages, the contents
-// of its files, and the certificates of its archives.
-func (m Maker) packages(ctx context.Context, s *stock, r *recipe.Recipe) error {
-	a, err := m.Site.Archive(ctx, m.Job.Wants)
-	if err != nil {
-		return err
-	}
-	if err := m.archive(ctx, s, a, r.Environment.Packages); err != nil {
-		return err
-	}
-	contents, err := m.Site.Contents(ctx, m.Job.Wants.Files)
-	if err != nil {
-		return err
-	}
-	for _, f := range r.Environment.Files {
-		if f.Digest != "" {
-			s.files[f.Digest] = contents[f.Digest]
-			r.Blobs[f.Digest] = m.source(f.Digest, f.Size)
-		}
-	}
-	for _, rep := range m.Job.Wants.Repositories {
-		d, err := m.Site.Cache.PutBytes(ctx, rep.Key)
-		if err != nil {
-			return err
-		}
-		if s.files[d], err = m.Site.Cache.Path(d); err != nil {
-			return err
-		}
-		r.Blobs[d] = m.source(d, int64(len(rep.Key)))
-	}
-	return nil
-}
-
-// archive has packages at hand: fetched when the first machine asks, or before, if
-// they are to be sent to other hosts.
-func (m Maker) archive(ctx context.Context, s *stock, a *deb.Archive, packages []ore.Package) (err error) {
-	if m.Depot != "" {
-		return nil // another one has them
-	}
-	if m.Elsewhere {
-		if err := a.FetchAll(ctx, packages, m.Watch); err != nil {
-			return err
-		}
-	} else if s.proxy, err = proxy.New(proxy.Config{Dir: filepath.Join(m.Site.Dirs.Cache, "deb", "proxy"), Watch: m.Watch}); err != nil {
-		return err
-	}
-	var files []fetch.File
-	for _, p := range packages {
-		f, err := a.File(p)
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-		if m.Elsewhere {
-			s.files[p.Digest] = f.Path
-		}
-	}
-	if m.Elsewhere {
-		return nil
-	}
-	return s.proxy.Know(files...)
 }

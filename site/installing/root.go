@@ -18,6 +18,11 @@ func (d *decider) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore
 	if err := Check(d.maker.Job.Machines); err != nil {
 		return ore.Environment{}, err
 	}
+	if d.maker.direct {
+		if _, err := d.maker.archives(); err != nil {
+			return ore.Environment{}, err
+		}
+	}
 	return d.Images.Lock(ctx, w, watch)
 }
 

@@ -18,6 +18,7 @@ import (
 	"ore/install/recipe"
 	"ore/job"
 	"ore/site"
+	"ore/site/installing"
 )
 
 // Job are the flags that say what a job is. They override the job file.
@@ -75,7 +76,7 @@ func (j *Job) Machines(c *cobra.Command) {
 	f.StringVarP(&j.memory, "memory", "m", "256M", "memory of each machine, as `size`")
 	f.StringVar(&j.disk, "disk", "20G", "disk of each machine, as `size`; sparse")
 	f.StringVar(&j.Root.where, "root", string(ore.Mounted), "mount (layers, with a disk over them), or disk: each machine installs itself onto its disk")
-	f.StringVar(&j.Root.From, "install-from", "", "what machines with --root disk install from: "+strings.Join(strategies(), ", ")+"; default: by the plan")
+	f.StringVar(&j.Root.From, "install-from", "", "what machines with --root disk install from: "+strings.Join(strategies(), ", ")+" (packages, which each fetches there for itself); default: by the plan")
 	f.BoolVar(&j.Root.Capture, "capture", true, "keep what machines with --root disk installed as an image, if there is none; =false: do not")
 	f.BoolVar(&j.Root.Keep, "keep-failed", false, "keep machines with --root disk whose installation fails, for 'ore console', 'ore shell' and 'ore retry'")
 	f.StringVar(&j.hypervisor, "hypervisor", "auto", strings.Join(job.Hypervisors, ", "))
@@ -224,7 +225,7 @@ func (j *Job) applyMachines(out *ore.Job) error {
 
 // strategies are the ways in which machines install themselves.
 func strategies() []string {
-	return []string{string(recipe.Whole), string(recipe.Base), string(recipe.Packages), string(recipe.Disk)}
+	return []string{string(recipe.Whole), string(recipe.Base), string(recipe.Packages), string(recipe.Disk), string(installing.FromMirror)}
 }
 
 func (j *Job) applyRoot(m *ore.Machines) error {
