@@ -67,12 +67,23 @@ func (s *Site) Fold(ctx context.Context) (int, error) { return afterwards.Fold(c
 
 // Afterwards does what was put off, as soon as the host is idle.
 func (s *Site) Afterwards(ctx context.Context) (int, error) {
-	return afterwards.Work(ctx, s.Cache, idle)
+	return afterwards.Work(ctx, s.Cache, idle, func(ctx context.Context) error {
+		if s.Budget <= 0 {
+			return nil
+		}
+		return s.Ahead(nil).Turn(ctx, s.Budget)
+	})
 }
 
-// later has the layers of an image folded when the host is idle, if it is full.
+// later has the layers of an image folded when the host is idle, if it is full, and
+// images prepared if it is time for that.
 func (s *Site) later(img image.Manifest, watch ore.Watcher) {
-	if s.Later == nil || !afterwards.Full(img) {
+	full := afterwards.Full(img)
+	if s.Later == nil || !full && (s.Budget <= 0 || !s.Prepared().Due(time.Now())) {
+		return
+	}
+	if !full {
+		_ = s.Later() // the next job tries again
 		return
 	}
 	text := fmt.Sprintf("the image's %d layers are folded when the host is idle", len(img.Layers))

@@ -37,6 +37,7 @@ type Config struct {
 	Superset bool             // an image with more packages than were asked for will do, but not for a lock
 	Quota    int64            // bytes of all images; 0 for no limit but the disk
 	Hedge    plan.HedgeRule   // when two ways are started at once
+	Budget   time.Duration    // how long images may be prepared after a job while the host is idle; 0 for never
 	Later    func() error     // starts a process that calls Afterwards; nil has nothing done but what is asked for
 }
 

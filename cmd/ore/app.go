@@ -74,7 +74,7 @@ func (a *app) settle(c *site.Config) error {
 		}
 	}
 	c.Mirror, c.Keyring = cmp.Or(c.Mirror, s.Mirror), cmp.Or(c.Keyring, s.Keyring)
-	c.Superset, c.Quota = s.Superset, int64(s.Quota)
+	c.Superset, c.Quota, c.Budget = s.Superset, int64(s.Quota), time.Duration(s.Prepare)
 	c.Hedge = plan.DefaultHedge()
 	c.Hedge.Off = s.Hedge != nil && !*s.Hedge
 	if s.TrustedKeys != "" {

@@ -1,7 +1,9 @@
 // Package afterwards does what may wait until a host has nothing better to do,
 // and what nobody should have to ask for: it folds the layers of images that have
-// as many as an image may ([image.MaxLayers]), and makes the images of disks that
-// machines come for again and again (package site/disks).
+// as many as an image may ([image.MaxLayers]), makes the images of disks that
+// machines come for again and again (package site/disks), and at last what its caller
+// adds: where the settings allow it, images are prepared ahead of need (package
+// site/ahead).
 //
 // A command that meets such an image starts this program again ([Start]), in a
 // session of its own, so that it goes on when the command has ended, and gives
@@ -74,8 +76,9 @@ func start(program string, environ []string) error {
 
 // Work does it as soon as idle says so, and returns how many images were folded or
 // made. If
-// somebody else is at it, whom the folder's lock tells, it does nothing.
-func Work(ctx context.Context, c *cache.Cache, idle func() bool) (int, error) {
+// somebody else is at it, whom the folder's lock tells, it does nothing. last, if not
+// nil, is called once all else is done.
+func Work(ctx context.Context, c *cache.Cache, idle func() bool, last func(context.Context) error) (int, error) {
 	lock, err := flight.Try(filepath.Join(c.Dir(), "locks", Command))
 	if errors.Is(err, flight.ErrLocked) {
 		return 0, nil
@@ -84,13 +87,14 @@ func Work(ctx context.Context, c *cache.Cache, idle func() bool) (int, error) {
 		return 0, fmt.Errorf("fold layers: %w", err)
 	}
 	defer lock.Close()
-	return worker{folder: folder{cache: c, idle: idle}, look: look}.work(ctx)
+	return worker{folder: folder{cache: c, idle: idle}, look: look, last: last}.work(ctx)
 }
 
 // worker folds when the host is idle.
 type worker struct {
 	folder
 	look time.Duration // between two looks at the host
+	last func(context.Context) error
 }
 
 func (w worker) work(ctx context.Context) (n int, err error) {
@@ -121,8 +125,12 @@ func (w worker) some(ctx context.Context) (int, error) {
 		return n, err
 	}
 	made, left, err := disks.Book{Cache: w.cache}.Make(ctx, w.idle)
-	if err == nil && left {
+	switch {
+	case err != nil:
+	case left:
 		err = errBusy
+	case w.last != nil:
+		err = w.last(ctx)
 	}
 	return n + made, err
 }

@@ -59,7 +59,7 @@ func child(role string) error {
 			select {}
 		}
 		return true
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func TestWorkSurvivesBeingKilled(t *testing.T) {
 			t.Errorf("the priority of a thread is %d: %v", 20-p, err)
 		}
 	}
-	if n, err := Work(t.Context(), c, func() bool { t.Error("two at once"); return false }); n != 0 || err != nil {
+	if n, err := Work(t.Context(), c, func() bool { t.Error("two at once"); return false }, nil); n != 0 || err != nil {
 		t.Errorf("a second one folded %d: %v", n, err)
 	}
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
@@ -185,8 +185,15 @@ func TestWorkWaitsForAnIdleHost(t *testing.T) {
 		}
 		return true
 	}}}
-	if n, err := w.work(t.Context()); n != 3 || err != nil {
-		t.Errorf("folded %d: %v", n, err)
+	last := 0
+	w.last = func(context.Context) error {
+		if last++; fullOf(t, c) != 0 {
+			t.Error("what comes last came before all was folded")
+		}
+		return nil
+	}
+	if n, err := w.work(t.Context()); n != 3 || last != 1 || err != nil {
+		t.Errorf("folded %d, and %d times what comes last: %v", n, last, err)
 	}
 	if looks < 7 {
 		t.Errorf("it looked %d times", looks)

@@ -274,3 +274,60 @@ func TestGain(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// A host that takes its turn marks what has newer versions, prepares what is likely,
+// and notes it; the next turn waits for its time, whatever came of this one.
+func TestTurn(t *testing.T) {
+	a := archive{"one": "1", "two": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	m.Book = Book{Path: filepath.Join(t.TempDir(), "prepared.jsonl")}
+	old := asked(t, m, wants("one"))
+	env, err := a.resolve(t.Context(), wants("two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlikely := made(t, m.Cache, env) // nobody asks for it
+	a["one"], a["two"] = "2", "2"
+	turn := func(budget time.Duration) (marked, prepared int) {
+		t.Helper()
+		if err := m.Turn(t.Context(), budget); err != nil {
+			t.Fatal(err)
+		}
+		all, err := m.Cache.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if len(e.Outdated) > 0 && (e.Key == old.Key || e.Key == unlikely.Key) {
+				marked++
+			}
+		}
+		list, err := m.Book.Prepared()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return marked, len(list)
+	}
+	if marked, prepared := turn(time.Minute); marked != 2 || prepared != 1 || builds != 1 {
+		t.Fatalf("%d images are marked, %d noted as prepared, %d built", marked, prepared, builds)
+	}
+	if serving, err := m.Cache.Serving(t.Context(), cache.WishOf(old.Environment)); err != nil || serving.Key == old.Key {
+		t.Errorf("the wish is served by %s still: %v", serving.Key.Short(), err)
+	}
+	a["one"] = "3"
+	if _, prepared := turn(time.Minute); prepared != 1 || m.Book.Due(time.Now()) {
+		t.Error("another turn was taken at once")
+	}
+	for _, at := range []time.Time{time.Now().Add(-every), time.Now().Add(time.Hour)} { // long ago; the clock was set back
+		if err := os.Chtimes(m.Book.turn(), at, at); err != nil {
+			t.Fatal(err)
+		}
+		if !m.Book.Due(time.Now()) {
+			t.Errorf("no turn is due, the last one at %v", at)
+		}
+	}
+	if _, prepared := turn(0); prepared != 1 {
+		t.Error("it prepared without any time for it")
+	}
+}

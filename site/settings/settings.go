@@ -15,6 +15,8 @@
 //	hedge: false                                # never start two ways at once
 //	early_start: false                          # machines elsewhere wait until all of their image is there
 //	quota: 50G                                  # of the image cache; default: what the disk has
+//	prepare: 2m                                 # after jobs, while the host is idle: images likely to be asked for
+//	                                            # are made anew, for so long at most; default: never, since it fetches
 //	engine: hosts                               # where machines run; default: local, this host
 //	hosts: [node1, node2:7447]                  # where 'ore node' runs
 //	host_keys: ~/.config/ore/host.keys          # default: this user's own
@@ -38,6 +40,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -61,6 +64,7 @@ type Settings struct {
 	Hedge       *bool    `yaml:"hedge"`       // nil: on
 	EarlyStart  *bool    `yaml:"early_start"` // nil: on
 	Quota       Size     `yaml:"quota"`
+	Prepare     Time     `yaml:"prepare"`
 	Engine      string   `yaml:"engine"`
 	Hosts       []string `yaml:"hosts"`
 	HostKeys    string   `yaml:"host_keys"`
@@ -88,6 +92,22 @@ func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 		return fmt.Errorf("line %d: quota %q: %w", n.Line, n.Value, err)
 	}
 	*s = Size(v)
+	return nil
+}
+
+// Time is how long something may take.
+type Time time.Duration
+
+// UnmarshalYAML reads a time as Go writes it: 90s, 2m, 1h30m.
+func (d *Time) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err == nil && v < 0 {
+		err = errors.New("less than nothing")
+	}
+	if err != nil {
+		return fmt.Errorf("line %d: time %q: %w: write it like 90s or 2m", n.Line, n.Value, err)
+	}
+	*d = Time(v)
 	return nil
 }
 

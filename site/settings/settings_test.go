@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -18,6 +19,7 @@ func TestRead(t *testing.T) {
 		{"", Settings{}},
 		{"# nothing\n", Settings{}},
 		{"quota: 50G\nhedge: false\n", Settings{Quota: 50 << 30, Hedge: &off}},
+		{"prepare: 2m\n", Settings{Prepare: Time(2 * time.Minute)}},
 		{
 			"mirror: https://mirror.example.org/debian\nsuperset: true\ntrusted_keys: keys\ncaches:\n- url: oci://registry.example.org/ore\n- {url: https://cache.example.org:7443, token_file: ~/token, ca: /ca.pem, push: true}\n",
 			Settings{
@@ -50,6 +52,8 @@ func TestRefusals(t *testing.T) {
 		"cache: here\n":               "cache",
 		"quota: much\n":               "quota \"much\"",
 		"mirror: a\nquota: -1\n":      "line 2",
+		"mirror: a\nprepare: soon\n":  "line 2: time \"soon\"",
+		"prepare: -1m\n":              "write it like 90s or 2m",
 		"superset: perhaps\n":         "line 1",
 		"caches:\n- push: true\n":     "url",
 		"mirror: a\n---\nmirror: b":   "document",

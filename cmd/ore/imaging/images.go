@@ -92,7 +92,11 @@ func newList(a *Shell) *cobra.Command {
 				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, view.Bytes(e.Bytes), view.Bytes(e.Own), view.Ago(e.Used), e.Uses, state(e), view.Cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
-			return nil
+			gain, err := gained(ctx, s)
+			if err == nil && gain.Images > 0 {
+				a.tellGain(gain)
+			}
+			return err
 		}),
 	}
 }

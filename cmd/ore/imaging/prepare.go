@@ -26,8 +26,8 @@ func newPrepare(a *Shell) *cobra.Command {
 hour, and make those images anew whose packages have newer versions since, or that
 are not kept any more. Then build from nothing what had been built from another image, and compare. It
 stops when --budget is spent or the host is wanted for something else. Call it
-now and then, from cron(8) or a systemd timer. It ends by saying what earlier
-calls have gained.`,
+now and then, from cron(8) or a systemd timer; or have jobs start it when they
+have ended, by the setting prepare. It ends by saying what has been gained so far.`,
 		Example: "  */15 * * * *  ore images prepare --quiet --budget 3m",
 		RunE: a.withSite(func(ctx context.Context, s *site.Site, _ []string) error {
 			v := a.View()
@@ -137,15 +137,10 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error 
 	if err := s.Prepared().Keep(r.Prepared); err != nil {
 		return err
 	}
-	all, err := s.Prepared().Prepared()
+	gain, err := gained(ctx, s)
 	if err != nil {
 		return err
 	}
-	requests, err := s.Cache.Requests(ctx)
-	if err != nil {
-		return err
-	}
-	gain := ahead.Gain(all, requests)
 	if *a.JSON {
 		return a.print(struct {
 			report
@@ -173,7 +168,21 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error 
 	if r.Stopped != "" {
 		a.say("stopped: %s", r.Stopped)
 	}
-	a.say("so far %d images were prepared in %.1f s; %d of them met %d requests, which would have waited %.1f s",
-		gain.Images, gain.Spent.Seconds(), gain.Used, gain.Requests, gain.Waited.Seconds())
+	a.tellGain(gain)
 	return nil
+}
+
+// gained returns what preparing has gained so far.
+func gained(ctx context.Context, s *site.Site) (ahead.Saving, error) {
+	all, err := s.Prepared().Prepared()
+	if err != nil {
+		return ahead.Saving{}, err
+	}
+	requests, err := s.Cache.Requests(ctx)
+	return ahead.Gain(all, requests), err
+}
+
+func (a *Shell) tellGain(g ahead.Saving) {
+	a.say("so far %d images were prepared in %.1f s; %d of them met %d requests, which would have waited %.1f s",
+		g.Images, g.Spent.Seconds(), g.Used, g.Requests, g.Waited.Seconds())
 }
