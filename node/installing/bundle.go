@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"ore"
@@ -127,10 +128,14 @@ func (o *Order) Needs() []ore.Digest {
 
 // Poured lists those of Needs that machines read once, from a device, and verify as
 // a whole before anything starts that came of them: these may still come. What is
-// given over the network is not among them: who waits there for long gives up.
+// given over the network is not among them: who waits there for long gives up. Nor is
+// what they boot from, of which the installer may have a layer too.
 func (o *Order) Poured() []ore.Digest {
 	others := 3 + len(o.Image.Layers) // the disk, the kernel's modules and the program
-	return o.Blobs[:min(len(o.Blobs), max(0, Devices-others))]
+	devices := o.Blobs[:min(len(o.Blobs), max(0, Devices-others))]
+	return slices.DeleteFunc(slices.Clone(devices), func(d ore.Digest) bool {
+		return slices.ContainsFunc(o.Image.Layers, func(l image.Layer) bool { return l.Digest == d })
+	})
 }
 
 // Of returns the order for some of its machines.

@@ -96,6 +96,11 @@ func TestPoured(t *testing.T) {
 			t.Errorf("beside %d layers: %v, want %d", c.layers, got, c.want)
 		}
 	}
+	o := &Order{Blobs: all}
+	o.Image.Layers = []image.Layer{{Digest: "b"}}
+	if got := o.Poured(); !slices.Equal(got, []ore.Digest{"a", "c", "d"}) {
+		t.Errorf("of what is booted from, too: %v", got)
+	}
 }
 
 // Each host is told of its own machines only.
