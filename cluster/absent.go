@@ -34,8 +34,8 @@ func (r *run) goOnWithout(all map[string]Node) error {
 		}
 		delete(all, m.Name)
 		why = append(why, r.absent[m.Name])
-		first, _, _ := strings.Cut(m.Failed+m.Lost, "\n")
-		notes = append(notes, ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %s: the others go on without it", m.Name, first)})
+		what, _, _ := head(m.Failed + m.Lost)
+		notes = append(notes, ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %s: the others go on without it", m.Name, what)})
 	}
 	if len(all) == 0 && failed != nil {
 		return failed
@@ -51,7 +51,7 @@ func (r *run) goOnWithout(all map[string]Node) error {
 // lost is why a machine that has not installed itself takes no part in the job: what
 // failed, what to do about it, and what it said.
 func (r *run) lost(m node.Started) error {
-	why, said, more := strings.Cut(m.Lost, "\n")
+	why, said, more := head(m.Lost)
 	advice := "'ore run --retries' tries it again, at last on a blank disk, and --keep-failed keeps it to look at"
 	if r.job.Run.Retries > 0 {
 		advice = "so it was again on a blank disk: 'ore run --keep-failed' keeps it to look at"
@@ -61,6 +61,13 @@ func (r *run) lost(m node.Started) error {
 		err = fmt.Errorf("%w\n%s", err, said)
 	}
 	return err
+}
+
+// head parts the first line of what is known of a machine's end, which says what failed,
+// from what it said.
+func head(s string) (first, rest string, more bool) {
+	first, rest, more = strings.Cut(s, "\n")
+	return strings.TrimSuffix(first, ":"), rest, more
 }
 
 // andKept adds to the error of a run that machines are kept, if no part has said so.

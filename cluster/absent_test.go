@@ -45,15 +45,15 @@ func TestMachineThatDoesNotInstallItself(t *testing.T) {
 		retries int
 		want    string
 	}{
-		{0, "machine m1 is lost: install: stage scripts: step db: exit status 1: 'ore run --retries' tries it again"},
-		{2, "machine m1 is lost: install: stage scripts: step db: exit status 1: so it was again on a blank disk"},
+		{0, "machine m1 is lost: install: stage scripts: step db: exit status 1; the output ends with: 'ore run --retries' tries it again"},
+		{2, "machine m1 is lost: install: stage scripts: step db: exit status 1; the output ends with: so it was again on a blank disk"},
 	} {
 		s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
 			fmt.Fprintf(c.Stdout, "of %s", m.name)
 			m.write("/job/out", m.name)
 			return guest.Exit{}, nil
 		})
-		s.node.losing = map[string]string{"m1": "install: stage scripts: step db: exit status 1\nno such table"}
+		s.node.losing = map[string]string{"m1": "install: stage scripts: step db: exit status 1; the output ends with:\nno such table"}
 		res, notes := s.installs(t, job(3, func(j *ore.Job) { j.Run.Outputs, j.Run.Retries = []string{"o*"}, c.retries }), nil)
 		if res.Kind != ore.Failed || res.ExitCode != ore.ExitFailed || len(res.Ranks) != 3 || !strings.HasPrefix(res.Error, c.want) || !strings.HasSuffix(res.Error, "\nno such table") || strings.Count(res.Error, "step db") != 1 {
 			t.Errorf("%+v", res)
@@ -68,7 +68,7 @@ func TestMachineThatDoesNotInstallItself(t *testing.T) {
 				t.Errorf("rank %d: %+v, %q, %v", i, r, out, err)
 			}
 		}
-		if len(notes) != 1 || notes[0] != "machine m1: install: stage scripts: step db: exit status 1: the others go on without it" {
+		if len(notes) != 1 || notes[0] != "machine m1: install: stage scripts: step db: exit status 1; the output ends with: the others go on without it" {
 			t.Errorf("told %q", notes)
 		}
 		if stage := res.Timeline; len(stage) == 0 || s.node.released != 1 {
