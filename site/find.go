@@ -232,7 +232,7 @@ func (m *images) take(ctx context.Context, o plan.Option, mk cluster.Make, watch
 	if o.At == "" {
 		img, err := m.site.Cache.Find(ctx, o.From)
 		if err == nil {
-			watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("cached, with %d packages more", len(o.Remove))})
+			watch.Tell(ore.Event{Stage: "image", Text: fmt.Sprintf("cached, with %d packages more", len(img.Environment.Packages)-len(mk.Environment.Packages))})
 		}
 		return img, err
 	}

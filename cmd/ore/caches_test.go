@@ -112,3 +112,35 @@ func TestBaseFromACache(t *testing.T) {
 	server.end(t)
 	alice.must(t, "images", "rm", string(want.Key))
 }
+
+// A step that somebody has run, and whose image a cache has, does not run again where
+// further steps are asked for: here it would make something else. The tree is that of
+// who has run it, and built from nothing but its result.
+func TestStepsFromACache(t *testing.T) {
+	alice, bob := as(t, subIDs), as(t, oneID)
+	address, dir, server := alice.served(t)
+	token := func(name string, more ...string) string {
+		args := append([]string{"cache", "token", "add", name, "--namespace", "lab", "--dir", dir}, more...)
+		return "ORE_CACHE_TOKEN=" + strings.TrimSpace(alice.must(t, args...).out)
+	}
+	const one = "environment:\n  base: debian/bookworm\n  packages: [sl]\n  steps:\n" +
+		"  - {name: a, run: 'cat /proc/sys/kernel/random/uuid >/opt/a'}\n"
+	const two = one + "  - {name: b, run: 'test ! -e /opt/a; mkdir /opt/b'}\n" +
+		"  - {name: c, needs: [a, b], run: 'cp /opt/a /opt/b/copy'}\n"
+	const run = "run: {command: [cat, /opt/b/copy]}\n"
+	writer, stranger := alice.with(token("alice", "--write")), bob.with(token("bob")).with("ORE_HOME="+bob.results(t))
+	made := writer.build(t, "-f", alice.file(t, "one.yaml", one+run), "--cache", address, "--cache-push")
+	further := bob.file(t, "two.yaml", two+run)
+	o := stranger.must(t, "plan", "-f", further, "--cache", address)
+	if !strings.Contains(o.out, "partial over "+made.Key.Short()+" from https://127.0.0.1") || !strings.Contains(o.out, "2 steps") {
+		t.Errorf("plan: %v", o)
+	}
+	got := stranger.build(t, "-f", further, "--cache", address)
+	want := alice.build(t, "-f", alice.file(t, "two.yaml", two+run)) // which has kept what the step did
+	if got.Key != want.Key || got.Tree != want.Tree || !slices.Equal(got.Layers[:len(made.Layers)], made.Layers) {
+		t.Errorf("tree %s, of who has run the step %s; layers %v over %v", got.Tree.Short(), want.Tree.Short(), got.Layers, made.Layers)
+	}
+	server.signal(t, syscall.SIGTERM)
+	server.end(t)
+	alice.must(t, "images", "rm", string(want.Key), string(made.Key))
+}
