@@ -119,7 +119,7 @@ func TestImageVanishes(t *testing.T) {
 			for _, r := range k.all {
 				said += r.Text + "\n"
 			}
-			if !strings.Contains(said, "made anew, for packages in place of the image: pour image") || !strings.Contains(said, "cannot be had") {
+			if !strings.Contains(said, "\nnone: packages in place of the image: pour image") || !strings.Contains(said, "cannot be had") {
 				t.Errorf("it does not say why:\n%s", said)
 			}
 			whole(t, r, device)

@@ -78,6 +78,7 @@ type run struct {
 	layout disk.Layout
 	going  bool  // on, where an earlier install of this boot failed
 	unfit  error // why the recipe's disk image is not written, nil if it is
+	gone   error // why packages are installed in place of an image, nil if they are not
 }
 
 // Install makes the machine what the recipe says. Its error has been reported.
@@ -143,8 +144,8 @@ func (u *run) write(ctx context.Context) error {
 	if !ok || !vanished(ctx, err) {
 		return err
 	}
-	u.tell.enter(recipe.Format, Clip(fmt.Sprintf("made anew, for packages in place of the image: %v", err)))
-	u.recipe, u.unfit = instead, nil
+	u.tell.enter(recipe.Format, "made anew, for packages in place of the image")
+	u.recipe, u.unfit, u.gone = instead, nil, err
 	return u.once(ctx)
 }
 
@@ -241,7 +242,11 @@ func (u *run) fill(ctx context.Context) error {
 			return &unhad{err}
 		}
 	} else if m == nil {
-		u.tell.enter(recipe.Root, "none: packages from nothing")
+		text := "none: packages from nothing"
+		if u.gone != nil {
+			text = Clip(fmt.Sprintf("none: packages in place of the image: %v", u.gone))
+		}
+		u.tell.enter(recipe.Root, text)
 	}
 	if u.recipe.Finished() == nil {
 		u.tell.enter(recipe.Install, u.lacking())
