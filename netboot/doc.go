@@ -40,7 +40,8 @@
 //
 // # Limits
 //
-// Everything is bound to one interface. Nothing here is secret from the network
+// Each machine has all that it installs from this server: what many install at once
+// leaves it as often. Everything is bound to one interface. Nothing here is secret from the network
 // that machines boot from, and nothing that comes from there is believed more
 // than a network card's address can be: that is what PXE is. Whoever is on that
 // network can ask as if his card's address were a machine's, once that is assigned,
