@@ -321,16 +321,17 @@ func TestWhoJoinedGoesOnWithItsOwnSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	h, _ := neighbour(t, "h", told{Dir: dir})
-	late, _ := neighbour(t, "late", told{})
+	h, _ := neighbour(t, "h", told{})
+	late, _ := neighbour(t, "late", told{Dir: dir})
 	asked, joined := make(chan struct{}), make(chan struct{})
 	var first, second sync.Once
 	c := conduct.New(conduct.Config{Dialer: chain.Dialer{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		switch address {
 		case "nowhere":
-			first.Do(func() { close(asked) })
 			<-joined
 			return nil, errors.New("nobody is there")
+		case h.Address: // which the first one alone names: it is under way
+			first.Do(func() { close(asked) })
 		case late.Address: // which the second request alone names
 			second.Do(func() { close(joined) })
 		}
@@ -345,7 +346,7 @@ func TestWhoJoinedGoesOnWithItsOwnSource(t *testing.T) {
 	})
 	<-asked
 	both.Go(func() {
-		r, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{late, h}})
+		r, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: source, Receivers: []conduct.Host{late}})
 		if err != nil {
 			t.Error(err)
 		}
