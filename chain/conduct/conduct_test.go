@@ -396,7 +396,8 @@ func TestUnreachableHostsAreTold(t *testing.T) {
 	}
 	allDone(t, r, "gone")
 	sameFile(t, filepath.Join(dir, b.Digest.String()), want)
-	if _, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: gone, Receivers: []conduct.Host{h}}); !errors.Is(err, conduct.ErrSource) {
+	empty, _ := neighbour(t, "empty", told{}) // who has all already needs no source
+	if _, err := c.Send(t.Context(), conduct.Transfer{Blob: b, Source: gone, Receivers: []conduct.Host{empty}}); !errors.Is(err, conduct.ErrSource) {
 		t.Errorf("%v, want %v", err, conduct.ErrSource)
 	}
 }
