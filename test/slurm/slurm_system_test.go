@@ -37,7 +37,8 @@ type lab struct {
 	slurm   *slurmbed.Cluster
 	user    *user.User
 	program string
-	path    string // where the user's programs are
+	path    string   // where the user's programs are
+	hits    []string // of the search on one machine
 }
 
 func newLab(t *testing.T) *lab { return newLabWith(t, slurmbed.Config{}) }
@@ -237,29 +238,62 @@ const long = `echo begun; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1; done;
 func TestJobsOnSlurm(t *testing.T) {
 	l := newLab(t)
 	t.Run("BLAST on 16 machines of 4 hosts equals one of this host", func(t *testing.T) { l.blast(t) })
-	t.Run("the controller is restarted in the middle", func(t *testing.T) { l.controller(t) })
-	t.Run("scancel in the middle", func(t *testing.T) { l.scancel(t) })
+	t.Run("BLAST, and the controller is restarted in the middle", func(t *testing.T) { l.controller(t) })
+	t.Run("BLAST, and a host crashes in the middle", func(t *testing.T) { l.crashOfBLAST(t, "h4") })
+	t.Run("BLAST, and scancel in the middle", func(t *testing.T) { l.scancel(t) })
 	t.Run("ore is killed in the middle", func(t *testing.T) { l.killed(t) })
 	t.Run("a host crashes in the middle, without retries", func(t *testing.T) { l.crash(t, "h2", 0) })
 	t.Run("a host crashes in the middle, with retries", func(t *testing.T) { l.crash(t, "h3", 1) })
 }
 
-func (l *lab) blast(t *testing.T) {
+// slowly is the search of the example in as many steps as there are queries, so that
+// it has a middle: it says when it has begun, which is after its first step.
+const slowly = `#!/bin/sh -e
+awk -v n="$ORE_SIZE" -v r="$ORE_RANK" '/^>/ { mine = i++ % n == r; f = sprintf("part-%03d.fa", i) } mine { print >f }' /opt/blast/query.fa
+for f in part-*.fa; do
+  blastp -db /opt/blast/dolphin -query $f -evalue 1e-20 -outfmt 6 >>hits.tsv
+  case $said in begun) ;; *) said=begun; echo begun;; esac
+done
+`
+
+// jobs writes the example's job file and one that does the same slowly below the
+// user's home.
+func (l *lab) jobs(t *testing.T) (quick, slow string) {
+	t.Helper()
 	file, err := os.ReadFile("../../examples/blast/job.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(l.user.HomeDir, "job.yaml")
-	if err := os.WriteFile(path, file, 0o644); err != nil {
-		t.Fatal(err)
+	quick, slow = filepath.Join(l.user.HomeDir, "job.yaml"), filepath.Join(l.user.HomeDir, "slowly.yaml")
+	head, _, ok := strings.Cut(string(file), "  script: |\n")
+	if !ok {
+		t.Fatal("the example has no script")
 	}
+	head += "  outputs: [hits.tsv]\n  script: |\n    " + strings.ReplaceAll(strings.TrimSpace(slowly), "\n", "\n    ") + "\n"
+	for path, text := range map[string]string{quick: string(file), slow: head} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return quick, slow
+}
+
+// same compares the hits of a call with those of one machine.
+func (l *lab) same(t *testing.T, c *call) {
+	t.Helper()
+	if found := c.hits(); len(l.hits) < 100 || !slices.Equal(found, l.hits) {
+		t.Errorf("%d hits on one machine, %d on many", len(l.hits), len(found))
+	}
+}
+
+func (l *lab) blast(t *testing.T) {
+	path, _ := l.jobs(t)
 	one := l.start(t, "-n", "1", "-f", path)
 	one.succeed()
+	l.hits = one.hits()
 	many := l.start(t, "-n", "16", "--engine", "slurm", "-f", path)
 	r := many.succeed()
-	if a, b := one.hits(), many.hits(); len(a) < 100 || !slices.Equal(a, b) {
-		t.Errorf("%d hits on one machine, %d on 16", len(a), len(b))
-	}
+	l.same(t, many)
 	machines := map[string]bool{}
 	for _, p := range r.Ranks {
 		machines[p.Machine] = true
@@ -278,8 +312,9 @@ func (l *lab) blast(t *testing.T) {
 }
 
 func (l *lab) controller(t *testing.T) {
-	c := l.start(t, "-n", "4", "--engine", "slurm", "--", "sh", "-c", long+"; sleep 20")
-	c.await("begun", 4)
+	_, slow := l.jobs(t)
+	c := l.start(t, "-n", "16", "--engine", "slurm", "-f", slow)
+	c.await("begun", 1)
 	id := l.job(t)
 	l.saved(t)
 	if err := l.slurm.KillController(t.Context()); err != nil {
@@ -289,6 +324,7 @@ func (l *lab) controller(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.succeed()
+	l.same(t, c)
 	l.free(t, hosts...)
 	if j, err := l.slurm.Job(t.Context(), id); err != nil || j["JobState"] == "RUNNING" {
 		t.Errorf("job %s: %v, %v", id, j["JobState"], err)
@@ -312,8 +348,9 @@ func pause(t *testing.T) {
 }
 
 func (l *lab) scancel(t *testing.T) {
-	c := l.start(t, "-n", "4", "--engine", "slurm", "--", "sh", "-c", long)
-	c.await("begun", 4)
+	_, slow := l.jobs(t)
+	c := l.start(t, "-n", "16", "--engine", "slurm", "-f", slow)
+	c.await("begun", 1)
 	id := l.job(t)
 	must(t, l.Command(t.Context(), testbed.Head, "scancel", id))
 	r, code := c.end()
@@ -332,6 +369,28 @@ func (l *lab) killed(t *testing.T) {
 	l.free(t, hosts...)
 	if j, err := l.slurm.Job(t.Context(), id); err != nil || j["JobState"] == "RUNNING" {
 		t.Errorf("job %s: %v, %v", id, j["JobState"], err)
+	}
+}
+
+// crashOfBLAST turns a host off in the middle of a search, of which all is found.
+func (l *lab) crashOfBLAST(t *testing.T, host string) {
+	_, slow := l.jobs(t)
+	c := l.start(t, "-n", "16", "--engine", "slurm", "--retries", "1", "-f", slow)
+	c.await("begun", 1)
+	if err := l.Crash(host); err != nil {
+		t.Fatal(err)
+	}
+	c.succeed()
+	l.same(t, c)
+	if s := c.said.String(); !strings.Contains(s, "trying again") {
+		t.Errorf("no rank ran twice, so the crash was not in its middle: %s", s)
+	}
+	l.free(t, slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == host })...)
+	if err := l.Boot(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.slurm.Await(t.Context(), len(hosts)); err != nil {
+		t.Error(err)
 	}
 }
 
