@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ore"
@@ -86,7 +87,9 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-func TestLink(t *testing.T) {
+func TestLink(t *testing.T) { synctest.Test(t, testLink) }
+
+func testLink(t *testing.T) {
 	packages := make([]ore.Package, 20)
 	begun := time.Now()
 	stalled := func(ctx context.Context, p []ore.Package, w ore.Watcher) error {
