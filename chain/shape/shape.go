@@ -70,9 +70,9 @@ type Shape struct {
 	Seconds float64
 
 	fast   float64 // the same without hosts that are much slower than the others
-	slots  []int // how many children each receiver can feed without falling behind
-	source int   // how many the source can
-	line   []int // who trails, in the order in which they feed each other
+	slots  []int   // how many children each receiver can feed without falling behind
+	source int     // how many the source can
+	line   []int   // who trails, in the order in which they feed each other
 }
 
 // Limits of what is considered.
