@@ -18,7 +18,7 @@ func (r Rack) of(name string, link float64) shape.Host {
 }
 
 // place describes the host for the planner of transfers, by what its agent said.
-func (h *host) place(name string) shape.Host { return h.rack().of(name, h.facts.Link) }
+func (h *host) place(name string) shape.Host { return h.rack().of(name, max(0, h.facts.Link)) }
 
 // rack is where the host stands, as its agent was told.
 func (h *host) rack() Rack { return Rack{Name: h.facts.Rack, Switch: h.facts.Switch} }

@@ -108,9 +108,14 @@ func Bound(n int, size, chunk int64, rate float64) float64 {
 // simplest.
 func Choose(t Task) Shape {
 	all := Candidates(t)
-	best := all[0]
+	least := all[0].Seconds
 	for _, s := range all[1:] {
-		if s.Seconds < best.Seconds*worthIt || s.Seconds <= best.Seconds/worthIt && s.fast < best.fast*worthIt {
+		least = min(least, s.Seconds)
+	}
+	near := slices.DeleteFunc(all, func(s Shape) bool { return s.Seconds > least/worthIt })
+	best := near[0]
+	for _, s := range near[1:] {
+		if s.fast < best.fast*worthIt {
 			best = s
 		}
 	}

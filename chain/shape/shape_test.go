@@ -48,7 +48,7 @@ func TestChooseFitsTheTask(t *testing.T) {
 	}
 }
 
-// simulated is how far what is predicted, by rates alone, may be from what is played chunk by chunk.
+// played is how far what is predicted, by rates alone, may be from what is played chunk by chunk.
 const played = 1.05
 
 // TestChooseIsNeverSlowerThanDirect plays both chunk by chunk.
