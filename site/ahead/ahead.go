@@ -120,22 +120,32 @@ func (m *Maker) provide(ctx context.Context, e forecast.Prediction, r *Report) e
 		r.Skipped = append(r.Skipped, fmt.Sprintf("%s: %v", called, err))
 		return nil
 	}
+	called += ": its image is gone"
 	if _, err := m.Resolve(ctx, wants); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		r.Skipped = append(r.Skipped, fmt.Sprintf("%s: its image is gone: %v", called, err))
-		return nil
+		return r.skip(ctx, called, err)
 	}
-	m.Watch.Tell(ore.Event{Stage: "prepare", Text: called + ": its image is gone"})
+	m.Watch.Tell(ore.Event{Stage: "prepare", Text: called})
 	begun := time.Now()
 	made, err := m.Build(ctx, wants, m.Watch)
 	if err != nil {
-		return err
+		return r.skip(ctx, called, err)
 	}
 	r.Prepared = append(r.Prepared, Prepared{
 		At: time.Now(), Key: made.Key, Wanted: made.Environment.Manual, Probability: e.Probability, Took: time.Since(begun),
 	})
+	return nil
+}
+
+// skip notes that err kept one image from being made, so that the others are. An end
+// of ctx and a lack of space are no matter of one image: they are returned.
+func (r *Report) skip(ctx context.Context, called string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, cache.ErrNoSpace) {
+		return err
+	}
+	r.Skipped = append(r.Skipped, fmt.Sprintf("%s: %v", called, err))
 	return nil
 }
 
@@ -148,7 +158,8 @@ func named(w ore.Wants) string {
 	return text
 }
 
-// Refresh makes the images of keys anew where packages have newer versions.
+// Refresh makes the images of keys anew where packages have newer versions. What
+// cannot be made is skipped.
 func (m *Maker) Refresh(ctx context.Context, keys []ore.Key) (Report, error) {
 	var r Report
 	for _, k := range keys {
@@ -172,13 +183,10 @@ func (m *Maker) renew(ctx context.Context, img image.Manifest, probability float
 		r.Skipped = append(r.Skipped, fmt.Sprintf("%s (%s): %s", img.Key.Short(), wanted, why))
 		return nil
 	}
+	called := fmt.Sprintf("%s (%s)", img.Key.Short(), wanted)
 	env, err := m.Resolve(ctx, wants)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		r.Skipped = append(r.Skipped, fmt.Sprintf("%s (%s): %v", img.Key.Short(), wanted, err))
-		return nil
+		return r.skip(ctx, called, err)
 	}
 	if env.Key() == img.Key {
 		r.Current++
@@ -189,7 +197,7 @@ func (m *Maker) renew(ctx context.Context, img image.Manifest, probability float
 	begun := time.Now()
 	made, err := m.Build(ctx, wants, m.Watch)
 	if err != nil {
-		return err
+		return r.skip(ctx, called, err)
 	}
 	if err := m.Cache.Replace(ctx, img.Key, made.Key); err != nil {
 		return err

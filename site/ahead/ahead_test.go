@@ -223,6 +223,73 @@ func TestPrepareStops(t *testing.T) {
 	}
 }
 
+// A wish that cannot be built any more, renewed or made again, does not keep others from
+// being prepared.
+func TestPrepareGoesOn(t *testing.T) {
+	a := archive{"old": "1", "gone": "1", "fine": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	m.Book = Book{Path: filepath.Join(t.TempDir(), "prepared.jsonl")}
+	asked(t, m, wants("old"))
+	gone := asked(t, m, wants("gone"))
+	asked(t, m, wants("fine"))
+	if err := m.Book.Remember(gone.Environment); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Cache.Forget(t.Context(), gone.Key); err != nil {
+		t.Fatal(err)
+	}
+	a["old"], a["fine"] = "2", "2"
+	build := m.Build
+	m.Build = func(ctx context.Context, w ore.Wants, watch ore.Watcher) (image.Manifest, error) {
+		if w.Packages[0].Name != "fine" {
+			return image.Manifest{}, errors.New("its script failed")
+		}
+		return build(ctx, w, watch)
+	}
+	if err := m.Turn(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if list, err := m.Book.Prepared(); err != nil || len(list) != 1 || list[0].Wanted[0] != "fine" {
+		t.Errorf("prepared %+v, %v", list, err)
+	}
+	r, err := m.Prepare(t.Context(), time.Minute)
+	said := strings.Join(r.Skipped, "\n")
+	if err != nil || len(r.Skipped) != 2 || r.Current != 1 ||
+		!strings.Contains(said, "(old): its script failed") || !strings.Contains(said, "its image is gone: its script failed") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Without space for one image there is none for others. What was prepared before that is
+// noted, and said if it cannot be, also when the budget is spent.
+func TestTurnKeepsWhatItPrepared(t *testing.T) {
+	a := archive{"one": "1", "two": "1"}
+	builds := 0
+	m := maker(t, a, &builds)
+	m.Book = Book{Path: filepath.Join(t.TempDir(), "prepared.jsonl")}
+	asked(t, m, wants("one"))
+	asked(t, m, wants("two"))
+	a["one"], a["two"] = "2", "2"
+	build := m.Build
+	m.Build = func(ctx context.Context, w ore.Wants, watch ore.Watcher) (image.Manifest, error) {
+		if builds > 0 {
+			return image.Manifest{}, fmt.Errorf("build: %w", cache.ErrNoSpace)
+		}
+		return build(ctx, w, watch)
+	}
+	if err := m.Turn(t.Context(), time.Minute); !errors.Is(err, cache.ErrNoSpace) {
+		t.Errorf("without space: %v", err)
+	}
+	if list, err := m.Book.Prepared(); err != nil || len(list) != 1 {
+		t.Errorf("noted %+v, %v", list, err)
+	}
+	m.Book.Path = t.TempDir() // no file
+	if err := m.Turn(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "note what was prepared") {
+		t.Errorf("where it cannot be noted: %v", err)
+	}
+}
+
 func TestSkips(t *testing.T) {
 	a := archive{"one": "1"}
 	builds := 0

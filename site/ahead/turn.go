@@ -46,13 +46,13 @@ func (m *Maker) Turn(ctx context.Context, budget time.Duration) error {
 	within, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	_, err := m.Mark(within)
+	var r Report
 	if err == nil {
-		var r Report
 		r, err = m.Prepare(within, budget-time.Since(begun))
-		err = errors.Join(err, m.Book.Keep(r.Prepared))
 	}
-	if within.Err() != nil && ctx.Err() == nil {
-		return nil
+	kept := m.Book.Keep(r.Prepared) // also of a turn that failed later
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = nil
 	}
-	return err
+	return errors.Join(err, kept)
 }
