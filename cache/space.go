@@ -26,27 +26,38 @@ type Reservation = room.Reservation
 // people), by evicting the least valuable images if need be. If that does not
 // help, nothing is evicted and the error, which matches ErrNoSpace, says why.
 func (c *Cache) Reserve(ctx context.Context, bytes int64, what string) (*Reservation, error) {
-	r, err := c.reserve(ctx, max(0, bytes))
+	return c.reserve(ctx, bytes, what, c.evict)
+}
+
+// Spare is Reserve for what may as well be left undone: it evicts nothing.
+func (c *Cache) Spare(ctx context.Context, bytes int64, what string) (*Reservation, error) {
+	return c.reserve(ctx, bytes, what, func(_ context.Context, _ int64, why string) error {
+		return fmt.Errorf("%w: %s", ErrNoSpace, why)
+	})
+}
+
+// reserve has evict make room for what lacks; its last argument is what to say where
+// that cannot be.
+func (c *Cache) reserve(ctx context.Context, bytes int64, what string, evict func(context.Context, int64, string) error) (*Reservation, error) {
+	r, err := c.place(ctx, max(0, bytes), evict)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %s for %s: %w", mib(bytes), what, err)
 	}
 	return r, nil
 }
 
-func (c *Cache) reserve(ctx context.Context, bytes int64) (*Reservation, error) {
+func (c *Cache) place(ctx context.Context, bytes int64, evict func(context.Context, int64, string) error) (*Reservation, error) {
 	space, err := flight.Wait(ctx, filepath.Join(c.dir, "locks", "space"), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer space.Close()
 	lack, why, err := c.lack(ctx, bytes)
+	if err == nil && lack > 0 {
+		err = evict(ctx, lack, why)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if lack > 0 {
-		if err := c.evict(ctx, lack, why); err != nil {
-			return nil, err
-		}
 	}
 	return room.Reserve(c.reservations(), bytes)
 }

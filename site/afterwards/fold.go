@@ -63,9 +63,9 @@ func (f folder) one(ctx context.Context, e cache.Entry) (bool, error) {
 	if !Full(img) {
 		return false, nil
 	}
-	space, err := f.cache.Reserve(ctx, img.Size(), "folding image "+img.Key.Short())
+	space, err := f.cache.Spare(ctx, img.Size(), "folding image "+img.Key.Short())
 	if errors.Is(err, cache.ErrNoSpace) {
-		return false, nil // it is as good with many layers
+		return false, nil // it is as good with many layers, and others are not evicted for it
 	}
 	if err != nil {
 		return false, err

@@ -38,7 +38,7 @@ func TestFold(t *testing.T) {
 }
 
 // TestFoldKeepsTheQuota has no room for what an image is folded to while its own layers
-// are still there.
+// are still there: another image, which nobody uses, does not go for it.
 func TestFoldKeepsTheQuota(t *testing.T) {
 	dir := t.TempDir()
 	c, err := cache.Open(t.Context(), dir)
@@ -46,12 +46,17 @@ func TestFoldKeepsTheQuota(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := register(t, c, 0, image.MaxLayers)
+	folding, err := c.Used(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := register(t, c, 1, 3)
 	used, err := c.Used(t.Context())
 	if err != nil || c.Close() != nil {
 		t.Fatal(err)
 	}
 	for _, full := range []bool{true, false} {
-		quota := 2 * used
+		quota := used + folding
 		if full {
 			quota--
 		}
@@ -67,6 +72,9 @@ func TestFoldKeepsTheQuota(t *testing.T) {
 		defer release()
 		if n, err := Fold(t.Context(), c); (n == 0) != full || err != nil {
 			t.Errorf("no room %t: folded %d, %v", full, n, err)
+		}
+		if _, err := c.Find(t.Context(), other); err != nil {
+			t.Errorf("no room %t: the other image: %v", full, err)
 		}
 	}
 }

@@ -231,7 +231,7 @@ func (c *Checker) One(ctx context.Context, key ore.Key) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	space, err := c.Cache.Reserve(ctx, old.Size(), "comparing image "+key.Short())
+	space, err := c.Cache.Spare(ctx, old.Size(), "comparing image "+key.Short())
 	if errors.Is(err, cache.ErrNoSpace) {
 		release()
 		o.Why = err.Error() // it stays noted for later
