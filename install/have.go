@@ -7,6 +7,7 @@ import (
 	"ore"
 	"ore/image"
 	"ore/install/graph"
+	"ore/install/kept"
 	"ore/install/pack"
 )
 
@@ -15,7 +16,7 @@ type Have struct {
 	Base  *image.Layer        // that of its base set, nil if there is none
 	Tree  bool                // that layer is unpacked
 	Packs map[ore.Digest]bool // packages that were decoded before
-	Steps []string            // names of those that were done before
+	Steps []string            // names of those that were done before, in builds from nothing
 }
 
 // Have says what exists already that a build of env would use.
@@ -36,7 +37,7 @@ func (b *Builder) Have(env ore.Environment) (Have, error) {
 		return len(found) > 0 // its error is that of a bad pattern
 	}
 	have.Tree = there(filepath.Base(p.tree))
-	if have.Steps, err = graph.Done(env, func(k graph.Key) bool { return there("step-" + string(k)) }); err != nil {
+	if have.Steps, err = graph.Done(env, func(k graph.Key) bool { return there(kept.StepPrefix + string(k)) }); err != nil {
 		return have, err
 	}
 	packs, err := pack.Open(p.packs, b.Options, nil)

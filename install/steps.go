@@ -185,7 +185,7 @@ func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 	if err != nil {
 		return finished{}, err
 	}
-	place := filepath.Join(filepath.Dir(r.Tree), "step-"+string(r.graph.Key(i)))
+	place := filepath.Join(filepath.Dir(r.Tree), kept.StepPrefix+string(r.graph.Key(i))+r.From.Below())
 	p := r.newPhase(nil, lower, r.disk(fmt.Sprintf("step-%d", i)))
 	if _, err := os.Lstat(place); err == nil {
 		r.watch.Tell(ore.Event{Stage: "steps", Text: step.Name + ": done before", Done: int64(i) + 1, Total: steps})

@@ -133,3 +133,42 @@ func TestStepsGoOnUponFiles(t *testing.T) {
 		t.Errorf("upon other files: ran %v, refused %q", names, refused)
 	}
 }
+
+// What a step did upon an image is no part of a build that has not that image: two runs
+// of one step may differ, and the steps of one tree are to have seen each other.
+func TestStepsUponAnImageAreItsOwn(t *testing.T) {
+	b, env := fresh(t)
+	a := step("a", "", "cat /proc/sys/kernel/random/uuid > /opt/a")
+	c := step("c", "a", "cp /opt/a /opt/c")
+	first, _, err := ran(t, b, env, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgetSteps(t, b)
+	all := env
+	all.Steps = []ore.Step{a, c}
+	build := func(summary string, ran []string, m image.Manifest, names []string) string {
+		tree := readImage(t, b.Store, m)
+		x, y := string(tree.content["opt/a"]), string(tree.content["opt/c"])
+		if x == "" || x != y || !slices.Equal(names, ran) {
+			t.Errorf("%s: ran %v, want %v; a has %q, c %q", summary, names, ran, x, y)
+		}
+		return x
+	}
+	upon, names, refused := goOnUpon(t, b, first, all)
+	one := build("upon the image", []string{"c"}, upon, names)
+	if have, err := b.Have(all); err != nil || len(have.Steps) > 0 || refused != "" {
+		t.Errorf("for builds from nothing %v is there; %v; refused %q", have.Steps, err, refused)
+	}
+	clean, names, err := ran(t, b, env, a, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two := build("from nothing", []string{"a", "c"}, clean, names); one == two {
+		t.Error("a did not run anew")
+	}
+	again, names, _ := goOnUpon(t, b, first, all)
+	if three := build("upon the image again", nil, again, names); one != three {
+		t.Error("the image has changed")
+	}
+}

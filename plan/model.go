@@ -113,7 +113,7 @@ type way struct {
 	layers    []Layer // that it begins with
 	restore   int64
 	steps     []ore.Step
-	done      int  // further steps, whose results are kept
+	done      int  // further steps, whose results are kept; for builds from nothing
 	ready     bool // the image exists
 
 	below, over load    // the work of the base set, and of the rest
@@ -224,7 +224,9 @@ func (m *model) options(w way) []Option {
 
 // once predicts making the image on the first host and spreading it.
 func (m *model) once(w way, d Distribution, strategy string) Option {
-	w.steps, w.done = m.undone(w.steps)
+	if w.way != Partial { // what steps did in builds from nothing is not taken upon an image
+		w.steps, w.done = m.undone(w.steps)
+	}
 	o := newOption(w)
 	o.Distribution, o.Strategy = d, strategy
 	t := newTraffic(m)

@@ -4,9 +4,10 @@
 // A step sees the tree below the steps and what the steps that it needs did,
 // and those that they need; nothing of the others, so that its result depends
 // on its text and on what it needs alone. Its key is a hash of these. A result
-// that exists under its key need not be made again, whatever else is in the
-// job file: a changed step repeats itself and its descendants, a failed one
-// not its ancestors.
+// of a build from nothing that exists under its key need not be made again in
+// another, whatever else is in the job file: a changed step repeats itself and its
+// descendants, a failed one not its ancestors. What a step did upon an image is for
+// builds upon that image alone: the key does not tell which bytes were below.
 package graph
 
 import (

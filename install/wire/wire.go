@@ -3,9 +3,12 @@
 package wire
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 
 	"ore"
@@ -49,6 +52,21 @@ type Candidate struct {
 	Steps []ore.Step
 	Apart []string // see image.Manifest
 	Bare  int
+}
+
+// Below is what the name of a step's result ends with: "" where nothing is started from,
+// else by what the step ran over. Two runs of one step may differ, so that a result
+// belongs to the bytes below it, and is for no build that has others.
+func (c *Candidate) Below() string {
+	if c == nil {
+		return ""
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, c.Tree, c.Bare)
+	for _, l := range c.Layers {
+		fmt.Fprintln(h, filepath.Base(l.Tree)) // it has the layer's digest
+	}
+	return "-" + hex.EncodeToString(h.Sum(nil))
 }
 
 // Lower is a layer and where its tree is kept.
