@@ -131,8 +131,9 @@ type Config struct {
 	Install Install                       // how machines install themselves; nil: they mount the image
 	Memory  func() json.RawMessage        // of what Install is made again, for Again; may be nil
 	// Installed, if not nil, is told of each machine that has installed itself and is
-	// ready, and of the node that it is on. It returns at once; what it begins ends with
-	// Install's context, or its release, which comes before the machines end.
+	// ready, and of the node that it is on. The machine runs nothing of the job before it
+	// returns, so it is short; what it begins ends with Install's context, or its
+	// release, which comes before the machines end.
 	Installed func(n Node, machine string)
 	// Kept, if not nil, has machines kept whose installation failed, with all others
 	// of the job. It is called when all that do not fail have done their parts, or are
@@ -191,10 +192,10 @@ func (r *run) steps(ctx context.Context) (err error) {
 	}
 	machines, err := step(r, "start", func() (map[string]Node, error) { return r.start(ctx, hosts, img) })
 	if err != nil {
-		return err
+		return r.andKept(err) // some may wait to be kept while others cannot be published, or given their inputs
 	}
 	_, err = step(r, "run", func() (struct{}, error) { return struct{}{}, r.runAll(ctx, r.work, machines) })
-	r.over = err == nil && ctx.Err() == nil
+	r.over = ctx.Err() == nil // however they ended
 	return r.andKept(err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"ore"
@@ -53,6 +54,32 @@ func TestInstalledMachinesAreTold(t *testing.T) {
 		}
 		if res.Kind != ore.Finished || !slices.Equal(told, want) {
 			t.Errorf("installs %v: %s %s, told of %q", installs, res.Kind, res.Error, told)
+		}
+	}
+}
+
+// Who cancels while what machines installed is still read changes nothing of what came
+// of the job, however its parts ended.
+func TestCancelAfterAllParts(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		s := newSite(func(_ context.Context, m *fakeMachine, _ guest.Command) (guest.Exit, error) {
+			if lost {
+				return guest.Exit{}, &node.LostError{Machine: m.name, Cause: errors.New("gone")}
+			}
+			return guest.Exit{}, nil
+		})
+		folder, err := results.Create(t.TempDir(), "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		config := Config{ID: "job", Images: s.images, Engine: s.engine, Results: folder}
+		config.Install = func(context.Context, image.Manifest, []node.Machine) (*installing.Order, func() error, error) {
+			return &installing.Order{}, func() error { cancel(); return nil }, nil
+		}
+		res := Run(ctx, config, job(1, nil))
+		if want := map[bool]ore.Kind{false: ore.Finished, true: ore.Failed}[lost]; res.Kind != want || lost && !strings.Contains(res.Error, "gone") {
+			t.Errorf("lost %v: %s %q", lost, res.Kind, res.Error)
 		}
 	}
 }

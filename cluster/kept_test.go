@@ -56,6 +56,28 @@ func TestFailedMachinesAreKept(t *testing.T) {
 	}
 }
 
+// What fails after the installation, before the job's commands, keeps those that failed
+// in it all the same.
+func TestFailedMachineIsKeptWithoutARun(t *testing.T) {
+	for _, c := range []struct {
+		change func(*ore.Job)
+		want   string
+	}{
+		{func(j *ore.Job) { j.Run.Publish = []ore.Port{{Listen: "127.0.0.1:0", Port: 80}} }, "this engine cannot do that"},
+		{func(j *ore.Job) { j.Run.Inputs = []ore.Input{{Source: "/nowhere"}} }, "inputs of m0"},
+	} {
+		s := newSite(func(context.Context, *fakeMachine, guest.Command) (guest.Exit, error) { return guest.Exit{}, nil })
+		s.node.failing = map[string]string{"m1": "stage scripts: too late"}
+		kept := 0
+		res, _ := s.installs(t, job(2, c.change), func(config *Config) {
+			config.Kept = func(*Bed) error { kept++; return nil }
+		})
+		if res.Kind != ore.Failed || !strings.Contains(res.Error, c.want) || strings.Count(res.Error, "too late") != 1 || kept != 1 || s.node.released != 0 {
+			t.Errorf("%s %q, kept %d times, released %d times", res.Kind, res.Error, kept, s.node.released)
+		}
+	}
+}
+
 // Tasks are done by the machines that can, and those that failed are kept all the same.
 func TestFailedMachineOfAnArrayIsKept(t *testing.T) {
 	tasks := filepath.Join(t.TempDir(), "tasks")
