@@ -21,9 +21,11 @@
 // it sent is looked at.
 //
 // A machine that cannot reach who keeps its image leaves it on its disk instead
-// ([Leave]), and is ready as soon as without it. From there it is read while the
-// machine works ([Receiver.Collect]): the manifest, and then those layers that are
-// wanted. What its job does to the files meanwhile is seen by their digests.
+// ([Leave]), and is ready once it is sealed, before any of it has crossed a link. From
+// there it is read: the manifest before the machine runs anything of its job
+// ([Receiver.Begin]), and those layers that are wanted while it works
+// ([Receiver.Collect]). So what its job does to the files is seen by the digests in a
+// manifest that it had no hand in.
 //
 // # What is believed
 //

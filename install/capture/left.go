@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -47,23 +48,35 @@ func Leave(target string, m image.Manifest, store *image.Store, base *image.Mani
 	return os.WriteFile(filepath.Join(folder, manifestName), m.Encode(), 0o600)
 }
 
-// Reader writes a file of a machine's folder Left as a tar stream to w, which has
-// nothing in it if there is no such file.
-type Reader func(ctx context.Context, name string, w io.Writer) error
+// Reader writes a file of a machine, by its path from the root, as a tar stream to w,
+// which has nothing in it if there is no such file.
+type Reader func(ctx context.Context, path string, w io.Writer) error
 
-// Collect takes the image that was left on a machine. It may be called again when it
-// has failed, also for another machine. As with requests, what has come whole is looked
-// at beside it: Close says what became of it.
-func (v *Receiver) Collect(ctx context.Context, read Reader, watch ore.Watcher) error {
+// Begin reads the manifest of the image that was left on a machine. It is called before
+// the machine runs anything of a job: what is read later has the digests that stand
+// there, or is not taken.
+func (v *Receiver) Begin(ctx context.Context, read Reader) error {
 	var manifest bytes.Buffer
 	err := v.file(ctx, read, manifestName, func(r io.Reader) error {
 		_, err := io.Copy(&manifest, io.LimitReader(r, maxManifest))
 		return err
 	})
-	if err != nil {
-		return err
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.left = nil; err == nil {
+		v.left = manifest.Bytes()
 	}
-	wanted, err := v.take(ctx, manifest.Bytes())
+	return err
+}
+
+// Collect takes the image whose manifest Begin has read. Both may be called again when
+// one has failed, also for another machine. As with requests, what has come whole is
+// looked at beside it: Close says what became of it.
+func (v *Receiver) Collect(ctx context.Context, read Reader, watch ore.Watcher) error {
+	v.mu.Lock()
+	manifest := v.left
+	v.mu.Unlock()
+	wanted, err := v.take(ctx, manifest)
 	if err != nil || len(wanted) == 0 {
 		return err
 	}
@@ -81,13 +94,14 @@ func (v *Receiver) Collect(ctx context.Context, read Reader, watch ore.Watcher) 
 		}
 		got++
 	}
-	_, err = v.take(ctx, manifest.Bytes())
+	_, err = v.take(ctx, manifest)
 	return err
 }
 
-// file has do read one file of a machine.
+// file has do read one file of a machine's folder Left.
 func (v *Receiver) file(ctx context.Context, read Reader, name string, do func(io.Reader) error) error {
 	ctx, cancel := context.WithCancel(ctx)
+	name = path.Join(Left, name)
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {

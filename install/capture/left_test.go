@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ func (w *world) leave(t *testing.T, base *image.Manifest) (target string, read R
 	}
 	return target, func(_ context.Context, name string, to io.Writer) error {
 		q := tar.NewWriter(to)
-		b, err := os.ReadFile(filepath.Join(target, Left, name))
+		b, err := os.ReadFile(filepath.Join(target, name))
 		if errors.Is(err, os.ErrNotExist) {
 			return q.Close()
 		}
@@ -36,6 +37,18 @@ func (w *world) leave(t *testing.T, base *image.Manifest) (target string, read R
 		return errors.Join(err, q.Close())
 	}
 }
+
+// collect reads what was left.
+func collect(t *testing.T, v *Receiver, read Reader) error {
+	t.Helper()
+	if err := v.Begin(t.Context(), read); err != nil {
+		return err
+	}
+	return v.Collect(t.Context(), read, nil)
+}
+
+// manifestPath is where a machine's manifest is.
+const manifestPath = Left + "/" + manifestName
 
 // What a machine left on its disk is read with exactly those layers that the host
 // lacks, and kept; of a base that came from there, nothing was left.
@@ -60,14 +73,14 @@ func TestLeave(t *testing.T) {
 	}
 	var names []string
 	v := New(t.Context(), w.config)
-	err = v.Collect(t.Context(), func(ctx context.Context, name string, to io.Writer) error {
+	err = collect(t, v, func(ctx context.Context, name string, to io.Writer) error {
 		names = append(names, name)
 		return read(ctx, name, to)
-	}, nil)
+	})
 	if kept := v.Close(); err != nil || kept != nil {
 		t.Fatalf("%v, %v", err, kept)
 	}
-	if want := manifestName + " " + w.image.Layers[1].Digest.Hex(); strings.Join(names, " ") != want {
+	if want := manifestPath + " " + Left + "/" + w.image.Layers[1].Digest.Hex(); strings.Join(names, " ") != want {
 		t.Errorf("read %q, want %q", names, want)
 	}
 	if len(w.kept) != 1 || w.kept[0].Digest() != w.image.Digest() {
@@ -96,12 +109,12 @@ func TestLeftWrongly(t *testing.T) {
 		}, ErrNothing.Error()},
 		{"another file", func(*world, Reader) Reader { return one(tar.Header{Typeflag: tar.TypeReg, Name: "etc/shadow"}) }, `the machine sent "etc/shadow"`},
 		{"no file", func(*world, Reader) Reader {
-			return one(tar.Header{Typeflag: tar.TypeFifo, Name: manifestName})
-		}, `the machine sent "manifest"`},
-		{"no manifest", func(*world, Reader) Reader { return one(tar.Header{Typeflag: tar.TypeReg, Name: manifestName}) }, "manifest"},
+			return one(tar.Header{Typeflag: tar.TypeFifo, Name: manifestPath})
+		}, `the machine sent ".ore-image/manifest"`},
+		{"no manifest", func(*world, Reader) Reader { return one(tar.Header{Typeflag: tar.TypeReg, Name: manifestPath}) }, "manifest"},
 		{"another layer", func(w *world, good Reader) Reader {
 			return func(ctx context.Context, name string, to io.Writer) error {
-				if name == manifestName {
+				if name == manifestPath {
 					return good(ctx, name, to)
 				}
 				return one(tar.Header{Typeflag: tar.TypeReg, Name: name})(ctx, name, to)
@@ -109,7 +122,7 @@ func TestLeftWrongly(t *testing.T) {
 		}, image.ErrRotten.Error()},
 		{"a layer that is endless", func(w *world, good Reader) Reader {
 			return func(ctx context.Context, name string, to io.Writer) error {
-				if name == manifestName {
+				if name == manifestPath {
 					return good(ctx, name, to)
 				}
 				q := tar.NewWriter(to)
@@ -122,7 +135,7 @@ func TestLeftWrongly(t *testing.T) {
 		}, image.ErrRotten.Error()},
 		{"the host is lost", func(_ *world, good Reader) Reader {
 			return func(ctx context.Context, name string, to io.Writer) error {
-				if name == manifestName {
+				if name == manifestPath {
 					return good(ctx, name, to)
 				}
 				var b bytes.Buffer
@@ -137,10 +150,10 @@ func TestLeftWrongly(t *testing.T) {
 			w := newWorld(t)
 			_, good := w.leave(t, nil)
 			v := New(t.Context(), w.config)
-			if err := v.Collect(t.Context(), c.read(w, good), nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := collect(t, v, c.read(w, good)); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
-			err := v.Collect(t.Context(), good, nil)
+			err := collect(t, v, good)
 			if kept := v.Close(); err != nil || kept != nil || len(w.kept) != 1 {
 				t.Errorf("read again: %v, %v, %d kept", err, kept, len(w.kept))
 			}
@@ -151,11 +164,39 @@ func TestLeftWrongly(t *testing.T) {
 	w.image.Environment.Packages = w.image.Environment.Packages[:1]
 	w.config.Environment = w.image.Environment
 	v := New(t.Context(), w.config)
-	if err := v.Collect(t.Context(), good, nil); err == nil || !strings.Contains(err.Error(), "was to be installed") {
+	if err := collect(t, v, good); err == nil || !strings.Contains(err.Error(), "was to be installed") {
 		t.Errorf("of another environment: %v", err)
 	}
 	if err := v.Close(); err == nil || len(w.kept) > 0 {
 		t.Errorf("of another environment: %v, kept %v", err, w.kept)
+	}
+}
+
+// A job that puts another image in the place of the one that was left, whose manifest
+// and layers fit each other and the environment, has it refused.
+func TestLeftIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	target, read := w.leave(t, nil)
+	v := New(t.Context(), w.config)
+	if err := v.Begin(t.Context(), read); err != nil {
+		t.Fatal(err)
+	}
+	other := w.make(t, w.image.Environment, []file{
+		{".", "", fs.ModeDir | 0o755}, {"bin", "", fs.ModeDir | 0o755}, {"bin/tool", "the job's", 0o4755},
+		{"var", "", fs.ModeDir | 0o755}, {"var/lib", "", fs.ModeDir | 0o755}, {"var/lib/dpkg", "", fs.ModeDir | 0o755}, {"var/lib/dpkg/status", database, 0o644},
+	})
+	if err := errors.Join(os.RemoveAll(filepath.Join(target, Left)), Leave(target, other, w.machine, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Collect(t.Context(), read, nil); err == nil {
+		t.Error("it is taken")
+	}
+	if err := v.Close(); err == nil || len(w.kept) > 0 {
+		t.Errorf("%v, kept %+v", err, w.kept)
+	}
+	v = New(t.Context(), w.config) // the other is one that would be kept, had it been there at first
+	if err := errors.Join(collect(t, v, read), v.Close()); err != nil || len(w.kept) != 1 {
+		t.Errorf("the other alone: %v, kept %d", err, len(w.kept))
 	}
 }
 

@@ -41,6 +41,7 @@ type Receiver struct {
 	mu      sync.Mutex // guards what follows
 	m       *image.Manifest
 	text    ore.Digest // of m as it was sent
+	left    []byte     // the manifest that Begin has read
 	release func()     // of the room
 	state   state
 	err     error // why nothing is kept

@@ -38,7 +38,8 @@
 // What they need reaches their hosts as blobs, by the chain: layers, and all other
 // files in one, the bundle. Their host gives it to them at the same address. The image
 // of what they installed one of them leaves on its disk, from which it is read while
-// the job runs; the job's machines are let go once it has come.
+// the job runs; the job's machines are let go once it has come, or two minutes after the
+// job's end without it.
 package installing
 
 import (

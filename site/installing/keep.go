@@ -11,6 +11,7 @@ import (
 	"ore/image"
 	"ore/install/capture"
 	"ore/install/recipe"
+	"ore/site/installing/leaving"
 )
 
 // captureAt is below which path of the depot an image is taken, before the secret.
@@ -60,6 +61,11 @@ func (c *capturing) address() string {
 		return recipe.Stay
 	}
 	return gateway + captureAt + c.token
+}
+
+// left is the image as one that its machine leaves on its disk.
+func (c *capturing) left() leaving.Image {
+	return leaving.Image{Receiver: c.receiver, Machine: c.machine, Watch: c.maker.Watch, Tell: c.tell}
 }
 
 // keep lists an image that was looked at, unless somebody has made it meanwhile:

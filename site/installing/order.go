@@ -21,6 +21,7 @@ import (
 	"ore/site"
 	"ore/site/disks"
 	"ore/site/inputs"
+	"ore/site/installing/leaving"
 )
 
 // program is where the installer's machine has this program, and command what it
@@ -53,7 +54,7 @@ type Maker struct {
 
 	direct bool             // each machine fetches packages from the mirror, for itself: see FromMirror
 	begun  *ore.Environment // what the machines' disks were made for, nil for the one that they get
-	left   *leaving         // of machines elsewhere; nil where nobody can read it
+	left   *leaving.Reader  // of machines elsewhere; nil where nobody can read it
 }
 
 // Use sets c up for machines that install themselves, if those of j do.
@@ -62,8 +63,8 @@ func (m Maker) Use(c *cluster.Config) {
 		return
 	}
 	if m.Elsewhere {
-		m.left = &leaving{}
-		c.Installed = m.left.installed
+		m.left = &leaving.Reader{}
+		c.Installed = m.left.Installed
 	}
 	if m.From == FromMirror {
 		m.From, m.direct = recipe.Packages, true
@@ -148,7 +149,7 @@ func (m Maker) open(ctx context.Context, s *stock, o *installing.Order, captured
 	case m.Depot != "":
 	case m.Elsewhere:
 		if o.Bundle, err = m.bundle(ctx, s, o.Blobs); err == nil && captured != nil {
-			closed = m.left.expect(ctx, captured)
+			closed = m.left.Expect(ctx, captured.left())
 		}
 	default:
 		o.Depot = filepath.Join(m.Site.Folder(m.ID), "depot")
