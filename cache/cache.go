@@ -46,9 +46,10 @@ type Cache struct {
 	dir    string
 	server *os.File // the lock of OpenExclusive, nil without
 
-	boot  string     // of the host, see catalog.Boot
-	mu    sync.Mutex // guards known
-	known known
+	boot    string     // of the host, see catalog.Boot
+	mu      sync.Mutex // guards known
+	known   known
+	mapping sync.WaitGroup // maps the large index ahead of questions; Close waits for it
 
 	// writer holds a value while this process writes: SQLite lets one write at
 	// a time, and its own way of waiting is to sleep and try again.
@@ -122,6 +123,7 @@ func database(dir string) string { return filepath.Join(dir, "images.db") }
 
 // Close ends the use of the cache.
 func (c *Cache) Close() error {
+	c.mapping.Wait()
 	err := c.db.Close()
 	room.In(c.dir).Keep() // what was given up is free again
 	if c.server != nil {

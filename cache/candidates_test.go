@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,6 +223,37 @@ func TestCandidatesSeesWhatAnotherProcessRegistered(t *testing.T) {
 	}
 	if !got[0].Superset() || got[0].Key != more.Key() || got[1].Superset() || len(got[1].Missing) != 1 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestCloseWaitsForTheIndexToBeMapped looks for the goroutine that maps it, once a cache
+// is closed that has just opened it.
+func TestCloseWaitsForTheIndexToBeMapped(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	c := open(t, dir)
+	fill(t, c, world(1, 100, 100))
+	if err := c.writeIndex(ctx); err != nil {
+		t.Fatal(err)
+	}
+	k, err := c.refresh(ctx)
+	if err != nil || k.large == nil {
+		t.Fatalf("no index: %v", err)
+	}
+	stacks := make([]byte, 1<<20)
+	for range 100 { // one that is not waited for may have ended by chance
+		c, err := Open(ctx, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.openIndex(k.indexed); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s := string(stacks[:runtime.Stack(stacks, true)]); strings.Contains(s, "cache/index.") {
+			t.Fatalf("the index is still at work:\n%s", s)
+		}
 	}
 }
 

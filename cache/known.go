@@ -107,7 +107,7 @@ func (c *Cache) openIndex(indexed int64) (*index.Index, error) {
 	if indexed == 0 || indexed == c.known.indexed && c.known.large != nil {
 		return c.known.large, nil
 	}
-	x, err := index.Open(c.indexPath(indexed))
+	x, err := index.Open(c.indexPath(indexed), &c.mapping)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrDamaged) {
 		return nil, nil
 	}

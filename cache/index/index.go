@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +28,10 @@ type Index struct {
 // maxFile bounds a file: ten million images of a thousand packages each.
 const maxFile = 8 << 30
 
-// Open maps the file at path. The map ends when the Index is no longer used.
-func Open(path string) (*Index, error) {
+// Open maps the file at path. The map ends when the Index is no longer used. A
+// goroutine of beside has the kernel map it ahead of questions, in less than a
+// millisecond: whoever waits for beside owns it.
+func Open(path string, beside *sync.WaitGroup) (*Index, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
@@ -49,7 +52,7 @@ func Open(path string) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open index %s: %w", path, err), unix.Munmap(b))
 	}
-	go x.ahead(b)
+	beside.Go(func() { x.ahead(b) })
 	runtime.AddCleanup(x, func(b []byte) { _ = unix.Munmap(b) }, b)
 	return x, nil
 }

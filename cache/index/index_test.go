@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,7 +126,9 @@ func TestPackagesAreFoundById(t *testing.T) {
 	if err := os.WriteFile(path, Build(packages, nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	x, err := Open(path)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	x, err := Open(path, &beside)
 	if err != nil {
 		t.Fatal(err)
 	}
