@@ -32,7 +32,8 @@ type share struct {
 	stale bool    // worth and bytes have to be found again
 }
 
-// value is that of an image, for all of them.
+// together is the value of an image, but of all that have the layer; infinite where they
+// do not go together: one must stay, or only one has it.
 func (c *chooser) together(s *share) float64 {
 	if n := c.users[s.layer]; !s.fixed && n > 1 {
 		return max(0, s.worth) / mib(max(s.bytes, int64(n)*minimumBytes))
