@@ -92,11 +92,11 @@ func newList(a *Shell) *cobra.Command {
 				t.AppendRow(table.Row{e.Key.Short(), e.Suite, e.Packages, view.Bytes(e.Bytes), view.Bytes(e.Own), view.Ago(e.Used), e.Uses, state(e), view.Cut(strings.Join(e.Wanted, " "), 50)})
 			}
 			t.Render()
-			gain, err := gained(ctx, s)
-			if err == nil && gain.Images > 0 {
-				a.tellGain(gain)
+			// Beside the rows, which are all that was asked for.
+			if gain, err := gained(ctx, s); err == nil && gain.Images > 0 {
+				tellGain(a.Err, gain)
 			}
-			return err
+			return nil
 		}),
 	}
 }

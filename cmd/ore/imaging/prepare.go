@@ -3,6 +3,7 @@ package imaging
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -168,7 +169,7 @@ func (a *Shell) tellPrepared(ctx context.Context, s *site.Site, r report) error 
 	if r.Stopped != "" {
 		a.say("stopped: %s", r.Stopped)
 	}
-	a.tellGain(gain)
+	tellGain(a.Out, gain)
 	return nil
 }
 
@@ -182,7 +183,7 @@ func gained(ctx context.Context, s *site.Site) (ahead.Saving, error) {
 	return ahead.Gain(all, requests), err
 }
 
-func (a *Shell) tellGain(g ahead.Saving) {
-	a.say("so far %d images were prepared in %.1f s; %d of them met %d requests, which would have waited %.1f s",
+func tellGain(w io.Writer, g ahead.Saving) {
+	fmt.Fprintf(w, "so far %d images were prepared in %.1f s; %d of them met %d requests, which would have waited %.1f s\n",
 		g.Images, g.Spent.Seconds(), g.Used, g.Requests, g.Waited.Seconds())
 }
