@@ -67,12 +67,15 @@ func (s *Site) Fold(ctx context.Context) (int, error) { return afterwards.Fold(c
 
 // Afterwards does what was put off, as soon as the host is idle.
 func (s *Site) Afterwards(ctx context.Context) (int, error) {
-	return afterwards.Work(ctx, s.Cache, idle, func(ctx context.Context) error {
-		if s.Budget <= 0 {
-			return nil
-		}
-		return s.Ahead(nil).Turn(ctx, s.Budget)
-	})
+	return afterwards.Work(ctx, s.Cache, idle, s.turn)
+}
+
+// turn prepares images, where that is set.
+func (s *Site) turn(ctx context.Context) error {
+	if s.Budget <= 0 {
+		return nil
+	}
+	return s.Ahead(nil).Turn(ctx, s.Budget)
 }
 
 // later has the layers of an image folded when the host is idle, if it is full, and
