@@ -162,6 +162,41 @@ func TestWhatCannotBeCompared(t *testing.T) {
 	}
 }
 
+// Another image, which nobody uses, does not go to make room for comparing.
+func TestComparingKeepsTheQuota(t *testing.T) {
+	w := start(t)
+	other := w.made
+	other.Environment.Manual = []string{"other"}
+	other.Key = other.Environment.Key()
+	other.Layers = w.image(t, "what takes more room than comparing does").Layers
+	if _, err := w.cache.Register(t.Context(), other, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	used, err := w.cache.Used(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, full := range []bool{true, false} {
+		quota := used + w.made.Size()
+		if full {
+			quota--
+		}
+		c, err := cache.Config{Quota: quota}.Open(t.Context(), w.cache.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		w.Checker.Cache = c
+		o, err := w.One(t.Context(), w.made.Key)
+		if err != nil || (o.Why != "") != full || (w.left(t) == 1) != full {
+			t.Errorf("no room %t: %v, %v, %d left", full, o, err, w.left(t))
+		}
+		if _, err := c.Find(t.Context(), other.Key); err != nil {
+			t.Errorf("no room %t: the other image: %v", full, err)
+		}
+	}
+}
+
 func TestDamagedFiles(t *testing.T) {
 	w := start(t)
 	if err := os.WriteFile(filepath.Join(w.Book.Dir, "partials.jsonl"), []byte("{\n[]\n{\"Key\":\"x\"}\n"), 0o600); err != nil {
