@@ -52,7 +52,7 @@ func newRPMWorker(a *app) *cobra.Command {
 	}
 }
 
-// newAfterwards is what folds layers when the host is idle; see package afterwards.
+// newAfterwards is what was put off until the host is idle; see package afterwards.
 func newAfterwards(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: afterwards.Command, Hidden: true, Args: cobra.NoArgs,

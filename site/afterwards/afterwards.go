@@ -7,9 +7,10 @@
 //
 // A command that meets such an image starts this program again ([Start]), in a
 // session of its own, so that it goes on when the command has ended, and gives
-// it the lowest claim to processor and disk. It waits until the host is idle, for
-// at most an hour, folds, and ends ([Work]). Of many that are started at once one
-// stays. It belongs to no job: what a job leaves behind it is not.
+// it the lowest claim to processor and disk. It waits until the host is idle, works
+// for at most half an hour at a time, and ends ([Work]), all of it within an hour. Of many that
+// are started at once one stays. It belongs to no job: what a job leaves behind it is
+// not.
 //
 // It may be killed at any time. A folded image takes the place of the one before
 // in one transaction, what was unfinished is collected by whoever opens the cache
@@ -37,20 +38,20 @@ import (
 const Command = "afterwards"
 
 const (
-	// longestWait is how long the host is given to become idle. Whoever meets the
-	// image later starts again.
+	// longestWait is how long the host is given to become idle, and the work that begins
+	// meanwhile to end. Whoever meets the image later starts again.
 	longestWait = time.Hour
 	// look is how often it is seen whether it is: the load average that this goes
 	// by changes every five seconds (proc(5)).
 	look = 5 * time.Second
-	// longestFold bounds the work itself: folding copies blocks, some GB at the
-	// speed of a slow disk.
-	longestFold = 30 * time.Minute
+	// longestWork bounds the work itself, preparing as well: folding copies blocks, some
+	// GB at the speed of a slow disk.
+	longestWork = 30 * time.Minute
 	// lowest is the least claim to the processor (nice(1)).
 	lowest = 19
 )
 
-// errBusy is why folding was put off.
+// errBusy is why work was put off again.
 var errBusy = errors.New("the host is busy")
 
 // Start starts this program with Command in a session of its own and does not
@@ -59,7 +60,7 @@ var errBusy = errors.New("the host is busy")
 func Start() error {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("fold layers later: %w", err)
+		return fmt.Errorf("start what was put off: %w", err)
 	}
 	return start(self, os.Environ())
 }
@@ -69,7 +70,7 @@ func start(program string, environ []string) error {
 	cmd.Env = environ
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("fold layers later: %w", err)
+		return fmt.Errorf("start what was put off: %w", err)
 	}
 	return cmd.Process.Release()
 }
@@ -84,13 +85,13 @@ func Work(ctx context.Context, c *cache.Cache, idle func() bool, last func(conte
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("fold layers: %w", err)
+		return 0, fmt.Errorf("do what was put off: %w", err)
 	}
 	defer lock.Close()
 	return worker{folder: folder{cache: c, idle: idle}, look: look, last: last}.work(ctx)
 }
 
-// worker folds when the host is idle.
+// worker does it when the host is idle.
 type worker struct {
 	folder
 	look time.Duration // between two looks at the host
@@ -118,7 +119,7 @@ func (w worker) work(ctx context.Context) (n int, err error) {
 }
 
 func (w worker) some(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, longestFold)
+	ctx, cancel := context.WithTimeout(ctx, longestWork)
 	defer cancel()
 	n, err := w.all(ctx)
 	if err != nil {

@@ -16,7 +16,8 @@
 //	early_start: false                          # machines elsewhere wait until all of their image is there
 //	quota: 50G                                  # of the image cache; default: what the disk has
 //	prepare: 2m                                 # after jobs, while the host is idle: images likely to be asked for
-//	                                            # are made anew, for so long at most; default: never, since it fetches
+//	                                            # are made anew, for so long at most, 30m in any case; default: never,
+//	                                            # since it fetches
 //	engine: hosts                               # where machines run; default: local, this host
 //	hosts: [node1, node2:7447]                  # where 'ore node' runs
 //	host_keys: ~/.config/ore/host.keys          # default: this user's own
