@@ -17,6 +17,7 @@ import (
 
 	"ore"
 	"ore/image"
+	"ore/install/exact"
 	"ore/install/layer"
 	"ore/install/tree"
 	"ore/squashfs"
@@ -116,6 +117,9 @@ func (w *world) make(t *testing.T, env ore.Environment, layers ...[]file) image.
 	}
 	m := out.Manifest(env)
 	m.Layers = sealed
+	if len(sealed) > 1 {
+		m.Layers[0].Key = env.BaseOnly().Key()
+	}
 	if m, err = w.machine.Rooted(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +188,33 @@ func TestRoots(t *testing.T) {
 		if len(w.kept) != 1 || w.kept[0].Digest() != w.image.Digest() {
 			t.Errorf("root %q: kept %+v", root, w.kept)
 		}
+	}
+}
+
+// Which layers make what an image was before its steps is not believed either: a step
+// that goes on beside these would see what the machine likes.
+func TestKeys(t *testing.T) {
+	w := newWorld(t)
+	before := w.image.Environment
+	w.image.Environment.Steps = []ore.Step{{Name: "a", Run: "true"}}
+	w.image.Key, w.config.Environment = w.image.Environment.Key(), w.image.Environment
+	w.image.Layers = append([]image.Layer(nil), w.image.Layers...)
+	for i := range w.image.Layers {
+		w.image.Layers[i].Key = before.Key()
+	}
+	if n := exact.Bare(w.image); n != len(w.image.Layers) {
+		t.Fatalf("the lie is that all of its layers are from before its steps, not %d", n)
+	}
+	if sent, kept := w.send(t, w.image); sent != nil || kept != nil || len(w.kept) != 1 {
+		t.Fatalf("%v, %v", sent, kept)
+	}
+	if got := w.kept[0]; exact.Bare(got) != 0 || got.Layers[0].Key != before.BaseOnly().Key() || got.Layers[1].Key != got.Key {
+		t.Errorf("%d layers are from before its steps: %+v", exact.Bare(got), got.Layers)
+	}
+	m := w.image
+	m.Layers = append(m.Layers, m.Layers[1])
+	if got := named(m)[1].Key; got != "" {
+		t.Errorf("a layer in between has the key %s", got.Short())
 	}
 }
 

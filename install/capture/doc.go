@@ -36,6 +36,9 @@
 //   - The environment is the one that the machine was to install, by its key.
 //   - Each layer has the digest and the size that the manifest names, and all
 //     together are no larger than what the receiver was told to take.
+//   - The key of the base's layer, and of the last one, are those of the environment.
+//     Those between have none: further steps go on upon all that the image has or, as
+//     upon any image that has no layer of what was before its steps, not at all.
 //   - The roots of the layers' chunk lists are computed from the layers, whatever the
 //     manifest says.
 //   - The digest of the merged tree is computed from the layers' contents, and is

@@ -45,8 +45,22 @@ func Look(ctx context.Context, store *image.Store, m image.Manifest, most int64)
 		return m, fmt.Errorf("look at image %s: %w", m.Key.Short(), err)
 	}
 	proved := out.Manifest(m.Environment)
-	proved.Layers = m.Layers
+	proved.Layers = named(m)
 	return store.Rooted(ctx, proved) // the roots are not the machine's word either
+}
+
+// named returns the layers of m with the keys that its environment tells: of the first,
+// over which only builds go on that have made that base themselves, and of the last. What
+// the others end with is only the machine's word, and nothing goes on upon a part of an
+// image by that.
+func named(m image.Manifest) []image.Layer {
+	layers := slices.Clone(m.Layers)
+	for i := range layers {
+		layers[i].Key = ""
+	}
+	layers[0].Key = m.Environment.BaseOnly().Key()
+	layers[len(layers)-1].Key = m.Key
+	return layers
 }
 
 // looking is one look.

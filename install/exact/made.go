@@ -13,7 +13,7 @@ import (
 func Made(m image.Manifest) bool { return len(m.Environment.Files)+len(m.Environment.Steps) > 0 }
 
 // Bare returns how many layers of an image make what it has without what its steps
-// did; 0 if its layers do not tell.
+// did; 0 if its layers do not tell, as those of an image that a machine sent do not.
 func Bare(m image.Manifest) int {
 	if len(m.Environment.Steps) == 0 {
 		return len(m.Layers)
