@@ -1,6 +1,7 @@
 package installing
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -9,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"ore"
 	"ore/deb/fetch"
+	"ore/image"
 	"ore/install/recipe"
 	"ore/site"
 )
@@ -172,5 +175,33 @@ func TestFurther(t *testing.T) {
 	}
 	if code, body := ask(); code != http.StatusOK || body != string(content) {
 		t.Errorf("a machine needs it: %d %q", code, body)
+	}
+}
+
+// TestPackagesThatCannotBeNoted costs a machine that has its image what it would install
+// without it, which is told; to one that installs packages it is an error.
+func TestPackagesThatCannotBeNoted(t *testing.T) {
+	for _, finished := range []bool{true, false} {
+		n := network(t)
+		var told []string
+		n.Watch = func(e ore.Event) {
+			if e.Stage == "note" {
+				told = append(told, e.Text)
+			}
+		}
+		n.Site = opened(t, "http://127.0.0.1:1")
+		r := recipe.Recipe{Name: "m7", Strategy: recipe.Packages, Archive: []string{"proxy:http://10.9.0.1/packages"}}
+		if finished {
+			r.Strategy, r.Image = recipe.Whole, &image.Manifest{}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // no mirror answers
+		err := n.packages(ctx, ore.Wants{Base: ore.Base{Suite: "bookworm"}}, &r)
+		if finished && (err != nil || len(r.Archive) != 0 || len(told) != 1 || !strings.HasPrefix(told[0], "machine m7 has no packages")) {
+			t.Errorf("%v, %v, told %q", err, r.Archive, told)
+		}
+		if !finished && (err == nil || len(r.Archive) != 1 || len(told) != 0) {
+			t.Errorf("%v, %v, told %q", err, r.Archive, told)
+		}
 	}
 }

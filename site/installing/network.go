@@ -82,16 +82,25 @@ func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
 	if err := n.capture(ctx, &r, h, j.Machines.Disk); err != nil {
 		return t, err
 	}
-	if len(r.Archive) > 0 {
-		err := n.keepPackages(ctx, j.Wants, r.Environment)
-		if err != nil && r.Finished() == nil {
-			return t, err
-		} else if err != nil { // they are for machines whose image cannot be had
-			r.Archive = nil
-		}
+	if err := n.packages(ctx, j.Wants, &r); err != nil {
+		return t, err
 	}
 	t.Recipe, t.Becomes = r.Encode(), r.Digest()
 	return t, n.keep(s.files)
+}
+
+// packages has those at hand that r names. A machine that has its image does without.
+func (n *Network) packages(ctx context.Context, w ore.Wants, r *recipe.Recipe) error {
+	if len(r.Archive) == 0 {
+		return nil
+	}
+	err := n.keepPackages(ctx, w, r.Environment)
+	if err == nil || r.Finished() == nil {
+		return err
+	}
+	r.Archive = nil
+	n.Watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s has no packages to install instead if its image cannot be had: %v", r.Name, err)})
+	return nil
 }
 
 // netbooted is j for a machine that boots from the network with this firmware, unless j

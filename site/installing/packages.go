@@ -26,6 +26,9 @@ const FromMirror recipe.Strategy = "mirror"
 // archives says where machines find packages: at the depot, and where that fails, at
 // the mirror itself, if their network lets them.
 func (m Maker) archives() ([]string, error) {
+	if m.direct && len(m.Job.Wants.Repositories) > 0 {
+		return nil, errors.New("install from the mirror: packages of further repositories are not there: leave out --install-from mirror")
+	}
 	var all []string
 	if !m.direct {
 		all = append(all, "proxy:"+m.at()+"/packages")
@@ -57,17 +60,17 @@ func (m Maker) mirrors() ([]string, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("machines reach none of the mirrors: name one with --mirror that has an http: address, and is not on this host")
+		return nil, errors.New("machines reach none of the mirrors: name one with --mirror that has an http: address without a password, and is not on this host")
 	}
 	return all, nil
 }
 
 // reached says whether machines may reach a mirror: they have no certificates of
-// authorities, and what is loopback here is another place to them. Packages are
-// compared with their digests in any case.
+// authorities, are told nobody's password, and what is loopback here is another place
+// to them. Packages are compared with their digests in any case.
 func reached(uri string) bool {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+	if err != nil || u.Scheme != "http" || u.User != nil || u.Hostname() == "localhost" {
 		return false
 	}
 	ip, err := netip.ParseAddr(u.Hostname())
@@ -170,8 +173,13 @@ func (m Maker) beside(ctx context.Context, s *stock, r *recipe.Recipe) (err erro
 		_, stocked := before[d]
 		has[d] = !stocked
 	}
-	s.late = &late{has: has, make: func() (*stock, error) {
-		m.Watch.Tell(ore.Event{Stage: "note", Text: "a machine does not get its image: it installs packages instead"})
+	var told sync.Once
+	ctx, end := context.WithCancel(ctx)
+	s.holds = append(s.holds, end)
+	s.late = &late{has: has, end: end, make: func() (*stock, error) {
+		told.Do(func() {
+			m.Watch.Tell(ore.Event{Stage: "note", Text: "a machine does not get its image: it installs packages instead"})
+		})
 		more := &stock{files: map[ore.Digest]string{}}
 		if err := m.packages(ctx, more, &recipe.Recipe{Environment: env, Blobs: map[ore.Digest]recipe.Source{}}); err != nil {
 			return nil, errors.Join(err, more.close())
@@ -186,6 +194,7 @@ func (m Maker) beside(ctx context.Context, s *stock, r *recipe.Recipe) (err erro
 type late struct {
 	has  map[ore.Digest]bool // files that it will have, beside packages
 	make func() (*stock, error)
+	end  func() // has make end soon
 
 	mu     sync.Mutex // guards what follows
 	stock  *stock     // nil until it is made
@@ -208,8 +217,9 @@ func (l *late) get() (_ *stock, err error) {
 	return l.stock, err
 }
 
-// close ends what is stocked; nothing is from then on.
+// close ends what is stocked, and what is being stocked; nothing is from then on.
 func (l *late) close() error {
+	l.end()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

@@ -1,6 +1,7 @@
 package installing
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"ore"
@@ -23,6 +25,7 @@ import (
 func TestArchives(t *testing.T) {
 	const mirror = "http://mirror.example.org/debian"
 	depot := "proxy:" + gateway + "/packages"
+	further := func(m *Maker) { m.Job.Wants.Repositories = []ore.Repository{{}} }
 	for _, c := range []struct {
 		summary, mirror string
 		network         ore.Network
@@ -34,6 +37,10 @@ func TestArchives(t *testing.T) {
 		{"without certificates", "https://mirror.example.org/debian", ore.NAT, nil, []string{depot}},
 		{"on this host", "http://127.0.0.1:8000/debian", ore.NAT, nil, []string{depot}},
 		{"on this host, by its name", "http://localhost/debian", ore.NAT, nil, []string{depot}},
+		{"with a password", "http://user:secret@mirror.example.org/debian", ore.NAT, nil, []string{depot}},
+		{"each for itself, with a password", "http://user:secret@mirror.example.org/debian", ore.NAT, func(m *Maker) { m.direct = true }, nil},
+		{"further repositories", mirror, ore.NAT, further, []string{depot, "mirror:" + mirror}},
+		{"each for itself, further repositories", mirror, ore.NAT, func(m *Maker) { m.direct = true; further(m) }, nil},
 		{"another's depot", mirror, ore.NAT, func(m *Maker) { m.Depot = "http://10.0.0.1:80" }, []string{"proxy:http://10.0.0.1:80/packages"}},
 		{"each for itself", mirror, ore.NAT, func(m *Maker) { m.direct = true }, []string{"mirror:" + mirror}},
 		{"each for itself, isolated", mirror, ore.Isolated, func(m *Maker) { m.direct = true }, nil},
@@ -81,7 +88,7 @@ func TestLateStock(t *testing.T) {
 	}
 	d, p := ore.DigestOf([]byte("content")), ore.DigestOf(content)
 	made := 0
-	l := &late{has: map[ore.Digest]bool{d: true}, make: func() (*stock, error) {
+	l := &late{has: map[ore.Digest]bool{d: true}, end: func() {}, make: func() (*stock, error) {
 		if made++; made == 1 {
 			return nil, errors.New("no mirror answers")
 		}
@@ -116,4 +123,71 @@ func TestLateStock(t *testing.T) {
 	if _, err := l.get(); !errors.Is(err, errClosed) {
 		t.Errorf("after its end: %v", err)
 	}
+}
+
+// What is stocked late is told once, however often it fails, and ends with its depot.
+func TestLateStockEnds(t *testing.T) {
+	asked := make(chan bool, 100)
+	hang := atomic.Bool{}
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hang.Load() {
+			asked <- true
+			<-r.Context().Done()
+		}
+		http.NotFound(w, r)
+	}))
+	defer mirror.Close()
+	told := 0
+	m := Maker{Site: opened(t, mirror.URL), Watch: func(e ore.Event) {
+		if e.Stage == "note" {
+			told++
+		}
+	}}
+	m.Job.Wants.Base.Suite = "bookworm"
+	s := &stock{files: map[ore.Digest]string{}}
+	if err := m.beside(t.Context(), s, &recipe.Recipe{Blobs: map[ore.Digest]recipe.Source{}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.late.get(); err == nil {
+			t.Fatal("a mirror without anything was enough")
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+	hang.Store(true)
+	got := make(chan error, 1)
+	go func() {
+		_, err := s.late.get()
+		got <- err
+	}()
+	select {
+	case <-asked:
+	case err := <-got:
+		t.Fatalf("it did not wait for the mirror: %v", err)
+	}
+	if err := s.late.close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("what was being stocked: %v", err)
+	}
+	if err := s.release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// opened is a site with folders of its own, whose mirror this is.
+func opened(t *testing.T, mirror string) *site.Site {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := site.Open(t.Context(), site.Config{Mirror: mirror, Dirs: site.Dirs{
+		Cache: filepath.Join(dir, "cache"), Images: filepath.Join(dir, "images"), State: filepath.Join(dir, "state"), Run: filepath.Join(dir, "run"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
