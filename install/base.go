@@ -17,7 +17,6 @@ import (
 	"ore/install/load"
 	"ore/install/restore"
 	"ore/install/skeleton"
-	"ore/install/tree"
 )
 
 // nativeArch is the architecture that environments are made for.
@@ -47,7 +46,7 @@ func (w *worker) base(ctx context.Context, g *errgroup.Group, l *load.Loader, s 
 		return err
 	}
 	s.lower = []string{p.upper}
-	found, err := tree.Scan(p.upper, false)
+	found, err := p.marks.Scan()
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,9 @@
 //
 // Packs, compiled modules, bases' trees and what steps did are kept for later
 // builds, and [Builder.Prune] bounds them (package kept). A step's result is found
-// by its text and that of all that it needs (package graph): a step that failed
-// is tried again without its ancestors. An image that has run some of the steps is gone
-// on upon, too, wherever it was made, if each other step sees all they did or nothing.
+// by its text and that of all that it needs (package graph), and by the image below, if
+// any: a step that failed is tried again without its ancestors. An image that has run
+// some is gone on upon, too, wherever it was made, if each other sees all of it or nothing.
 //
 // # Starting from another image
 //

@@ -29,7 +29,7 @@ type places struct {
 
 // recipe is the version of the way in which trees are made. It changes whenever
 // a base made before is no longer what one made now would be.
-const recipe = 4
+const recipe = 5
 
 // kept returns the folders of what builds leave for others.
 func (b *Builder) kept() kept.Folders { return kept.Below(b.Dir) }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,5 +171,42 @@ func TestStepsUponAnImageAreItsOwn(t *testing.T) {
 	again, names, _ := goOnUpon(t, b, first, all)
 	if three := build("upon the image again", nil, again, names); one != three {
 		t.Error("the image has changed")
+	}
+}
+
+// A step sees the times that it sees in a build from nothing, whether what is below was
+// made just now or unpacked from an image's layers.
+func TestStepsSeeTheSameTimes(t *testing.T) {
+	b, env := fresh(t)
+	a := step("a", "", "echo a > /opt/a; ln -s a /opt/link; mkdir /opt/dir; touch /usr/bin/hello; touch -h /usr/bin/sh")
+	c := step("c", "a", `test ! /opt/a -nt /etc/ld.so.cache
+		list=$(find /etc /opt/* /usr /var -path /usr/sbin -prune -o -printf '%T@ %p\n')
+		echo "$list" > /opt/times`)
+	clean, _, err := ran(t, b, env, a, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgetSteps(t, b)
+	from, _, err := ran(t, b, env, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, names, refused := goOnUpon(t, b, from, clean.Environment)
+	if refused != "" || !slices.Equal(names, []string{"c"}) {
+		t.Errorf("ran %v, refused %q", names, refused)
+	}
+	x, y := readImage(t, b.Store, got), readImage(t, b.Store, clean)
+	there := map[string]bool{}
+	for line := range strings.Lines(string(y.content["opt/times"])) {
+		there[line] = true
+	}
+	for line := range strings.Lines(string(x.content["opt/times"])) {
+		if !there[line] {
+			t.Errorf("upon the image %q, which is not so from nothing", line)
+		}
+		delete(there, line)
+	}
+	if len(there) > 0 {
+		t.Errorf("from nothing: %v", slices.Collect(maps.Keys(there)))
 	}
 }

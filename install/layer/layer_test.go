@@ -1,6 +1,8 @@
 package layer
 
 import (
+	"crypto/sha256"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"ore/install/sandbox"
 	"ore/install/tree"
 	"ore/squashfs"
 )
@@ -156,5 +159,44 @@ func TestOutcome(t *testing.T) {
 	y.Put(file("c", "1"))
 	if b, errB = y.Outcome(); errB != nil || a.Tree != b.Tree {
 		t.Errorf("%s and %s, %v", a.Tree, b.Tree, errB)
+	}
+}
+
+// plainOwners tells of files what the host does.
+type plainOwners struct{ tree.Owners }
+
+func (plainOwners) Owner(name string) (sandbox.Stat, error) {
+	st, err := os.Lstat(name)
+	if err != nil {
+		return sandbox.Stat{}, err
+	}
+	return sandbox.Stat{Mode: st.Mode()}, nil
+}
+
+// What is found in an upper folder gets the times of the layer: the epoch, or that of
+// the entry below if it is as that one.
+func TestTimesAreTheLayers(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"new", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.Symlink("new", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	below := file("b", "")
+	below.Node.ModTime, below.Node.Sum = 300, sha256.Sum256([]byte("b"))
+	tr := New()
+	tr.Lay([]tree.Node{{Entry: squashfs.Entry{Path: ".", Mode: fs.ModeDir | 0o755}}, below.Node})
+	u := Upper{Dir: dir, Owners: plainOwners{}, Epoch: 500}
+	if _, err := u.Changes(tr); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{"new": 500, "dir": 500, "link": 500, "b": 300} {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil || st.ModTime().Unix() != want {
+			t.Errorf("%s: %v, %v, want %d", name, st.ModTime().Unix(), err, want)
+		}
 	}
 }

@@ -57,6 +57,31 @@ func after(a, b unix.Timespec) bool {
 	return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec
 }
 
+// Scan finds all of a folder that is a whole tree, and gives what scripts made or
+// touched its time in the layer: a tree that is unpacked from that has the same.
+func (u *Upper) Scan() ([]tree.Found, error) {
+	found, err := tree.Scan(u.Dir, false)
+	for i := range found {
+		f := &found[i]
+		to := u.Epoch
+		if was, known := u.Placed[f.Path]; known && (f.Stat.Mtim.Sec == was.Node.ModTime || f.Stat.Mode&unix.S_IFMT == unix.S_IFLNK) {
+			to = was.Node.ModTime
+		}
+		if err := date(f, to); err != nil {
+			return nil, err
+		}
+	}
+	return found, err
+}
+
+// date gives what was found a time, in seconds. The folder's own says when it was used.
+func date(f *tree.Found, to int64) error {
+	if f.Path == "." || f.Stat.Mtim == (unix.Timespec{Sec: to}) {
+		return nil
+	}
+	return tree.Date(f.Host, to)
+}
+
 // All lists what was found in the folder.
 func (u *Upper) All(found []tree.Found) ([]Source, error) {
 	return u.examineAll(found, nil)
@@ -99,7 +124,8 @@ type differ struct {
 }
 
 // Changes lists what the folder changes in the tree below it. An entry that is
-// as below is left out.
+// as below is left out. All in the folder gets the time that it has in a tree
+// unpacked from layers, so that programs cannot tell which of the two is below them.
 func (u *Upper) Changes(below *Tree) (Changes, error) {
 	found, err := tree.Scan(u.Dir, true)
 	if err != nil {
@@ -121,8 +147,15 @@ func (u *Upper) Changes(below *Tree) (Changes, error) {
 			d.whiteout(f.Path)
 			continue
 		}
-		if s := &examined[i]; old == nil || !tree.Same(old, &s.Node) {
+		s := &examined[i]
+		to := s.Node.ModTime
+		if old == nil || !tree.Same(old, &s.Node) {
 			d.list = append(d.list, *s)
+		} else if !f.Dir() {
+			to = old.ModTime
+		}
+		if err := date(f, to); err != nil {
+			return nil, err
 		}
 		if f.Dir() {
 			d.hide(f, old, present)

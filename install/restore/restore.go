@@ -166,6 +166,24 @@ func (s *stager) put(v *tree.View) error {
 			return fmt.Errorf("remove %s: %w", n.Path, err)
 		}
 	}
+	return s.date(v)
+}
+
+// date gives all but files their times, after the last entry was put: files have theirs.
+func (s *stager) date(v *tree.View) error {
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		if n.Regular() || n.Hardlink != "" || n.Whiteout() || n.Path == "." || strings.HasPrefix(n.Path, "dev/") {
+			continue
+		}
+		p, err := v.Place(n.Path)
+		if err != nil {
+			return err
+		}
+		if err := tree.Date(v.Host(p), n.ModTime); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

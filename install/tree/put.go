@@ -138,10 +138,19 @@ func (s *staging) Close() error {
 	if mode&^0o022 != mode || mode > 0o777 {
 		err = unix.Fchmod(s.fd, mode)
 	}
-	t := unix.NsecToTimespec(s.node.ModTime * 1e9)
-	err = errors.Join(err, unix.Close(s.fd), unix.UtimesNanoAt(unix.AT_FDCWD, s.path, []unix.Timespec{t, t}, 0))
+	err = errors.Join(err, unix.Close(s.fd), Date(s.path, s.node.ModTime))
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", s.node.Path, err)
+	}
+	return nil
+}
+
+// Date gives an entry of the host its times of access and change, in seconds since
+// 1970. A symbolic link is not followed.
+func Date(name string, to int64) error {
+	t := unix.NsecToTimespec(to * 1e9)
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("give %s its time: %w", name, err)
 	}
 	return nil
 }
