@@ -19,7 +19,9 @@ func (b *batch) oneApart(ctx context.Context, p place, hosts []guest.Host) (*mac
 		return m, err
 	}
 	if b.start.Install.Tries > 0 && ctx.Err() == nil {
-		b.watch.Tell(ore.Event{Stage: "retry", Machine: p.Name, Text: fmt.Sprintf("%v: it begins anew, on a blank disk", err)})
+		var why *StartError
+		errors.As(err, &why) // alone has seen that it is one
+		b.watch.Tell(ore.Event{Stage: "retry", Machine: p.Name, Text: fmt.Sprintf("%s: %v: it begins anew, on a blank disk", why.Stage, why.Cause)})
 		before := m.started.Stages
 		var unplugged error
 		if p.net, p.address, unplugged = b.replug(p.Machine); unplugged != nil {

@@ -51,11 +51,11 @@ func TestInstallBeginsAnew(t *testing.T) {
 			s := b.ask("m0", "m1")
 			count, disk := filepath.Join(t.TempDir(), "count"), filepath.Join(b.dir, machineFolder+"m1", "disk")
 			b.installs(t, &s, `if grep -q m1; then echo x >>`+count+`; if grep -q dirt `+disk+` || test $(wc -l <`+count+`) -lt 2; then
-				echo dirt >>`+disk+`; echo '{"stage":"packages","event":"fail","text":"a bad disk"}'; exit 1; fi; fi; echo '{"stage":"restart","event":"start"}'`)
+				echo dirt >>`+disk+`; echo '{"stage":"packages","event":"fail","text":"a bad disk"}'; echo last words >&2; exit 1; fi; fi; echo '{"stage":"restart","event":"start"}'`)
 			s.Install.Tries, s.Install.Apart = 1, apart
 			var anew atomic.Int32
 			all, err := b.Start(t.Context(), s, func(e ore.Event) {
-				if e.Stage == "retry" && e.Machine == "m1" && strings.Contains(e.Text, "a bad disk") && strings.Contains(e.Text, "it begins anew, on a blank disk") {
+				if e.Stage == "retry" && e.Machine == "m1" && e.Text == "install: stage packages: a bad disk: it begins anew, on a blank disk" {
 					anew.Add(1)
 				}
 			})
