@@ -56,7 +56,9 @@ func (r *Reader) ReadAt(ctx context.Context, b []byte, offset int64) (int, error
 		if n == nil {
 			return 0, ErrAbsent
 		}
-		r.peer.leisure.Read()
+		if !n.isWhole() {
+			r.peer.leisure.Read()
+		}
 		err := n.reach(ctx, offset, offset+int64(len(b)))
 		if errors.Is(err, errReleased) && r.leave(n) {
 			continue // perhaps it comes anew
@@ -70,6 +72,13 @@ func (r *Reader) ReadAt(ctx context.Context, b []byte, offset int64) (int, error
 		}
 		return k, err
 	}
+}
+
+// isWhole says whether all is here: nothing of it is on its way any more.
+func (p *partial) isWhole() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.whole
 }
 
 // Close lets go of the file.

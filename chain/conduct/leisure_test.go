@@ -166,3 +166,57 @@ func TestWhoTakesHisTimeIsNotSlow(t *testing.T) {
 		})
 	}
 }
+
+// Who reads a blob that has come as a whole holds up no other one.
+func TestWhoReadsAWholeBlobHoldsUpNone(t *testing.T) {
+	const first = 1 << 20
+	before, _, beforeName := blob(t, first)
+	b, _, name := blob(t, 4<<20)
+	b.First = []chain.Span{b.Cover(0, first)}
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(1)
+		defer n.end()
+		at := n.add("source", linkRate)
+		source, p := at.peer(t, t.Context())
+		defer p.Close()
+		if err := errors.Join(offer(p, before, beforeName), offer(p, b, name)); err != nil {
+			t.Fatal(err)
+		}
+		h := n.add("h", linkRate)
+		g := chain.NewGrant()
+		g.Conduct = true
+		q, err := chain.Start(t.Context(), chain.Config{Dir: t.TempDir(), Listener: h, Dialer: chain.Dialer{Dial: h.dial}, Busy: func() bool { return false }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		q.Allow(g)
+		send := func(b chain.Blob) time.Duration {
+			begun := time.Now()
+			res, err := conduct.New(conduct.Config{Dialer: chain.Dialer{Dial: at.dial}}).Send(t.Context(), conduct.Transfer{
+				Blob: b, Source: source, Receivers: []conduct.Host{{Host: shape.Host{Name: h.name}, Address: h.name, Conduct: g}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			allDone(t, res)
+			return time.Since(begun)
+		}
+		come, coming := q.Reader(before.Digest), q.Reader(b.Digest)
+		defer come.Close()
+		defer coming.Close()
+		var reading sync.WaitGroup
+		defer reading.Wait()
+		reading.Go(func() {
+			for range 20 {
+				readOnceThere(t, come, 0)
+				<-time.After(500 * time.Millisecond)
+			}
+		})
+		reading.Go(func() { readOnceThere(t, coming, 0) })
+		send(before)
+		if took := send(b); took > 3*time.Second {
+			t.Errorf("it took %v beside one that is whole and read", took)
+		}
+	})
+}

@@ -131,7 +131,9 @@ func (c *coming) opened() (*os.File, error) {
 	return c.plain, nil
 }
 
-// file returns the store's file once it has one. What came is let go of then.
+// file returns the store's file once it has one. What came is let go of then; it is
+// read as long as the chain has it, or the job if it has read of it before, whether or
+// not the store has it by then.
 func (c *coming) file() (*os.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
