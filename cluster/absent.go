@@ -7,6 +7,7 @@ import (
 
 	"ore"
 	"ore/node"
+	"ore/node/installing"
 )
 
 // apart says whether the job goes on without machines that do not install themselves:
@@ -49,18 +50,34 @@ func (r *run) goOnWithout(all map[string]Node) error {
 }
 
 // lost is why a machine that has not installed itself takes no part in the job: what
-// failed, what to do about it, and what it said.
+// failed, what it said, and, apart from that, what to do about it.
 func (r *run) lost(m node.Started) error {
 	why, said, more := head(m.Lost)
-	advice := "'ore run --retries' tries it again, at last on a blank disk, and --keep-failed keeps it to look at"
-	if r.job.Run.Retries > 0 {
-		advice = "so it was again on a blank disk: 'ore run --keep-failed' keeps it to look at"
-	}
-	err := fmt.Errorf("%w: %s", &node.LostError{Machine: m.Name, Cause: errors.New(why)}, advice)
+	var err error = &node.LostError{Machine: m.Name, Cause: errors.New(why)}
 	if more {
-		err = fmt.Errorf("%w\n%s", err, said)
+		err = fmt.Errorf("%w:\n%s\n", err, strings.TrimRight(said, "\n"))
 	}
-	return err
+	advice := "'ore run --retries' tries it again, at last on a blank disk"
+	switch begun := beginnings(m.Stages); {
+	case begun > 1:
+		advice = "so it was again on a blank disk: see what the machine's console says last"
+	case r.job.Run.Retries > 0:
+		advice = "it did not begin anew on a blank disk: see what the machine's console says last"
+	}
+	if more {
+		return fmt.Errorf("%wwhat to do about machine %s: %s", err, m.Name, advice)
+	}
+	return fmt.Errorf("%w: %s", err, advice)
+}
+
+// beginnings is how often a machine began to install itself, as its stages say.
+func beginnings(stages []ore.Stage) (n int) {
+	for _, s := range stages {
+		if s.Name == installing.Begin {
+			n++
+		}
+	}
+	return n
 }
 
 // head parts the first line of what is known of a machine's end, which says what failed,

@@ -16,6 +16,7 @@ import (
 	"ore/guest"
 	"ore/image"
 	"ore/node"
+	"ore/node/installing"
 	"ore/plan"
 )
 
@@ -55,6 +56,7 @@ type fakeNode struct {
 	released int
 	failing  map[string]string // machines whose installation fails, and why
 	losing   map[string]string // the same, and which end by it
+	begun    int               // how often these began
 }
 
 func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node.Started, error) {
@@ -69,7 +71,8 @@ func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node
 	var all []node.Started
 	for _, m := range s.Machines {
 		if why := n.losing[m.Name]; why != "" {
-			all = append(all, node.Started{Machine: m, Lost: why, Stages: []ore.Stage{{Name: "scripts", Machine: m.Name}}})
+			stages := slices.Repeat([]ore.Stage{{Name: installing.Begin, Machine: m.Name}}, n.begun)
+			all = append(all, node.Started{Machine: m, Lost: why, Stages: append(stages, ore.Stage{Name: "scripts", Machine: m.Name})})
 			continue
 		}
 		old := n.machines[m.Name]
