@@ -78,7 +78,7 @@ func (h *host) lostFor() error {
 	if cause := context.Cause(h.agent.Lost()); errors.Is(cause, agent.ErrLost) {
 		return cause
 	}
-	if bad := h.fault(); errors.Is(bad, agent.ErrLost) {
+	if bad := h.fault(); errors.Is(bad, agent.ErrLost) || errors.Is(bad, agent.ErrGone) {
 		return bad
 	}
 	return h.tornBy()

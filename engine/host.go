@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,13 +54,27 @@ var (
 
 func (h *host) name() string { return h.agent.String() }
 
+// errEnded is why a host has nothing of the job any more.
+var errEnded = fmt.Errorf("%w: its agent was started anew, or heard nothing from here for %v: see that neither side is overloaded, and run the job again", agent.ErrGone, agent.LeaseTime)
+
 // blame takes the host off the list of those that machines are started on.
 func (h *host) blame(err error) {
+	if errors.Is(err, agent.ErrGone) {
+		err = errEnded
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.bad == nil {
 		h.bad = h.named(err)
 	}
+}
+
+// suspect blames a host for an error, whose cause is that the host is gone if it is.
+func (h *host) suspect(ctx context.Context, err error) {
+	if gone := h.ask(ctx); gone != nil {
+		err = fmt.Errorf("%w: %w", gone, err)
+	}
+	h.blame(err)
 }
 
 // named says of an error which host it is of, unless that is said already.
@@ -117,18 +132,28 @@ func (h *host) end(ctx context.Context) error {
 	return err
 }
 
-// gone says whether the host does not answer, and remembers that.
+// gone says whether the host does not answer, or has nothing of the job any more, and
+// remembers that.
 func (h *host) gone(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
-	defer cancel()
-	_, err := h.agent.Renew(ctx)
-	if err != nil && !errors.Is(err, agent.ErrLost) {
-		err = fmt.Errorf("%w: %w", agent.ErrLost, err)
-	}
+	err := h.ask(ctx)
 	if err != nil {
 		h.blame(err)
 	}
 	return err != nil
+}
+
+// ask returns why nothing of the job is on the host any more, nil if it has it still.
+func (h *host) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	ended, err := h.agent.Renew(ctx)
+	switch {
+	case err != nil && !errors.Is(err, agent.ErrLost):
+		return fmt.Errorf("%w: %w", agent.ErrLost, err)
+	case err == nil && slices.Contains(ended, h.engine.wanted.Job):
+		return agent.ErrGone
+	}
+	return err
 }
 
 // lost makes what failed on a machine its loss, if the reason is that its host

@@ -171,6 +171,44 @@ func TestHostThatStartsNothing(t *testing.T) {
 	}
 }
 
+// A host that ends the job while its machines start is left for others; where all have,
+// the error says that they did, and why, and not that somebody was cancelled.
+func TestHostEndsTheJob(t *testing.T) {
+	g := newGround(t, 2)
+	w, _ := g.pours(g.engine(), layerOf(1<<20))
+	defer w.release()
+	w.start.Install.Command = []string{"/bin/sh", "-c", `echo '{"stage":"base","event":"start"}'; sleep 1000`}
+	var once sync.Once
+	ends := func(v ore.Event) {
+		if v.Stage != "base" {
+			return
+		}
+		once.Do(func() {
+			for _, at := range g.targets {
+				other, err := agent.Dial(t.Context(), at, g.keys)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer other.Close()
+				if j, err := other.Job(t.Context(), "pours"); err != nil || j.End(t.Context()) != nil {
+					t.Errorf("end the job there: %v", err)
+				}
+			}
+		})
+	}
+	s := w.start
+	s.Machines = w.hosts[0].Machines
+	_, err := w.hosts[0].Start(t.Context(), s, ends)
+	if err == nil || strings.Contains(err.Error(), "canceled") || !strings.Contains(err.Error(), "heard nothing from here") || !errors.Is(err, agent.ErrGone) {
+		t.Errorf("all hosts have ended the job: %v", err)
+	}
+	var le *node.LostError
+	if _, err := w.shell(w.hosts[0], s.Machines[0].Name, "echo"); !errors.As(err, &le) {
+		t.Errorf("its machine is told of as %v", err)
+	}
+}
+
 // A machine's port is reached at the host that the job comes from.
 func TestPublish(t *testing.T) {
 	g := newGround(t, 1)

@@ -38,10 +38,8 @@ func (e *Engine) start(ctx context.Context, h *host, s node.Start, w ore.Watcher
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		if bad := now.fault(); bad != nil {
-			err = bad // what came first is the cause, and the start's end its effect
-		}
-		now.blame(err)
+		now.suspect(ctx, err)
+		err = now.fault() // what came first is the cause, and the start's end its effect
 		moved := e.move(here, s.Resources, w)
 		if moved == nil {
 			moved = e.join(ctx)

@@ -58,7 +58,7 @@ func (e *Engine) join(ctx context.Context) error {
 				return nil
 			}
 			if err := e.introduce(ctx, h, all); err != nil && ctx.Err() == nil {
-				h.blame(err)
+				h.suspect(ctx, err)
 			}
 			return nil
 		})
@@ -85,7 +85,7 @@ func (e *Engine) openPorts(ctx context.Context, all spread) error {
 				h.links = j.Address
 			}
 			if err != nil && ctx.Err() == nil {
-				h.blame(err)
+				h.suspect(ctx, err)
 			}
 			return nil
 		})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -93,5 +94,26 @@ func TestHostsFaultIsNoMachines(t *testing.T) {
 	s.Install.Apart = true
 	if all, err := b.Start(t.Context(), s, nil); err != nil || len(all) != 2 || !strings.HasPrefix(all[0].Lost, "install: boot: ") || all[1].Lost != "" {
 		t.Errorf("beside another: %+v, %v", all, err)
+	}
+}
+
+// A start that a release ends says so.
+func TestReleaseEndsAStart(t *testing.T) {
+	b := newBench(t)
+	s := b.ask("m0")
+	b.installs(t, &s, `echo '{"stage":"base","event":"start"}'; sleep 1000`)
+	var releasing sync.WaitGroup
+	defer releasing.Wait()
+	_, err := b.node.Start(t.Context(), s, func(e ore.Event) {
+		if e.Stage == "base" {
+			releasing.Go(func() {
+				if err := b.node.Release(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	if !errors.Is(err, ErrReleased) {
+		t.Error(err)
 	}
 }

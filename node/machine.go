@@ -48,8 +48,9 @@ type place struct {
 }
 
 // Start starts machines, all or none, but for those that install themselves apart:
-// one that has failed is in the answer as lost. A machine that runs is replaced, unless
-// the start is to grow what is there: then it stays, and is not in the answer.
+// one that has failed is in the answer as lost. Its error matches ErrReleased where
+// Release ended it. A machine that runs is replaced, unless the start is to grow what is
+// there: then it stays, and is not in the answer.
 func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started, error) {
 	n.starting.Lock()
 	defer n.starting.Unlock()
@@ -59,7 +60,9 @@ func (n *Node) Start(ctx context.Context, s Start, watch ore.Watcher) ([]Started
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	defer context.AfterFunc(n.ctx, cancel)()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(n.ctx, func() { end(ErrReleased) })()
 	if s.Grow {
 		if s = n.missing(s); len(s.Machines) == 0 {
 			if n.enlarge(s) { // by machines on other hosts

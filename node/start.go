@@ -150,3 +150,6 @@ func (e *StartError) Unwrap() error { return e.Cause }
 
 // ErrUnknown is returned for a machine that the node does not have.
 var ErrUnknown = errors.New("no such machine")
+
+// ErrReleased is why a start ends whose job was released.
+var ErrReleased = errors.New("the job was released on this host while its machines started")

@@ -178,23 +178,15 @@ func (a *Agent) look() {
 	defer tick.Stop()
 	var ending sync.WaitGroup
 	defer ending.Wait()
-	for {
+	for last := time.Now(); ; {
 		select {
 		case <-a.ctx.Done():
 			return
 		case <-tick.C:
 		}
 		a.blobs.tidy()
-		a.mu.Lock()
-		idle := a.config.Lease && time.Since(a.called) > a.config.LeaseTime
-		var over []*job
-		for _, j := range a.jobs {
-			if time.Since(j.renewed) > a.config.LeaseTime && !j.leaving {
-				j.leaving = true
-				over = append(over, j)
-			}
-		}
-		a.mu.Unlock()
+		over, idle := a.lapsed(last, time.Now())
+		last = time.Now()
 		for _, j := range over {
 			ending.Go(func() {
 				if err := a.release(j); err != nil {
@@ -206,4 +198,23 @@ func (a *Agent) look() {
 			a.finish()
 		}
 	}
+}
+
+// lapsed returns the jobs whose lease has lapsed at a moment, and whether the agent's
+// own has. What passed since the look before it, beyond the usual, counts for nobody:
+// an agent that did not run, on a host that is overloaded or was suspended, has heard
+// nobody, whoever called.
+func (a *Agent) lapsed(last, now time.Time) (over []*job, idle bool) {
+	deaf := max(0, now.Sub(last)-2*lookEvery)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.called = a.called.Add(deaf)
+	for _, j := range a.jobs {
+		j.renewed = j.renewed.Add(deaf)
+		if now.Sub(j.renewed) > a.config.LeaseTime && !j.leaving {
+			j.leaving = true
+			over = append(over, j)
+		}
+	}
+	return over, a.config.Lease && now.Sub(a.called) > a.config.LeaseTime
 }

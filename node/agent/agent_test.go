@@ -289,6 +289,26 @@ func TestJobsEndWithTheirOwner(t *testing.T) {
 	}
 }
 
+// While an agent did not run it has heard nobody, and nobody's lease lapses by that.
+func TestLeasesOfWhoWasNotHeard(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		summary    string
+		look, sign time.Duration // before now: the agent's last look, and the owner's last sign
+		over       bool
+	}{
+		{"a sign lately", lookEvery, LeaseTime / 2, false},
+		{"no sign", lookEvery, LeaseTime + lookEvery, true},
+		{"no look, and no sign since", 2 * LeaseTime, 2*LeaseTime + lookEvery, false},
+		{"no look, and no sign long before", 2 * LeaseTime, 3*LeaseTime + 3*lookEvery, true},
+	} {
+		a := &Agent{config: Config{Lease: true, LeaseTime: LeaseTime}, called: now.Add(-c.sign), jobs: map[string]*job{"j": {renewed: now.Add(-c.sign)}}}
+		if over, idle := a.lapsed(now.Add(-c.look), now); idle != c.over || len(over) == 1 != c.over {
+			t.Errorf("%s: %d jobs lapse, the agent itself: %v", c.summary, len(over), idle)
+		}
+	}
+}
+
 func TestAgentEndsWithItsLease(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Lease, c.LeaseTime = true, 100*time.Millisecond })
 	c := b.client(t) // it was called, and then not again
