@@ -12,6 +12,7 @@ import (
 	"ore"
 	"ore/cluster"
 	"ore/deb"
+	"ore/deb/fetch"
 	"ore/deb/shelf"
 	"ore/site/driver"
 	"ore/site/ledger"
@@ -86,7 +87,8 @@ func (s *Site) recall(base ore.Base) (c umlChoice, ok bool) {
 
 // umlArchive opens the archive that User Mode Linux comes from, and remembers
 // it. Where the mirror does not have the suite, or the suite the package, and
-// nobody chose it, that is the archive of the tools.
+// nobody chose it, that is the archive of the tools, as it is, this once, where the
+// mirror cannot be asked.
 func (s *Site) umlArchive(ctx context.Context, watch ore.Watcher) (*deb.Archive, umlChoice, error) {
 	base, chosen := s.umlBase()
 	c := umlChoice{Mirror: s.Mirror, Keyring: s.Keyring, Suite: base.Suite, Checked: time.Now()}
@@ -103,8 +105,9 @@ func (s *Site) umlArchive(ctx context.Context, watch ore.Watcher) (*deb.Archive,
 		}
 		c.Lacks = err.Error()
 		watch.Tell(ore.Event{Stage: "index", Text: fmt.Sprintf("User Mode Linux of %s: %v: taking that of %s", base.Suite, err, toolBase().Suite)})
-		if a, err = s.archive(ctx, ore.Wants{Base: toolBase()}, watch); err != nil {
-			return nil, c, err
+		passing := fetch.Unreachable(err) // it may be there the next time
+		if a, err = s.archive(ctx, ore.Wants{Base: toolBase()}, watch); err != nil || passing {
+			return a, c, err
 		}
 	}
 	text, err := json.Marshal(c)
@@ -127,20 +130,20 @@ func (s *Site) umlTools(ctx context.Context, watch ore.Watcher) (*shelf.Shelf, e
 	if base == toolBase() {
 		return s.tools(ctx, watch)
 	}
+	var err error
 	c, ok := s.recall(base)
 	if !ok || chosen && c.Lacks != "" {
-		var err error
 		if _, c, err = s.umlArchive(ctx, watch); err != nil {
 			return nil, err
 		}
 	}
 	if c.Lacks != "" {
-		return s.tools(ctx, watch)
+		s.uml.shelf, err = s.tools(ctx, watch)
+		return s.uml.shelf, err
 	}
 	open := func(ctx context.Context) (*deb.Archive, error) {
 		return s.archive(ctx, ore.Wants{Base: base}, watch)
 	}
-	var err error
 	s.uml.shelf, err = s.shelfOf(c.Offer, open)
 	return s.uml.shelf, err
 }

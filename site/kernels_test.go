@@ -21,6 +21,7 @@ type suites struct {
 	url, key string
 	asked    atomic.Int64
 	lacks    atomic.Bool // the suite that User Mode Linux is wanted from
+	trouble  atomic.Bool // has it as well: it may come to an end
 }
 
 func newSuites(t *testing.T) *suites {
@@ -40,6 +41,10 @@ func newSuites(t *testing.T) *suites {
 		s.asked.Add(1)
 		to := old
 		if strings.HasPrefix(r.URL.Path, "/dists/"+umlSuite+"/") || strings.Contains(r.URL.Path, "_2_") {
+			if s.trouble.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
 			if to = recent; s.lacks.Load() {
 				http.NotFound(w, r)
 				return
@@ -123,6 +128,20 @@ func TestUMLOfTheHostsSuiteWillDo(t *testing.T) {
 	before := m.asked.Load()
 	if v := umlVersion(t, m.site(t, dirs)); v != "1" || m.asked.Load() != before {
 		t.Errorf("a second site has version %s, after %d questions to the mirror", v, m.asked.Load()-before)
+	}
+}
+
+// A mirror that is in trouble for a moment is asked again by who comes next.
+func TestUMLSuiteInTroubleIsNotRemembered(t *testing.T) {
+	m, dirs := newSuites(t), newSite(t).Dirs
+	m.trouble.Store(true)
+	s := m.site(t, dirs)
+	if v := umlVersion(t, s); v != "1" {
+		t.Errorf("while the mirror is in trouble: version %s", v)
+	}
+	m.trouble.Store(false)
+	if v := umlVersion(t, m.site(t, dirs)); v != "2" {
+		t.Errorf("once it is not: version %s", v)
 	}
 }
 

@@ -126,6 +126,7 @@ func (b Book) one(ctx context.Context, want note) (bool, error) {
 		return false, err
 	}
 	defer release()
-	_, made, err := Make(ctx, b.Cache, tree, want.Shape, nil)
+	// Nobody waits for it: no image goes for it.
+	_, made, err := source{tree, want.Shape}.make(ctx, b.Cache, b.Cache.Spare, nil)
 	return made && err == nil, err
 }
