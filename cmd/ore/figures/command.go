@@ -60,11 +60,13 @@ type settings struct {
 	cores    int
 }
 
-// same says whether rows of two settings can be compared.
+// same says whether rows of two settings can be compared, but for those over the slow
+// link, of which [settings.sameSlow] says it.
 func (s settings) same(o settings) bool {
-	return slices.Equal(s.Packages, o.Packages) && s.Memory == o.Memory && s.Disk == o.Disk && s.Link == o.Link &&
-		s.Slow == o.Slow && s.Scale == o.Scale && s.Hosts == o.Hosts
+	return slices.Equal(s.Packages, o.Packages) && s.Memory == o.Memory && s.Disk == o.Disk && s.Link == o.Link && s.Hosts == o.Hosts
 }
+
+func (s settings) sameSlow(o settings) bool { return s.Slow == o.Slow && s.Scale == o.Scale }
 
 // conditions says under which rows were measured, in lines.
 func (s settings) conditions(h head) []string {

@@ -106,6 +106,36 @@ func TestRowsAreGoneOnWith(t *testing.T) {
 	}
 }
 
+// As long as nothing was measured over the slow link, its rate may change; then not.
+func TestSlowLinkIsChosenLate(t *testing.T) {
+	dir := t.TempDir()
+	h, rows := sample()
+	faster := h
+	faster.Settings.Scale *= 2
+	open := func(h head, want int) *book {
+		t.Helper()
+		b, err := openBook(dir, h)
+		if err != nil || len(b.rows) != want || b.head.Settings.Scale != h.Settings.Scale {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		return b
+	}
+	add := func(b *book, arm string) {
+		t.Helper()
+		r := rows[0]
+		r.Arm = arm
+		if err := b.add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(open(h, 0), armChain)
+	add(open(faster, 1), armSlow)
+	open(faster, 2)
+	if _, err := openBook(dir, h); err == nil || !strings.Contains(err.Error(), "--scale") {
+		t.Errorf("rows over another slow link are taken: %v", err)
+	}
+}
+
 // Who may not make hosts is told so before anything is made, and may measure without.
 func TestOnlyRootHasHosts(t *testing.T) {
 	for _, c := range []struct {

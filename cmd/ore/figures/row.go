@@ -97,7 +97,8 @@ type book struct {
 // rowsFile is its name.
 const rowsFile = "rows.jsonl"
 
-// openBook reads the rows of an earlier run with the same settings.
+// openBook reads the rows of an earlier run with the same settings. The slow link's
+// rate may be another as long as nothing was measured over it.
 func openBook(dir string, h head) (*book, error) {
 	b := &book{path: filepath.Join(dir, rowsFile), head: h}
 	text, err := os.ReadFile(b.path)
@@ -117,10 +118,33 @@ func openBook(dir string, h head) (*book, error) {
 	if b.head, b.rows, err = parseRows(text); err != nil {
 		return nil, fmt.Errorf("%s: %w: give another folder with -o", b.path, err)
 	}
-	if !b.head.Settings.same(h.Settings) || b.head.Work != h.Work {
+	if b.head.Work != h.Work || !b.head.Settings.same(h.Settings) {
 		return nil, fmt.Errorf("%s has rows of other settings or of another environment: give another folder with -o", b.path)
 	}
-	return b, nil
+	if b.head.Settings.sameSlow(h.Settings) {
+		return b, nil
+	}
+	if slices.ContainsFunc(b.rows, func(r row) bool { return r.Arm == armSlow }) {
+		return nil, fmt.Errorf("%s has rows of a slow link of %s: give this rate again (--slow and --scale), or another folder with -o",
+			b.path, showRate(int64(float64(b.head.Settings.Slow)*b.head.Settings.Scale)))
+	}
+	// No row depends on the old one.
+	b.head.Settings.Slow, b.head.Settings.Scale = h.Settings.Slow, h.Settings.Scale
+	return b, b.rewrite(text)
+}
+
+// rewrite puts the head in the place of the first line of text, which is the file's.
+func (b *book) rewrite(text []byte) error {
+	line, err := json.Marshal(b.head)
+	if err != nil {
+		return err
+	}
+	_, rows, _ := bytes.Cut(text, []byte{'\n'})
+	made := b.path + ".new"
+	if err := os.WriteFile(made, slices.Concat(line, []byte{'\n'}, rows), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(made, b.path)
 }
 
 // parseRows reads a file of rows. A last line that is not whole is one that was
