@@ -141,6 +141,7 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	var last error
+	most := t.have // that was ever there: tries are for what does not move
 	for n := 1; n <= t.client.tries() && len(urls) > 0; n++ {
 		url := urls[(n-1)%len(urls)]
 		err := t.once(ctx, url)
@@ -160,6 +161,9 @@ func (t *transfer) run(ctx context.Context) error {
 			urls = without(urls, url)
 			n--
 			continue
+		}
+		if t.have >= most+stallBytes {
+			most, n = t.have, 1
 		}
 		if n < t.client.tries() && !t.client.pause(ctx, n) {
 			return ctx.Err()
@@ -241,8 +245,8 @@ func (t *transfer) once(ctx context.Context, url string) error {
 func (t *transfer) request(ctx context.Context, url string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(t.client.stall(), func() { cancel(errStalled) })
-	defer watch.Stop()
+	watch := newVigil(t.client.stall(), func() { cancel(errStalled) })
+	defer watch.end()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", url, err)
@@ -255,6 +259,7 @@ func (t *transfer) request(ctx context.Context, url string) error {
 		return broken(ctx, url, err)
 	}
 	defer resp.Body.Close()
+	watch.pause() // that this side is slow is not the server's fault
 	switch {
 	case resp.StatusCode == http.StatusPartialContent && continues(resp, t.have):
 		t.resumed = true // by this server or another: if it ends wrong, that may be the other's doing
@@ -278,12 +283,14 @@ func continues(resp *http.Response, have int64) bool {
 }
 
 // copy takes the body in.
-func (t *transfer) copy(ctx context.Context, resp *http.Response, watch *time.Timer) error {
+func (t *transfer) copy(ctx context.Context, resp *http.Response, watch *vigil) error {
 	url := resp.Request.URL.String()
 	buf := make([]byte, 128<<10) // large enough that system calls do not count
 	var since int64
 	for {
+		watch.resume()
 		n, err := resp.Body.Read(buf)
+		watch.pause()
 		if over := t.have + int64(n) - t.file.Size; over > 0 {
 			return &ContentError{URL: url, Want: t.file.Digest, Size: t.file.Size, Have: t.have + int64(n)}
 		}
@@ -296,7 +303,7 @@ func (t *transfer) copy(ctx context.Context, resp *http.Response, watch *time.Ti
 			t.tell(int64(n))
 			if since += int64(n); since >= stallBytes {
 				since = 0
-				watch.Reset(t.client.stall())
+				watch.begin()
 			}
 		}
 		switch {

@@ -126,7 +126,9 @@ func (b Book) one(ctx context.Context, want note) (bool, error) {
 		return false, err
 	}
 	defer release()
-	// Nobody waits for it: no image goes for it.
 	_, made, err := source{tree, want.Shape}.make(ctx, b.Cache, b.Cache.Spare, nil)
+	if errors.Is(err, cache.ErrNoSpace) {
+		return false, nil // nobody waits for it, and no image goes for it
+	}
 	return made && err == nil, err
 }

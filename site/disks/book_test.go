@@ -1,6 +1,9 @@
 package disks
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -74,6 +77,42 @@ func TestBook(t *testing.T) {
 	makes(always, 0, false)
 	if _, made, err := Make(t.Context(), c, tree, shape, nil); made || err != nil {
 		t.Errorf("made again: %v, %v", made, err)
+	}
+}
+
+// What nobody waits for takes the room of no image, as what somebody waits for does.
+func TestBookTakesSpareRoom(t *testing.T) {
+	full := func(string) (int64, error) { return 0, nil }
+	c, err := cache.Config{Capacity: full}.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tree := listed(t, c)
+	tree.Bytes = 1 << 20
+	shape, err := Shape(machines())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	room := func(_ context.Context, bytes int64, _ string) (*cache.Reservation, error) {
+		asked = append(asked, fmt.Sprint(bytes))
+		return nil, cache.ErrNoSpace
+	}
+	if _, _, err := (source{tree, shape}).make(t.Context(), c, room, nil); !errors.Is(err, cache.ErrNoSpace) || len(asked) != 1 {
+		t.Errorf("without room: %v, asked %v", err, asked)
+	}
+	b := Book{Cache: c}
+	for range again {
+		if _, err := b.Note(tree.Key, shape); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, left, err := b.Make(t.Context(), always); n != 0 || left || err != nil {
+		t.Errorf("made %d, left %v, %v", n, left, err)
+	}
+	if k := Kept(t.Context(), c, tree.Key, machines()); k != nil && k.Size != 0 {
+		t.Errorf("%+v is kept", k)
 	}
 }
 
