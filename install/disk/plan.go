@@ -57,7 +57,11 @@ func Plan(l Layout) []Action {
 	return all
 }
 
-// makeFileSystem returns the command line that makes m's file system.
+// makeFileSystem returns the command line that makes m's file system. None discards
+// what the device holds first, as these programs do when not told otherwise: a new
+// disk in a file has nothing to discard, yet is asked for it in small pieces (User
+// Mode Linux: 5 to 15 s for 20 GiB, of a machine that installs itself in 10), and
+// a real one is trimmed in the system's time (fstrim.timer of util-linux).
 func makeFileSystem(m Made) []string {
 	label := func(option string) []string {
 		if m.Label == "" {
@@ -70,11 +74,11 @@ func makeFileSystem(m Made) []string {
 	case "ext4":
 		// The kernel writes the tables of inodes when it has time, as it does for who
 		// makes a file system where ext4 is loaded already (mke2fs(8)).
-		argv = append([]string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-U", m.UUID}, label("-L")...)
+		argv = append([]string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-U", m.UUID}, label("-L")...)
 	case "xfs":
-		argv = append([]string{"mkfs.xfs", "-q", "-f", "-m", "uuid=" + m.UUID}, label("-L")...)
+		argv = append([]string{"mkfs.xfs", "-q", "-f", "-K", "-m", "uuid=" + m.UUID}, label("-L")...)
 	case "btrfs":
-		argv = append([]string{"mkfs.btrfs", "-q", "-f", "-U", m.UUID}, label("-L")...)
+		argv = append([]string{"mkfs.btrfs", "-q", "-f", "-K", "-U", m.UUID}, label("-L")...)
 	case "vfat":
 		argv = append([]string{"mkfs.vfat", "-F", "32", "-i", strings.ReplaceAll(m.UUID, "-", "")}, label("-n")...)
 	case "swap":

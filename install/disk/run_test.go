@@ -169,6 +169,24 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Nothing is discarded: a file that has all its blocks keeps them but for a few that
+// the programs have cleared.
+func TestNothingIsDiscarded(t *testing.T) {
+	device, file := loop(t, gib)
+	sh(t, "fallocate", "-l", itoa(gib), file)
+	l := arrange(t, everything(device), device)
+	if _, err := (Doer{}).Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		t.Fatal(err)
+	}
+	if holes := gib - st.Blocks*512; holes > 16*mib {
+		t.Errorf("%d MiB of the disk were discarded", holes/mib)
+	}
+}
+
 func TestRunMBR(t *testing.T) {
 	device, _ := loop(t, gib, "--sector-size", "4096")
 	w := everything(device)
