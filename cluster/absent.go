@@ -35,8 +35,7 @@ func (r *run) goOnWithout(all map[string]Node) error {
 		}
 		delete(all, m.Name)
 		why = append(why, r.absent[m.Name])
-		what, _, _ := head(m.Failed + m.Lost)
-		notes = append(notes, ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %s: the others go on without it", m.Name, what)})
+		notes = append(notes, ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %s: the others go on without it", m.Name, brief(m.Failed+m.Lost))})
 	}
 	if len(all) == 0 && failed != nil {
 		return failed
@@ -85,6 +84,17 @@ func beginnings(stages []ore.Stage) (n int) {
 func head(s string) (first, rest string, more bool) {
 	first, rest, more = strings.Cut(s, "\n")
 	return strings.TrimSuffix(first, ":"), rest, more
+}
+
+// brief is the first line of what is known of a machine's end, but for a last clause
+// that announces the other lines.
+func brief(s string) string {
+	first, _, _ := strings.Cut(s, "\n")
+	first, announces := strings.CutSuffix(first, ":")
+	if end := max(strings.LastIndex(first, "; "), strings.LastIndex(first, ": ")); announces && end > 0 {
+		return first[:end]
+	}
+	return first
 }
 
 // andKept adds to the error of a run that machines are kept, if no part has said so.

@@ -72,7 +72,7 @@ func TestMachineThatDoesNotInstallItself(t *testing.T) {
 				t.Errorf("rank %d: %+v, %q, %v", i, r, out, err)
 			}
 		}
-		if len(notes) != 1 || notes[0] != "machine m1: install: stage scripts: step db: exit status 1; the output ends with: the others go on without it" {
+		if len(notes) != 1 || notes[0] != "machine m1: install: stage scripts: step db: exit status 1: the others go on without it" {
 			t.Errorf("told %q", notes)
 		}
 		if stage := res.Timeline; len(stage) == 0 || s.node.released != 1 {
@@ -142,5 +142,20 @@ func TestPlaceOfALostMachine(t *testing.T) {
 	res, _ := s.installs(t, job(2, func(j *ore.Job) { j.Run.Retries = 1 }), nil)
 	if res.Kind != ore.Failed || !strings.Contains(res.Error, "out of memory") || !strings.Contains(res.Error, "machine m1 is lost: install: no") || res.Ranks[0].Kind != ore.Finished {
 		t.Errorf("%+v", res)
+	}
+}
+
+func TestBrief(t *testing.T) {
+	for _, c := range []struct{ said, want string }{
+		{"stage format: mkfs: no room", "stage format: mkfs: no room"},
+		{"stage scripts: step db: exit status 1; the output ends with:\nno such table", "stage scripts: step db: exit status 1"},
+		{"stage configure: grub-install: exit status 1: its output ends with:\n/dev/vda", "stage configure: grub-install: exit status 1"},
+		{"boot: it said nothing\n  the end of its console:\n    panic", "boot: it said nothing"},
+		{"why:\n", "why"},
+		{"", ""},
+	} {
+		if got := brief(c.said); got != c.want {
+			t.Errorf("%q is told as %q, not as %q", c.said, got, c.want)
+		}
 	}
 }

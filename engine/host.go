@@ -119,14 +119,26 @@ func (h *host) offer(ctx context.Context, layers []ore.Digest) Place {
 	return p
 }
 
-// end ends the job on the host. One that is lost has its lease for that.
+// end ends the job on the host. One that is lost has its lease for that: who waits for it
+// does not notice by itself, so that it is asked meanwhile whether it is there.
 func (h *host) end(ctx context.Context) error {
 	if h.job == nil {
 		return nil
 	}
 	h.job.Close()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	asking.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		if _, err := h.agent.Renew(ctx); err != nil {
+			give(fmt.Errorf("%w: %w", agent.ErrLost, err))
+		}
+	})
 	err := h.job.End(ctx)
-	if err != nil && h.gone(ctx) {
+	if err != nil && (errors.Is(context.Cause(ctx), agent.ErrLost) || h.gone(ctx)) {
 		return nil
 	}
 	return err

@@ -10,9 +10,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"ore"
+	"ore/chain"
+	"ore/chain/conduct"
 	"ore/cluster"
 	"ore/guest"
 	"ore/image"
@@ -133,6 +137,51 @@ func TestLostHost(t *testing.T) {
 	}
 	if on := w.on(); len(on) != 2 || on["a0"]+on["a1"]+on["a2"] != 5 {
 		t.Errorf("the machines are on %v", on)
+	}
+}
+
+// That others go around a host is told at once, by the name that people know it by, and
+// stands in what is said of its transfers.
+func TestRepairsAreTold(t *testing.T) {
+	g := newGround(t, 2)
+	w := g.reserve("job", 2, "a layer")
+	defer w.release()
+	d := g.blob("another layer")
+	transfer := w.engine.newTransfer(w.engine.config.Watch)
+	if err := transfer.look(t.Context(), w.engine.hosts, []ore.Digest{d}); err != nil {
+		t.Fatal(err)
+	}
+	order := conduct.Transfer{Blob: chain.Blob{Size: 1000}}
+	transfer.receivers(&order, d, transfer.lacking[d], nil)
+	order.Repaired(conduct.Repair{After: 1500 * time.Millisecond, Host: order.Receivers[1].Name, What: "it is silent"})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if want := "host a1, 1.5 s into " + d.Short() + ": it is silent"; !slices.Contains(g.said, want) {
+		t.Errorf("not told %q: %q", want, g.said)
+	}
+	if all := transfer.stages(); len(all) != 1 || all[0].Machine != "a1" || !strings.HasSuffix(all[0].Note, "; it is silent") {
+		t.Errorf("its stage: %+v", all)
+	}
+}
+
+// The end of a job does not wait until the lease of a host is over that says nothing.
+func TestEndWithoutAHost(t *testing.T) {
+	g := newGround(t, 2)
+	w := g.reserve("job", 2, "a layer")
+	w.all()
+	silent := g.agents[1].Process
+	if err := silent.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Signal(syscall.SIGCONT)
+	w.release()
+	for _, h := range w.engine.hosts {
+		if h.agent.Lost().Err() != nil {
+			t.Errorf("the end waited for host %s until it counted as lost", h.name())
+		}
+	}
+	if f, err := w.engine.hosts[0].agent.Host(t.Context()); err != nil || len(f.Jobs) != 0 {
+		t.Errorf("on the other host: %+v, %v", f.Jobs, err)
 	}
 }
 
