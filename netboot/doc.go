@@ -40,8 +40,10 @@
 //
 // # Limits
 //
-// Each machine has all that it installs from this server: what many install at once
-// leaves it as often. Everything is bound to one interface. Nothing here is secret from the network
+// What machines install at once of an image or a disk image, they have from one another
+// (package relay), and it leaves this server about once. The installer itself, a kernel
+// and an initramfs that firmware loads, leaves it for each machine, and so do packages,
+// which this server fetches once. Everything is bound to one interface. Nothing here is secret from the network
 // that machines boot from, and nothing that comes from there is believed more
 // than a network card's address can be: that is what PXE is. Whoever is on that
 // network can ask as if his card's address were a machine's, once that is assigned,

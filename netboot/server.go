@@ -16,6 +16,7 @@ import (
 	"ore"
 	"ore/netboot/dhcp"
 	"ore/netboot/link"
+	"ore/netboot/relay"
 	"ore/netboot/roster"
 	"ore/netboot/solicit"
 	"ore/netboot/tftp"
@@ -41,6 +42,12 @@ const (
 	// answerTime is how long an answer may take: 1 GB at 1 MB/s. Who reads
 	// nothing does not hold a connection for ever.
 	answerTime = 20 * time.Minute
+	// maxConnections bounds goroutines and descriptors: a rack of machines, some
+	// connections each.
+	maxConnections = 1024
+	// maxPerAddress is how many one address may have: an installer's that loads
+	// several files at once, and reports.
+	maxPerAddress = 32
 	// closeTime is how long running transfers are waited for at the end.
 	closeTime = time.Second
 )
@@ -84,6 +91,7 @@ type Server struct {
 	config Config
 	roster *roster.Roster
 	base   string // URL of the HTTP side
+	chain  *relay.Book
 	cancel context.CancelFunc
 	all    sync.WaitGroup
 	closes []func() error // in the order of starting
@@ -116,6 +124,7 @@ func start(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{config: c, callers: map[link.MAC]dhcp.Client{}}
+	s.chain = s.book()
 	ctx, s.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -175,6 +184,14 @@ func (s *Server) Close() error {
 	return err
 }
 
+// book is which machines pass on what.
+func (s *Server) book() *relay.Book {
+	return &relay.Book{Open: s.config.Blob, Tell: s.tell, Installs: func(token string) (string, bool) {
+		m, err := s.roster.Holder(token)
+		return called(m), err == nil && m.State == roster.Installing
+	}}
+}
+
 func (s *Server) tell(machine, text string) {
 	s.config.Watch.Tell(ore.Event{Stage: "netboot", Machine: machine, Text: text})
 }
@@ -189,7 +206,7 @@ func (s *Server) serveHTTP(ctx context.Context, at link.Interface) error {
 	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, WriteTimeout: answerTime, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
 	s.all.Go(func() {
-		if err := h.Serve(newBounded(l)); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		if err := h.Serve(link.Bound(l, maxConnections, maxPerAddress)); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 			s.tell("", "HTTP ended: "+err.Error())
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"ore"
 	"ore/boot"
 	"ore/netboot/link"
+	"ore/netboot/relay"
 	"ore/netboot/roster"
 )
 
@@ -36,6 +37,7 @@ type Identity struct {
 	Home   string     `json:"home"`   // URL that reports are posted to
 	Blobs  string     `json:"blobs"`  // URL to which a digest is appended
 	System ore.Digest `json:"system"` // what the machine becomes
+	Chain  string     `json:"chain"`  // URL to which a digest is appended, for package relay
 	Recipe []byte     `json:"recipe,omitempty"`
 }
 
@@ -75,6 +77,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /loader/{name}", s.loader)
 	mux.HandleFunc("GET /identity/{token}", s.identity)
 	mux.HandleFunc("POST /report/{token}", s.report)
+	mux.Handle(relay.Pattern, s.chain)
 	if s.config.Rest != nil {
 		mux.HandleFunc(minePath+"/{token}/", s.mine)
 		mux.Handle("/", s.config.Rest)
@@ -209,7 +212,7 @@ func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b, err := Initramfs(Identity{MAC: m.MAC, Name: m.Name, Home: s.base + "/report/" + token, Blobs: s.base + "/blob/", System: m.Want,
-		Recipe: s.addressed(system.Recipe, token)})
+		Chain: s.base + "/chain/" + token + "/", Recipe: s.addressed(system.Recipe, token)})
 	if err != nil {
 		s.refuse(w, r, called(m), err)
 		return

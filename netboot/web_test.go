@@ -42,6 +42,7 @@ func web(t testing.TB) (*Server, *watcher, roster.System) {
 			}
 			return memory{bytes.NewReader(kernel)}, nil
 		}}}
+	s.chain = s.book()
 	return s, w, system
 }
 
@@ -107,6 +108,44 @@ func TestScripts(t *testing.T) {
 		if code := get(s, path, "").Code; code != http.StatusBadRequest {
 			t.Errorf("%s: %d", path, code)
 		}
+	}
+}
+
+// A machine that installs itself is told who began with a blob before it, by the address
+// that its identity has; one that has ended is not, and is not named any more.
+func TestChain(t *testing.T) {
+	s, w, system := web(t)
+	var tokens []string
+	for i, address := range []string{"52:54:00:00:09:01", "52:54:00:00:09:02"} {
+		m, _ := link.ParseMAC(address)
+		if _, err := s.roster.Assign(roster.Order{MAC: m, Name: fmt.Sprintf("m%d", i+1), System: system}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		script := get(s, "/boot/"+m.Path(), "").Body.String()
+		tokens = append(tokens, regexp.MustCompile(`/identity/(\S+)`).FindStringSubmatch(script)[1])
+	}
+	if at := `"chain":"http://10.9.0.1:8067/chain/` + tokens[0] + `/"`; !strings.Contains(get(s, "/identity/"+tokens[0], "").Body.String(), at) {
+		t.Errorf("the identity has no %s", at)
+	}
+	ask := func(token string) (int, string) {
+		got := get(s, "/chain/"+token+"/"+string(system.Kernel), `{"port": 99}`)
+		return got.Code, got.Body.String()
+	}
+	if code, text := ask(tokens[0]); code != http.StatusOK || !strings.Contains(text, `"from":null`) {
+		t.Errorf("the first: %d %s", code, text)
+	}
+	if code, text := ask(tokens[1]); code != http.StatusOK || !strings.Contains(text, `"from":["http://192.0.2.1:99/blob/"]`) {
+		t.Errorf("the second: %d %s", code, text)
+	}
+	if told := w.text(); !strings.Contains(told, "from m1, or else from here") {
+		t.Errorf("told: %s", told)
+	}
+	get(s, "/report/"+tokens[0], `{"n":1,"stage":"restart","event":"start"}`)
+	if code, text := ask(tokens[0]); code != http.StatusForbidden {
+		t.Errorf("one that has ended: %d %s", code, text)
+	}
+	if code, text := ask(tokens[1]); code != http.StatusOK || !strings.Contains(text, `"from":null`) {
+		t.Errorf("the second, once the first has ended: %d %s", code, text)
 	}
 }
 

@@ -1,4 +1,4 @@
-package netboot
+package link
 
 import (
 	"net"
@@ -6,27 +6,22 @@ import (
 	"sync"
 )
 
-const (
-	// maxConnections bounds goroutines and descriptors: a rack of machines, some
-	// connections each.
-	maxConnections = 1024
-	// maxPerAddress is how many one address may have: an installer's that loads
-	// several files at once, and reports.
-	maxPerAddress = 32
-)
+// Bound returns a listener that takes so many connections of l at a time, and so
+// many of one address; it closes those beyond that at once.
+func Bound(l net.Listener, all, each int) net.Listener { return newBounded(l, all, each) }
 
-// bounded is a listener that takes so many connections at a time; it closes
-// those beyond the bounds at once.
+// bounded is such a listener.
 type bounded struct {
 	net.Listener
+	most, mostEach int
 
 	mu   sync.Mutex // guards what follows
 	all  int
 	each map[netip.Addr]int
 }
 
-func newBounded(l net.Listener) *bounded {
-	return &bounded{Listener: l, each: map[netip.Addr]int{}}
+func newBounded(l net.Listener, all, each int) *bounded {
+	return &bounded{Listener: l, most: all, mostEach: each, each: map[netip.Addr]int{}}
 }
 
 // Accept returns the next connection within the bounds.
@@ -47,7 +42,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 func (b *bounded) enter(from netip.Addr) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.all >= maxConnections || b.each[from] >= maxPerAddress {
+	if b.all >= b.most || b.each[from] >= b.mostEach {
 		return false
 	}
 	b.all++

@@ -1,4 +1,4 @@
-package netboot
+package link
 
 import (
 	"io"
@@ -14,7 +14,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBounded(l)
+	const maxPerAddress = 32
+	b := newBounded(l, 2*maxPerAddress, maxPerAddress)
 	taken := make(chan net.Conn, 2*maxPerAddress)
 	done := make(chan struct{})
 	go func() {

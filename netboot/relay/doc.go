@@ -1,0 +1,54 @@
+// Package relay has machines that install themselves from the network pass on to
+// one another what they get, so that an image leaves the server about once, however
+// many machines install it at the same time.
+//
+// # The way of a blob
+//
+//	machine 3 -------> machine 2 -------> machine 1 -------> server
+//	          chunk k            chunk k            chunk k
+//
+// A blob, such as an image's layer, is asked for in chunks of [Chunk] bytes. Before
+// the first one a machine asks the server,
+//
+//	POST /chain/TOKEN/sha256:...   {"port": 40123}
+//
+// by the secret of its try, and says where it gives chunks itself. The answer has the
+// SHA-256 of each chunk, and up to [Neighbours] machines that began with this blob
+// before it and still install themselves, the last one first:
+//
+//	{"size": 52428800, "sums": "...", "from": ["http://10.9.0.51:40123/blob/"]}
+//
+// A chunk is then asked of the first of these, as a range of GET /blob/sha256:...
+// (RFC 9110, section 14), which is how the server gives it too. Who is asked for a
+// chunk that he does not have asks for it himself, once for all who wait, and so
+// nobody waits until a machine before it has written what it got: a slow disk holds
+// up no other machine. Each machine names only those that began before it, so
+// nobody waits for himself.
+//
+// # What is believed
+//
+// The sums, since they are from where the recipe is from. A chunk is neither used nor
+// passed on unless it is what its sum says. A neighbour that gave another one is
+// not asked again. The whole is compared with its digest by who writes it, as ever.
+//
+// # When a neighbour is gone, silent or slow
+//
+// A neighbour that answers with an error, or not at all for some time, first half a
+// second, has the chunk asked for at the next place as well, at last at the
+// server, and the first that comes counts. If that is the later place, the neighbour
+// is left alone for a while, and longer each time. If it was the neighbour after all,
+// its time is doubled: where the server's own line is slow, everything is, and to
+// leave for the server would make it slower for all. So a neighbour that gives less
+// than a chunk in that time is compared with the next one, and a quicker one is
+// not. A server that is gone matters as little as neighbours have what is asked for.
+//
+// # Bounds
+//
+// Chunks are kept in memory, as many as a quarter of what the kernel has to give holds
+// and 1 GiB at most, and the oldest goes first. A machine that begins when that is gone gets the
+// chunk from the server, and is as a rule the first of another chain: machines that
+// install themselves one after the other save nothing. [Relay.Close] ends it all;
+// it is called before the installer ends, so nothing of it is there when the
+// installed system starts. Only a blob that the machine itself has asked for is given, to
+// whoever in its network asks: the server does no less.
+package relay

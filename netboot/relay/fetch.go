@@ -1,0 +1,214 @@
+package relay
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// leastPatience is how long a place may take for a chunk before the next one is
+	// asked as well: hundreds of times what a machine beside this one takes.
+	leastPatience = 500 * time.Millisecond
+	// mostPatience is what that grows to where all places are slow.
+	mostPatience = 16 * time.Second
+	// firstLeave is how long a neighbour is left alone that another place was quicker
+	// than; each further time it is twice as long, up to maxStrikes times.
+	firstLeave = 4 * time.Second
+	maxStrikes = 4
+	// silence is how long a place that nobody is quicker than may say nothing: it may
+	// wait for the one before it.
+	silence = time.Minute
+)
+
+// errLied is a chunk that is not what the server's sum says.
+var errLied = errors.New("its bytes are others than the server's sum says")
+
+// place is a machine, or the server, and what is known of how it answers.
+type place struct {
+	url string // to which a digest is appended
+
+	mu       sync.Mutex // guards what follows
+	patience time.Duration
+	strikes  int
+	until    time.Time // left alone
+	liar     bool
+}
+
+func newPlace(url string) *place { return &place{url: url, patience: leastPatience} }
+
+// strike leaves a place alone for a while, for ever if it lied.
+func (p *place) strike(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.liar = p.liar || errors.Is(err, errLied)
+	p.until = time.Now().Add(firstLeave << p.strikes)
+	p.strikes = min(p.strikes+1, maxStrikes)
+}
+
+// gave notes that a place was the first with a chunk, and whether another was asked
+// meanwhile, in vain.
+func (p *place) gave(took time.Duration, vain bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case vain:
+		p.patience = min(2*max(p.patience, took), mostPatience)
+	case took < p.patience/4:
+		p.patience = max(p.patience/2, leastPatience)
+	}
+}
+
+// waits is how long it may take.
+func (p *place) waits() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.patience
+}
+
+// places returns whom to ask, in this order: neighbours, the server, and at last those
+// that are left alone.
+func (b *blob) places() []*place {
+	var good, left []*place
+	now := time.Now()
+	for _, p := range b.near {
+		p.mu.Lock()
+		switch {
+		case p.liar:
+		case now.Before(p.until):
+			left = append(left, p)
+		default:
+			good = append(good, p)
+		}
+		p.mu.Unlock()
+	}
+	return append(append(good, b.relay.home), left...)
+}
+
+// answer is what a place gave.
+type answer struct {
+	place int
+	bytes []byte
+	err   error
+}
+
+// fetch gets a chunk from the first place that gives it.
+func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	places := b.places()
+	came := make(chan answer, len(places)) // who comes later is not waited for below
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	defer cancel()
+	var begun []time.Time
+	next := func() {
+		i := len(begun)
+		begun = append(begun, time.Now())
+		asked.Go(func() {
+			bytes, err := b.ask(ctx, places[i], index)
+			came <- answer{i, bytes, err}
+		})
+	}
+	next()
+	wait := time.NewTimer(places[0].waits())
+	defer wait.Stop()
+	lost := map[int]error{}
+	for len(lost) < len(places) {
+		more := false
+		select {
+		case a := <-came:
+			if a.err == nil {
+				places[a.place].gave(time.Since(begun[a.place]), len(begun) > a.place+1)
+				b.leave(places[:a.place], lost)
+				b.count(places[a.place], len(a.bytes))
+				return a.bytes, nil
+			}
+			lost[a.place] = a.err
+			if ctx.Err() == nil && places[a.place] != b.relay.home {
+				places[a.place].strike(a.err)
+			}
+			more = len(lost) == len(begun)
+		case <-wait.C:
+			more = true
+		}
+		if more && len(begun) < len(places) {
+			next()
+			wait.Reset(places[len(begun)-1].waits())
+		}
+	}
+	return nil, b.lost(index, places, lost)
+}
+
+// leave leaves those alone that were asked before, and have not answered.
+func (b *blob) leave(before []*place, lost map[int]error) {
+	for i, p := range before {
+		if _, answered := lost[i]; !answered && p != b.relay.home {
+			p.strike(nil)
+		}
+	}
+}
+
+// count counts what came.
+func (b *blob) count(from *place, n int) {
+	if from == b.relay.home {
+		b.relay.came.home.Add(int64(n))
+	} else {
+		b.relay.came.near.Add(int64(n))
+	}
+}
+
+// lost says that no place gives a chunk.
+func (b *blob) lost(index int64, places []*place, why map[int]error) error {
+	all := []error{fmt.Errorf("chunk %d of %s", index, b.digest.Short())}
+	for i, p := range places {
+		all = append(all, fmt.Errorf("from %s: %w", p.url, why[i]))
+	}
+	return errors.Join(all...)
+}
+
+// ask asks one place for a chunk, until it is silent for too long.
+func (b *blob) ask(ctx context.Context, p *place, index int64) ([]byte, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(silence, func() { cancel(errors.New("nothing comes any more")) })
+	defer watch.Stop()
+	from := index * Chunk
+	to := min(from+Chunk, b.size)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+string(b.digest), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+	resp, err := b.relay.base.RoundTrip(req)
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	defer resp.Body.Close()
+	if want := fmt.Sprintf("bytes %d-%d/%d", from, to-1, b.size); resp.StatusCode != http.StatusPartialContent || resp.Header.Get("Content-Range") != want {
+		return nil, fmt.Errorf("it answers %s with %q, not %q", resp.Status, resp.Header.Get("Content-Range"), want)
+	}
+	room := make([]byte, to-from)
+	for at := 0; at < len(room); {
+		n, err := resp.Body.Read(room[at:])
+		if at += n; at < len(room) && err != nil {
+			return nil, cause(ctx, fmt.Errorf("%w at byte %d", err, from+int64(at)))
+		}
+		watch.Reset(silence)
+	}
+	if sha256.Sum256(room) != [sha256.Size]byte(b.sums[index*sha256.Size:]) {
+		return nil, errLied
+	}
+	return room, nil
+}
+
+// cause is why a request ended, if somebody ended it.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
