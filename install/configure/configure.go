@@ -32,6 +32,7 @@ type Options struct {
 type setup struct {
 	Options
 	root *os.Root
+	now  ore.Event // the step that is being done
 }
 
 // stage is the name of what is done here, for those who watch.
@@ -68,7 +69,8 @@ func Apply(ctx context.Context, o Options) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s.Watch.Tell(ore.Event{Stage: stage, Text: step.does, Done: int64(i), Total: int64(len(steps))})
+		s.now = ore.Event{Stage: stage, Text: step.does, Done: int64(i), Total: int64(len(steps))}
+		s.Watch.Tell(s.now)
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("configure %s: %w", step.does, err)
 		}

@@ -304,3 +304,25 @@ func TestFailureShowsTheOutput(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What takes long is told of: each program as it begins, and what it says.
+func TestProgramsAreTold(t *testing.T) {
+	var told []string
+	watch := func(e ore.Event) { told = append(told, fmt.Sprintf("%s %d/%d", e.Text, e.Done, e.Total)) }
+	l, dir := layout(t, disk.BIOS), tree(t, "etc/passwd", "usr/sbin/sshd", "etc/ssh/x")
+	apply(t, Options{Target: dir, Layout: l, Recipe: recipe.Recipe{Name: "m0"}, Watch: watch})
+	if want := "identities: ssh-keygen 2/8"; !slices.Contains(told, want) {
+		t.Errorf("told %q, want %q among it", told, want)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root may run programs in a tree")
+	}
+	told = nil
+	s := &setup{Options: Options{Target: "/", Watch: watch}, now: ore.Event{Text: "boot loader", Done: 7, Total: 8}}
+	if _, err := s.run(t.Context(), []string{"sh", "-c", "echo Installing; echo done >&2"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"boot loader: Installing 7/8", "boot loader: done 7/8"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ore"
 	"ore/install/output"
 )
 
@@ -21,7 +22,7 @@ func environment() []string {
 
 // run runs a program in the tree as its root.
 func (s *setup) run(ctx context.Context, argv []string, in string) ([]byte, error) {
-	out := &output.Lines{}
+	out := &output.Lines{Watch: func(e ore.Event) { s.tell(e.Text) }}
 	// env(1) looks for the program in the tree, where the host's PATH says nothing.
 	c := exec.CommandContext(ctx, "/usr/bin/env", append([]string{"--"}, argv...)...)
 	c.Env, c.Dir, c.Stdin, c.Stdout, c.Stderr = environment(), "/", strings.NewReader(in), out, out
@@ -30,8 +31,16 @@ func (s *setup) run(ctx context.Context, argv []string, in string) ([]byte, erro
 	return []byte(out.Tail()), err
 }
 
+// tell says what the step that is being done is at.
+func (s *setup) tell(doing string) {
+	e := s.now
+	e.Text += ": " + doing
+	s.Watch.Tell(e)
+}
+
 // call runs a program in the tree and makes an error of what it said.
 func (s *setup) call(ctx context.Context, in string, argv ...string) error {
+	s.tell(argv[0])
 	said, err := s.Command(ctx, argv, in)
 	if ctx.Err() != nil {
 		return ctx.Err()

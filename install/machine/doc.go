@@ -22,6 +22,10 @@
 // the restart, or a failure: that the machine is ready is for its first process
 // to say.
 //
+// Who listens gives a machine up that says nothing for long. So how far a stage is is
+// told again while programs that say nothing move bytes, or a disk takes some
+// ([pulse]): what hangs, waiting or in a loop, is not heard.
+//
 // # What is never destroyed, and what is never believed
 //
 // Nothing is written before it is known that all fits and that no foreign data is

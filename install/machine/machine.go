@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -125,6 +127,7 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 			return false, fmt.Errorf("%w: install from the image", u.unfit)
 		}
 	}
+	defer u.alive()()
 	if err := u.write(ctx); err != nil {
 		return false, err
 	}
@@ -133,6 +136,20 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 	}
 	u.tell.enter(recipe.Restart, "")
 	return false, nil
+}
+
+// alive has what takes long be heard while it works, until the function that it
+// returns is called.
+func (u *run) alive() (end func()) {
+	ticker, stop := time.NewTicker(pulseEvery), make(chan struct{})
+	beats := newPulse(u.Kernel.Root, u.layout).beats
+	var beating sync.WaitGroup
+	beating.Go(func() { u.tell.pulse(ticker.C, stop, beats) })
+	return func() {
+		ticker.Stop()
+		close(stop)
+		beating.Wait()
+	}
 }
 
 // write makes the file systems and fills them. When it returns, nothing of them

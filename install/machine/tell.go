@@ -19,8 +19,10 @@ type teller struct {
 	mu     sync.Mutex // guards all below; events come from several goroutines
 	report func(recipe.Report)
 	number int64
-	stage  string // the open one, "" for none
-	told   time.Time
+	stage  string    // the open one, "" for none
+	told   time.Time // when it was told last how far that is
+	last   ore.Event // how far it is
+	unsaid bool      // that was not told
 	kept   []recipe.Report
 }
 
@@ -48,7 +50,7 @@ func (t *teller) begin(stage, text string) {
 	if t.stage != "" {
 		t.say(recipe.Report{Event: recipe.End})
 	}
-	t.stage, t.told = stage, time.Time{}
+	t.stage, t.told, t.last, t.unsaid = stage, time.Time{}, ore.Event{}, false
 	t.say(recipe.Report{Event: recipe.Start, Text: text})
 }
 
@@ -75,12 +77,36 @@ func order() []string {
 func (t *teller) advance(e ore.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	if !e.Final && now.Sub(t.told) < advanceEvery {
-		return
+	t.last, t.unsaid = e, true
+	if e.Final || time.Since(t.told) >= advanceEvery {
+		t.far()
 	}
-	t.told = now
-	t.say(recipe.Report{Event: recipe.Advance, Done: max(e.Done, 0), Total: max(e.Total, 0), Text: Clip(e.Text)})
+}
+
+// far tells how far the open stage is. The caller has the lock.
+func (t *teller) far() {
+	t.told, t.unsaid = time.Now(), false
+	t.say(recipe.Report{Event: recipe.Advance, Done: max(t.last.Done, 0), Total: max(t.last.Total, 0), Text: Clip(t.last.Text)})
+}
+
+// pulse tells how far the open stage is, at each tick: what advance has not told, and
+// what was told before if something has worked since the last tick of which nothing was
+// told. It returns when stop is closed.
+func (t *teller) pulse(ticks <-chan time.Time, stop <-chan struct{}, beats func() bool) {
+	for heard := int64(0); ; {
+		select {
+		case <-stop:
+			return
+		case <-ticks:
+		}
+		beat := beats()
+		t.mu.Lock()
+		if t.unsaid || beat && t.number == heard {
+			t.far()
+		}
+		heard = t.number
+		t.mu.Unlock()
+	}
 }
 
 // fail ends the open stage with an error.

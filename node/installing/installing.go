@@ -87,8 +87,8 @@ const (
 
 // Limits of what an installer says.
 const (
-	// Silence is how long an installer may say nothing. A slow disk under
-	// emulation needs a minute for the largest of what is not reported.
+	// Silence is how long an installer may say nothing. It is heard every ten seconds
+	// while its programs move bytes, be it a slow machine.
 	Silence = 15 * time.Minute
 	// maxLine holds a report with the end of a failed step's output.
 	maxLine = 64 << 10
