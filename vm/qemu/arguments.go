@@ -52,7 +52,9 @@ func arguments(c vm.Config, l layout) []string {
 		// need not wait for the host's disk.
 		args = append(args,
 			"-blockdev", "driver=raw,node-name=disk,discard=unmap,cache.no-flush=on,file.driver=file,file.discard=unmap,file.cache.no-flush=on,file.filename="+comma(c.Disk),
-			"-device", "virtio-blk-pci,drive=disk")
+			// The guest hears that the host is full, which would stop the machine without
+			// a word otherwise.
+			"-device", "virtio-blk-pci,drive=disk,werror=report")
 	}
 	if l.net != 0 {
 		args = append(args,

@@ -27,6 +27,7 @@ import (
 func Conformance(t *testing.T, h vm.Hypervisor, base vm.Config) {
 	s := &suite{h: h, base: base}
 	t.Run("devices", s.devices)
+	t.Run("full", s.full)
 	t.Run("stream", s.stream)
 	t.Run("network", s.network)
 	t.Run("kill", s.kill)
