@@ -13,16 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ore"
-	"ore/image"
-	"ore/install/capture"
-	"ore/install/diskimage"
 	"ore/install/machine"
-	"ore/install/onto"
-	"ore/install/pour"
 	"ore/install/pour/blob"
 	"ore/install/recipe"
-	"ore/site"
+	"ore/netboot/relay"
 )
 
 // Installer returns the command that a machine runs to install itself. It reads
@@ -78,7 +72,8 @@ func (i installer) enter(ctx context.Context, complain io.Writer) error {
 
 // install reads the recipe and does what it says.
 func (i installer) install(ctx context.Context) error {
-	r, home, err := i.recipe()
+	r, who, err := i.recipe()
+	home := who.Home
 	if err != nil {
 		return i.refuse(home, err)
 	}
@@ -86,33 +81,42 @@ func (i installer) install(ctx context.Context) error {
 		return i.refuse(home, err)
 	}
 	report, end := i.reporter(home)
-	o := machine.Options{Target: i.target, Report: report, Pour: base, Onto: packages, Disk: whole, Keep: kept}
+	g := &getter{client: blob.Client{Pause: basePause}}
+	if who.Chain != "" {
+		g.begin(ctx, relay.Config{Chain: who.Chain, Blobs: who.Blobs})
+	}
+	o := machine.Options{Target: i.target, Report: report, Pour: g.base, Onto: g.packages, Disk: g.whole, Keep: kept}
 	if home != "" {
 		o.Load = next(home)
 	}
 	_, err = machine.Install(ctx, r, o)
+	g.close()
 	return errors.Join(err, end())
 }
 
-// recipe returns the recipe, and the URL of home, "" for none.
-func (i installer) recipe() (r recipe.Recipe, home string, err error) {
+// identity is what matters here of netboot.Identity.
+type identity struct {
+	Home   string `json:"home"`
+	Blobs  string `json:"blobs"`
+	Chain  string `json:"chain"`
+	Recipe []byte `json:"recipe"`
+}
+
+// recipe returns the recipe, and who a machine is that booted from the network.
+func (i installer) recipe() (r recipe.Recipe, who identity, err error) {
 	if i.identity == "" {
 		r, err = recipe.Parse(i.in)
-		return r, "", err
+		return r, who, err
 	}
 	b, err := os.ReadFile(i.identity)
 	if err != nil {
-		return r, "", fmt.Errorf("recipe: %w: was this machine booted by ore?", err)
-	}
-	var who struct { // of netboot.Identity, what matters here
-		Home   string `json:"home"`
-		Recipe []byte `json:"recipe"`
+		return r, who, fmt.Errorf("recipe: %w: was this machine booted by ore?", err)
 	}
 	if err := json.Unmarshal(b, &who); err != nil {
-		return r, "", fmt.Errorf("recipe: %s: %w", i.identity, err)
+		return r, who, fmt.Errorf("recipe: %s: %w", i.identity, err)
 	}
 	r, err = recipe.Parse(bytes.NewReader(who.Recipe))
-	return r, who.Home, err
+	return r, who, err
 }
 
 // refuse reports what went wrong before there was a recipe to follow.
@@ -137,44 +141,4 @@ func (i installer) reporter(home string) (report func(recipe.Report), end func()
 	}
 	p := newPoster(home)
 	return func(r recipe.Report) { write(r); p.add(r) }, p.end
-}
-
-// base gets the recipe's image: a finished one is written, another one is laid
-// ready for what is installed over it.
-func base(ctx context.Context, t machine.Tree) error {
-	if t.Recipe.Finished() == nil {
-		return onto.Bring(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Watch: t.Watch})
-	}
-	from := map[ore.Digest][]string{}
-	for _, l := range t.Recipe.Image.Layers {
-		from[l.Digest] = t.Recipe.Blobs[l.Digest].From
-	}
-	return pour.Pour(ctx, pour.Options{Target: t.Target, Manifest: *t.Recipe.Image, From: from, Client: blob.Client{Pause: basePause}, Watch: t.Watch})
-}
-
-// whole writes a disk image, as patient as base.
-func whole(ctx context.Context, t diskimage.Target) error {
-	t.Client.Pause = basePause
-	return diskimage.Write(ctx, t)
-}
-
-// packages installs what the image lacks.
-func packages(ctx context.Context, t machine.Tree) error {
-	o := onto.Options{Target: t.Target, Recipe: t.Recipe, Args: []string{site.InstallCommand}, Watch: t.Watch}
-	switch t.Recipe.Capture {
-	case "":
-	case recipe.Stay:
-		o.Save = func(_ context.Context, m image.Manifest, s *image.Store) error {
-			return capture.Leave(t.Target, m, s, t.Recipe.Image)
-		}
-	default:
-		s := capture.Sender{To: t.Recipe.Capture, Watch: t.Watch}
-		if err := s.Wanted(ctx); err == nil {
-			o.Save = s.Send
-		} else {
-			t.Watch.Tell(ore.Event{Stage: recipe.Install, Text: fmt.Sprintf("no image is kept: %v", err)})
-		}
-	}
-	_, err := onto.Install(ctx, o)
-	return err
 }
