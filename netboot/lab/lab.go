@@ -27,15 +27,72 @@ const (
 	inside = "ORE_TEST_NETBOOT_INSIDE"
 	// watching, if set, has machines' consoles shown as they speak.
 	watching = "ORE_TEST_CONSOLE"
+	// spare is how much earlier than its own test the one in the network ends by time:
+	// what it has to say then is read.
+	spare = 10 * time.Second
 )
+
+// Signs are those by which it is known that something goes on. The zero value has had
+// none. All may call it at any time.
+type Signs struct {
+	mu   sync.Mutex // guards last
+	last time.Time
+}
+
+// Note notes a sign.
+func (s *Signs) Note() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = time.Now()
+}
+
+// Last is when there was one.
+func (s *Signs) Last() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// Silence passes when no sign has come by any of some ways for a time: since it was
+// called, at first.
+type Silence struct {
+	C     <-chan time.Time // may be the end: ask Over
+	timer *time.Timer
+	limit time.Duration
+	begun time.Time
+	ways  []*Signs
+}
+
+// NewSilence begins to wait. Stop ends it.
+func NewSilence(limit time.Duration, ways ...*Signs) *Silence {
+	t := time.NewTimer(limit)
+	return &Silence{C: t.C, timer: t, limit: limit, begun: time.Now(), ways: ways}
+}
+
+// Over says, when C had something, whether it was silent for so long. If not, C will
+// have something when it might be.
+func (s *Silence) Over() bool {
+	last := s.begun
+	for _, w := range s.ways {
+		if at := w.Last(); at.After(last) {
+			last = at
+		}
+	}
+	left := s.limit - time.Since(last)
+	s.timer.Reset(max(left, 0))
+	return left <= 0
+}
+
+// Stop ends the waiting.
+func (s *Silence) Stop() { s.timer.Stop() }
 
 // Inside says whether this process has a network of its own. Outside of it there
 // is a way to mirrors.
 func Inside() bool { return os.Getenv(inside) != "" }
 
-// Alone runs the test again as the only process of a network namespace, for no
-// longer than limit, and says whether this is that process.
-func Alone(t *testing.T, limit time.Duration) bool {
+// Alone runs the test again as the only process of a network namespace, for as long as
+// this one may still run, and says whether this is that process.
+func Alone(t *testing.T) bool {
 	t.Helper()
 	if Inside() {
 		return true
@@ -43,7 +100,11 @@ func Alone(t *testing.T, limit time.Duration) bool {
 	if os.Getuid() != 0 {
 		t.Skip("only root may make a network namespace with taps in it")
 	}
-	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
+	left := time.Duration(0) // no limit
+	if end, ok := t.Deadline(); ok {
+		left = max(time.Until(end)-spare, time.Second)
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+left.String())
 	c.Env = append(os.Environ(), inside+"=1")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
@@ -87,6 +148,9 @@ type Machine struct {
 	seen int    // how much of that was expected
 	end  func()
 	pid  int
+
+	signs Signs
+	ways  []*Signs // by which it is heard
 }
 
 // Run starts a machine on the tap, emulated and with 512 MiB unless the arguments
@@ -107,6 +171,7 @@ func Run(t *testing.T, arguments ...string) *Machine {
 		t.Fatalf("%v: install qemu-system-x86", err)
 	}
 	m := &Machine{t: t, says: make(chan string, 10_000), pid: c.Process.Pid}
+	m.ways = []*Signs{&m.signs}
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer close(m.says)
@@ -116,6 +181,7 @@ func Run(t *testing.T, arguments ...string) *Machine {
 			if err != nil {
 				return
 			}
+			m.signs.Note()
 			m.says <- string(b[:n])
 			if os.Getenv(watching) != "" {
 				os.Stderr.Write(b[:n])
@@ -163,15 +229,19 @@ func (m *Machine) CPU() time.Duration {
 	return sum
 }
 
+// Beside has signs of another way count as the machine's, for Expect.
+func (m *Machine) Beside(s *Signs) { m.ways = append(m.ways, s) }
+
 // Said is all that was read of its serial line.
 func (m *Machine) Said() string { return m.all }
 
 // Expect waits until the serial line says what the expression matches, after what
-// was expected before, and returns what its parentheses found.
-func (m *Machine) Expect(limit time.Duration, expression string) []string {
+// was expected before, and returns what its parentheses found. It waits as long as
+// something is heard of the machine, and then for so long.
+func (m *Machine) Expect(silence time.Duration, expression string) []string {
 	m.t.Helper()
 	re := regexp.MustCompile(expression)
-	end := time.NewTimer(limit)
+	end := NewSilence(silence, m.ways...)
 	defer end.Stop()
 	for {
 		if at := re.FindStringSubmatchIndex(m.all[m.seen:]); at != nil {
@@ -186,7 +256,9 @@ func (m *Machine) Expect(limit time.Duration, expression string) []string {
 			}
 			m.all += s
 		case <-end.C:
-			m.t.Fatalf("no %q came:\n%s", expression, m.all)
+			if end.Over() {
+				m.t.Fatalf("no %q came, and nothing else for %v:\n%s", expression, silence, m.all)
+			}
 		}
 	}
 }

@@ -113,7 +113,7 @@ func TestNetworkCapture(t *testing.T) {
 	lab.Ethernet(t)
 	s := serve(t, list)
 	s.expect(t, "HTTP at "+serverAt)
-	p := identity(t)
+	p := booting(t)
 	machine := capture.Sender{To: p.Capture}
 	if err := machine.Wanted(t.Context()); err != nil {
 		t.Fatalf("%s: %v", p.Capture, err)

@@ -50,8 +50,8 @@ func has(t *testing.T, url string, d ore.Digest, size int64) {
 // serverAt is where the server answers in the lab's network.
 const serverAt = "http://10.9.0.1:8067"
 
-// identity asks as a machine that boots, and returns what it is told to do.
-func identity(t *testing.T) recipe.Recipe {
+// booting asks as a machine that boots, and returns what it is told to do.
+func booting(t *testing.T) recipe.Recipe {
 	t.Helper()
 	_, script := get(t, serverAt+"/boot/"+strings.ReplaceAll(lab.Card, ":", "-"))
 	token := regexp.MustCompile(`/identity/\w+`).Find(script)
@@ -89,7 +89,7 @@ func TestNetworkPackages(t *testing.T) {
 	const at = serverAt
 	s.expect(t, "HTTP at "+at)
 	defer http.DefaultClient.CloseIdleConnections()
-	r := identity(t)
+	r := booting(t)
 	if r.Strategy != recipe.Base || r.Image == nil || !r.Partial || len(r.Archive) != 1 || r.Archive[0] != "proxy:"+at+"/packages" {
 		t.Fatalf("strategy %s, partial %v, packages from %q", r.Strategy, r.Partial, r.Archive)
 	}

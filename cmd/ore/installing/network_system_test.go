@@ -4,7 +4,6 @@ package installing
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ore"
 	"ore/netboot/lab"
 	"ore/netboot/roster"
 )
@@ -24,21 +24,24 @@ const (
 	// listAt is where the process outside of the network tells the one inside of
 	// the folder with the list of machines.
 	listAt = "ORE_TEST_NETBOOT_LIST"
-	// wholeTime is what an emulated machine may take to install itself on a host
-	// that does much else, and aloneTime with all that is then done with it.
-	wholeTime = 30 * time.Minute
-	aloneTime = 55 * time.Minute
+	// quiet is how long nothing may be heard of an emulated machine, neither by what it
+	// reports nor from its serial line, on a host that does much else. What it takes
+	// in all is not bounded.
+	quiet = 10 * time.Minute
 	// memory has room for the installer, which lives in it.
 	memory = "1024"
 )
 
-// nodeFile is the least that a machine can be. Emulated on a busy host, it takes
-// longer than systemd waits for the serial line that it is to ask for a login on
-// (systemd-system.conf(5)).
-const nodeFile = `environment:
+// slow are settings of a machine that is emulated on a busy host, and takes longer than
+// systemd waits for the serial line that it is to ask for a login on; how far its start
+// is is said there (systemd-system.conf(5)).
+const slow = `environment:
   base: debian/bookworm
-  files: {/etc/systemd/system.conf.d/slow.conf: {content: "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"}}
-machines:
+  files: {/etc/systemd/system.conf.d/slow.conf: {content: "[Manager]\nShowStatus=yes\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"}}
+`
+
+// nodeFile is the least that a machine can be.
+const nodeFile = slow + `machines:
   root: disk
   system:
     users: [{name: ada, ssh_authorized_keys: ["ssh-ed25519 AAAA ada"]}]
@@ -69,17 +72,19 @@ func command(t *testing.T, list string, args ...string) (string, error) {
 // served is a running ore install serve.
 type served struct {
 	command *exec.Cmd
-	lines   chan string
 	read    sync.WaitGroup
+	signs   lab.Signs     // of machines that report
+	more    chan struct{} // has a value when something was told; closed when no more will be
 
-	mu   sync.Mutex // guards told
-	told []string
+	mu   sync.Mutex // guards what follows
+	told []string   // as people would see it
+	seen int        // how much of that was expected
 }
 
-// serve starts one on the lab's network.
+// serve starts one on the lab's network. It tells all that it hears, as far as that is.
 func serve(t *testing.T, list string, args ...string) *served {
 	t.Helper()
-	args = append([]string{"install", "serve", "--interface", lab.Switch, "--range", "10.9.0.50-10.9.0.60", "--dir", list}, args...)
+	args = append([]string{"install", "serve", "--json", "--interface", lab.Switch, "--range", "10.9.0.50-10.9.0.60", "--dir", list}, args...)
 	c := exec.Command(program(t), args...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
@@ -91,37 +96,66 @@ func serve(t *testing.T, list string, args ...string) *served {
 		t.Fatal(err)
 	}
 	w.Close()
-	s := &served{command: c, lines: make(chan string, 10_000)}
+	s := &served{command: c, more: make(chan struct{}, 1)}
 	s.read.Go(func() {
 		defer r.Close()
-		defer close(s.lines)
+		defer close(s.more)
 		for in := bufio.NewScanner(r); in.Scan(); {
-			s.mu.Lock()
-			s.told = append(s.told, in.Text())
-			s.mu.Unlock()
-			s.lines <- in.Text()
+			s.hear(in.Bytes())
 		}
 	})
 	t.Cleanup(func() { s.end(syscall.SIGKILL) })
 	return s
 }
 
-// expect waits until the server says something.
+// hear takes a line of the server's. What is told is what people would see.
+func (s *served) hear(line []byte) {
+	s.signs.Note()
+	text := string(line)
+	var e told
+	if json.Unmarshal(line, &e) == nil {
+		if e.Total > 0 && !e.Final {
+			return
+		}
+		text = sentence(ore.Event{Stage: e.Stage, Machine: e.Machine, Text: e.Text, Done: e.Done, Total: e.Total, Final: e.Final})
+	}
+	s.mu.Lock()
+	s.told = append(s.told, text)
+	s.mu.Unlock()
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+// find says whether a text was told after what was expected before.
+func (s *served) find(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.seen < len(s.told) {
+		s.seen++
+		if strings.Contains(s.told[s.seen-1], text) {
+			return true
+		}
+	}
+	return false
+}
+
+// expect waits until the server says something, as long as it says anything.
 func (s *served) expect(t *testing.T, text string) {
 	t.Helper()
-	end := time.NewTimer(wholeTime)
+	end := lab.NewSilence(quiet, &s.signs)
 	defer end.Stop()
-	for {
+	for ok := true; !s.find(text); {
+		if !ok {
+			t.Fatalf("the server ended without %q:\n%s", text, s.text())
+		}
 		select {
-		case line, ok := <-s.lines:
-			if !ok {
-				t.Fatalf("the server ended without %q:\n%s", text, s.text())
-			}
-			if strings.Contains(line, text) {
-				return
-			}
+		case _, ok = <-s.more:
 		case <-end.C:
-			t.Fatalf("the server does not say %q:\n%s", text, s.text())
+			if end.Over() {
+				t.Fatalf("the server does not say %q, and nothing else for %v:\n%s", text, quiet, s.text())
+			}
 		}
 	}
 }
@@ -188,7 +222,7 @@ func assignedBut(t *testing.T, last func(list string), further ...[]string) (lis
 			t.Fatalf("loaders: %s", out)
 		}
 	}
-	return os.Getenv(listAt), lab.Alone(t, aloneTime)
+	return os.Getenv(listAt), lab.Alone(t)
 }
 
 // listed is the machine as ore install ls shows it.
@@ -223,9 +257,10 @@ func installs(t *testing.T, uefi bool, list string) {
 	first.expect(t, "node1: base: image ")
 	first.end(syscall.SIGKILL) // in the midst of what it gives
 	s := serve(t, list)
-	how := m.Expect(wholeTime, "ore: (goes straight into what was installed|restarts from the disk)")[1]
+	m.Beside(&s.signs)
+	how := m.Expect(quiet, "ore: (goes straight into what was installed|restarts from the disk)")[1]
 	left, cost := time.Now(), m.CPU()
-	m.Expect(wholeTime, "node1 login:")
+	m.Expect(quiet, "node1 login:")
 	t.Logf("it %s: %v to a login, and %v of CPU", how, time.Since(left), m.CPU()-cost)
 	if uefi == strings.Contains(how, "straight") {
 		t.Errorf("it %s", how)
@@ -246,7 +281,7 @@ func installs(t *testing.T, uefi bool, list string) {
 
 	begun := time.Now()
 	again := lab.Run(t, append(firmware(uefi, disk), "-snapshot")...)
-	again.Expect(wholeTime, "node1 login:")
+	again.Expect(quiet, "node1 login:")
 	t.Logf("from power on, by firmware, network and boot loader, to a login: %v, and %v of CPU", time.Since(begun), again.CPU())
 	again.End()
 	if now := listed(t, list); now.State != roster.Installed || now.Tries != 1 {
@@ -315,9 +350,7 @@ func intact(t *testing.T, disk string) {
 		}
 	}
 	const sector = 512
-	ctx, cancel := context.WithTimeout(t.Context(), wholeTime)
-	defer cancel()
-	c := exec.CommandContext(ctx, "unshare", "--mount", "sh", "-c", check, "sh", copied, fmt.Sprint(start*sector), fmt.Sprint(size*sector))
+	c := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", check, "sh", copied, fmt.Sprint(start*sector), fmt.Sprint(size*sector))
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("the disk is not whole: %v\n%s", err, out)
 	}
