@@ -115,3 +115,54 @@ func TestStepsInEachOthersWay(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A step whose kept result was taken away runs anew, and with it what saw the former
+// one: two runs of one step may differ, and the steps of one tree are to have seen each
+// other. What did not see it is as it was.
+func TestStepsSeeTheRunThatIsThere(t *testing.T) {
+	b, env := fresh(t)
+	a := step("a", "", "cat /proc/sys/kernel/random/uuid > /opt/a")
+	c := step("c", "a", "cp /opt/a /opt/c")
+	d := step("d", "", "cat /proc/sys/kernel/random/uuid > /opt/d")
+	build := func(want ...string) map[string]string {
+		t.Helper()
+		m, names, err := ran(t, b, env, a, c, d)
+		if err != nil || !slices.Equal(names, want) {
+			t.Fatalf("ran %v, want %v: %v", names, want, err)
+		}
+		got := map[string]string{}
+		for _, name := range []string{"a", "c", "d"} {
+			got[name] = string(readImage(t, b.Store, m).content["opt/"+name])
+		}
+		if got["a"] == "" || got["a"] != got["c"] {
+			t.Errorf("a has %q, c %q", got["a"], got["c"])
+		}
+		return got
+	}
+	have := func(want ...string) {
+		t.Helper()
+		all := env
+		all.Steps = []ore.Step{a, c, d}
+		if have, err := b.Have(all); err != nil || !slices.Equal(have.Steps, want) {
+			t.Errorf("done are %v, want %v: %v", have.Steps, want, err)
+		}
+	}
+	have()
+	first := build("a", "c", "d")
+	have("a", "c", "d")
+	build()
+	found, err := filepath.Glob(filepath.Join(b.Dir, "trees", "*", "step-*", "opt", "a"))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	if err := sandbox.Remove(t.Context(), filepath.Dir(filepath.Dir(found[0]))); err != nil {
+		t.Fatal(err)
+	}
+	have("d")
+	second := build("a", "c")
+	if second["a"] == first["a"] || second["d"] != first["d"] {
+		t.Errorf("first %v, then %v", first, second)
+	}
+	have("a", "c", "d")
+	build()
+}

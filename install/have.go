@@ -32,12 +32,10 @@ func (b *Builder) Have(env ore.Environment) (Have, error) {
 	}
 	have.Base = base
 	// A host has one tier, and finding out which takes longer than looking.
-	there := func(name string) bool {
-		found, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(p.tree)), fmt.Sprintf("v%d-*", recipe), name))
-		return len(found) > 0 // its error is that of a bad pattern
-	}
-	have.Tree = there(filepath.Base(p.tree))
-	if have.Steps, err = graph.Done(env, func(k graph.Key) bool { return there(kept.StepPrefix + string(k)) }); err != nil {
+	tiers := filepath.Join(filepath.Dir(filepath.Dir(p.tree)), fmt.Sprintf("v%d-*", recipe))
+	have.Tree = kept.Find(filepath.Join(tiers, filepath.Base(p.tree))) != ""
+	done := func(k graph.Key, over []string) string { return kept.FindStep(tiers, string(k), over) }
+	if have.Steps, err = graph.Done(env, done); err != nil {
 		return have, err
 	}
 	packs, err := pack.Open(p.packs, b.Options, nil)

@@ -19,7 +19,7 @@ import (
 //	bases/O/K.nodes  what the layer cannot say
 //	trees/T/K        the base's tree, made by this recipe in tier T
 //	trees/T/layer-D  the tree of the layer D, of an image that a build started from
-//	trees/T/step-K   what the step with key K did (package graph); upon an image -I follows
+//	trees/T/step-K   what the step with key K did (package graph); upon an image -I follows, over other steps -S
 //	work/build-*     builds under way, each locked by the file beside it
 //	lock             locked by builds, so that nothing is taken away meanwhile
 type places struct {

@@ -139,29 +139,29 @@ func (r *stepper) after(i int, f finished, err error) error {
 }
 
 // seen returns what is below step i: that of all that the image has run, or none of it,
-// and the other steps that it sees.
-func (r *stepper) seen(i int) (lower []string, below *layer.Tree, err error) {
+// and over that the folders of the other steps that it sees.
+func (r *stepper) seen(i int) (lower, over []string, below *layer.Tree, err error) {
 	b := r.before
 	if r.from != nil {
 		all, ok := r.from.after.Sees(i)
 		if !ok {
-			return nil, nil, &refusal{fmt.Sprintf("step %s would see some of the steps that it has run, and not all", r.Environment.Steps[i].Name)}
+			return nil, nil, nil, &refusal{fmt.Sprintf("step %s would see some of the steps that it has run, and not all", r.Environment.Steps[i].Name)}
 		}
 		if all {
 			b = r.from.before
 		}
 	}
-	lower, below = slices.Clone(b.lower), b.tree.Clone()
+	below = b.tree.Clone()
 	for _, j := range r.graph.Seen(i) {
 		if r.done[j].dir == "" {
 			continue // it is in b
 		}
-		lower = append(lower, r.done[j].dir)
+		over = append(over, r.done[j].dir)
 		for _, c := range r.done[j].changes {
 			below.Put(c)
 		}
 	}
-	return lower, below, nil
+	return b.lower, over, below, nil
 }
 
 // inTheWay returns a name where the step collides with one that it did not see.
@@ -181,12 +181,15 @@ func (r *stepper) inTheWay(i int, f finished) string {
 // keeps what it did, so that a build that fails later need not repeat it.
 func (r *stepper) result(ctx context.Context, i int) (finished, error) {
 	step, steps := r.Environment.Steps[i], int64(len(r.Environment.Steps))
-	lower, below, err := r.seen(i)
+	lower, over, below, err := r.seen(i)
 	if err != nil {
 		return finished{}, err
 	}
-	place := filepath.Join(filepath.Dir(r.Tree), kept.StepPrefix+string(r.graph.Key(i))+r.From.Below())
-	p := r.newPhase(nil, lower, r.disk(fmt.Sprintf("step-%d", i)))
+	place, err := kept.Step(filepath.Dir(r.Tree), string(r.graph.Key(i))+r.From.Below(), over)
+	if err != nil {
+		return finished{}, err
+	}
+	p := r.newPhase(nil, slices.Concat(lower, over), r.disk(fmt.Sprintf("step-%d", i)))
 	if _, err := os.Lstat(place); err == nil {
 		r.watch.Tell(ore.Event{Stage: "steps", Text: step.Name + ": done before", Done: int64(i) + 1, Total: steps})
 		p.upper, p.marks.Dir = place, place

@@ -4,10 +4,11 @@
 // A step sees the tree below the steps and what the steps that it needs did,
 // and those that they need; nothing of the others, so that its result depends
 // on its text and on what it needs alone. Its key is a hash of these. A result
-// of a build from nothing that exists under its key need not be made again in
-// another, whatever else is in the job file: a changed step repeats itself and its
-// descendants, a failed one not its ancestors. What a step did upon an image is for
-// builds upon that image alone: the key does not tell which bytes were below.
+// of a build from nothing that exists under its key, over the very results that it saw,
+// need not be made again in another, whatever else is in the job file: a changed step
+// repeats itself and its descendants, as one whose result was taken away does, a failed
+// one not its ancestors. What a step did upon an image is for builds upon that image
+// alone: the key does not tell which bytes were below.
 package graph
 
 import (
@@ -103,26 +104,39 @@ func (g *Graph) key(i int) Key {
 // Done lists the names of an environment's steps whose results are there already, as
 // a build of it would find them: of a step whose result is there by what it needs and by
 // all that was before it the latter counts, since that is only made where the former was
-// not enough or in another's way.
-func Done(env ore.Environment, there func(Key) bool) ([]string, error) {
+// not enough or in another's way. place says where the result of a step is, over those of
+// the steps that it saw, in order; "" where there is none.
+func Done(env ore.Environment, place func(k Key, over []string) string) ([]string, error) {
 	g, err := New(env)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
+	places := make([]string, len(env.Steps)) // "" of those that would run, and with them those that see them
+	find := func(g *Graph, i int) string {
+		var over []string
+		for _, j := range g.Seen(i) {
+			if places[j] == "" {
+				return ""
+			}
+			over = append(over, places[j])
+		}
+		return place(g.Key(i), over)
+	}
 	for i, s := range env.Steps {
 		all := g
 		if g.Alone(i) {
 			all = g.clone()
 			all.SeeAll(i)
 		}
-		switch {
-		case there(all.Key(i)):
+		if places[i] = find(all, i); places[i] != "" {
 			g = all
-		case !there(g.Key(i)):
-			continue
+		} else {
+			places[i] = find(g, i)
 		}
-		names = append(names, s.Name)
+		if places[i] != "" {
+			names = append(names, s.Name)
+		}
 	}
 	return names, nil
 }

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -75,7 +76,12 @@ func TestDone(t *testing.T) {
 	kept := map[Key]bool{g.Key(0): true}
 	expect := func(names ...string) {
 		t.Helper()
-		got, err := Done(env, func(k Key) bool { return kept[k] })
+		got, err := Done(env, func(k Key, over []string) string {
+			if kept[k] {
+				return fmt.Sprint(k, over)
+			}
+			return ""
+		})
 		if err != nil || !slices.Equal(got, names) {
 			t.Errorf("done are %v, want %v: %v", got, names, err)
 		}
@@ -89,5 +95,22 @@ func TestDone(t *testing.T) {
 	expect("b") // alone; what had seen a, and what needs that, has other keys now
 	if _, err := Done(ore.Environment{Steps: []ore.Step{{Name: "a", Needs: []string{"b"}}}}, nil); err == nil {
 		t.Error("a step before what it needs")
+	}
+}
+
+// What sees a step whose result is gone is not done, whatever is left of it.
+func TestNotDone(t *testing.T) {
+	env := ore.Environment{Arch: "amd64", Steps: []ore.Step{
+		{Name: "a", Run: "1"}, {Name: "b", Run: "2", Needs: []string{"a"}}, {Name: "c", Run: "3", Needs: []string{"b"}},
+	}}
+	g := graph(t, env.Steps...)
+	got, err := Done(env, func(k Key, over []string) string {
+		if k == g.Key(1) {
+			return ""
+		}
+		return string(k)
+	})
+	if err != nil || !slices.Equal(got, []string{"a"}) {
+		t.Errorf("without b done are %v, %v", got, err)
 	}
 }

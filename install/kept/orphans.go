@@ -14,7 +14,7 @@ import (
 // key of the base.
 const (
 	LayerPrefix = "layer-" // of a layer; its digest follows
-	StepPrefix  = "step-"  // of what a step did; the step's key follows, and what it ran upon if that is an image
+	StepPrefix  = "step-"  // of what a step did; what follows says what it ran over, see Step
 )
 
 // Orphans takes away the trees of layers that exist no more: no build begins with
