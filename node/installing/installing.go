@@ -138,7 +138,7 @@ func (o Order) Install(ctx context.Context, v Visit) ([]ore.Stage, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	h := &hearing{machine: v.Name, watch: v.Watch, now: time.Now}
-	h.silence = time.AfterFunc(Silence, func() { cancel(fmt.Errorf("the installer said nothing for %v", Silence)) })
+	h.silence = time.AfterFunc(Silence, func() { cancel(h.quiet()) })
 	defer h.silence.Stop()
 	said := &tail{limit: keptError}
 	out := &lines{do: h.line}
@@ -222,6 +222,17 @@ func (h *hearing) note(p report) {
 		s.End = now
 		h.failed = &Error{Stage: p.Stage, Text: p.Text}
 	}
+}
+
+// quiet is the error of an installer that says nothing any more.
+func (h *hearing) quiet() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	doing := ""
+	if n := len(h.stages); n > 0 && h.stages[n-1].Note != "" {
+		doing = fmt.Sprintf(" since it was at %q", h.stages[n-1].Note)
+	}
+	return fmt.Errorf("the installer said nothing for %v%s", Silence, doing)
 }
 
 // end closes the last stage and returns all, and the failure that was reported.

@@ -113,6 +113,12 @@ func TestSilence(t *testing.T) {
 	if err := h.line([]byte(`{"stage":"base","event":"start"}`)); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.line([]byte(`{"stage":"base","event":"advance","text":"write everything out"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.quiet(); !strings.Contains(err.Error(), `nothing for 15m0s since it was at "write everything out"`) {
+		t.Errorf("it does not say what it was doing: %v", err)
+	}
 	if !h.silence.Stop() { // a word sets the clock anew
 		t.Error("the clock was not set again")
 	}
