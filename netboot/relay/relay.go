@@ -36,6 +36,9 @@ const (
 	// by some requests each.
 	maxConnections = 64
 	maxPerAddress  = 16
+	// maxAsking is how many connections this machine has to one place, fewer than
+	// that takes: those that are behind it may want something each.
+	maxAsking = 12
 	// headerTime is how long they may take to say what they want, idleTime how long
 	// they may say nothing between two requests, and answerTime how long they may
 	// take for what they asked for.
@@ -97,7 +100,7 @@ func newRelay(ctx context.Context, c Config) *Relay {
 	r := &Relay{config: c, base: c.Transport, home: newPlace(c.Blobs),
 		blobs: map[ore.Digest]*blob{}, places: map[string]*place{}, pieces: map[key]*piece{}}
 	if r.base == nil {
-		r.base = &http.Transport{DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, MaxIdleConnsPerHost: ahead + 1, IdleConnTimeout: idleTime}
+		r.base = &http.Transport{DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, MaxConnsPerHost: maxAsking, MaxIdleConnsPerHost: maxAsking, IdleConnTimeout: idleTime / 2}
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	return r

@@ -94,6 +94,9 @@ Booting from the network knows no secrets: whoever is in the same network can as
 the place of a machine that is assigned, and gets what it is told. Use a network (a
 VLAN) that only these machines are in, and assign them when they are seen to wait.
 
+Machines that install themselves at the same time pass on to one another what they
+get, so that it leaves this host about once: let them reach each other's TCP ports.
+
 It needs the ports 67, 69 and 4011: be root, or give the program the right with
 setcap cap_net_bind_service,cap_net_raw+ep.`,
 		Example: `  ore install serve --interface eth1 --range 10.0.0.50-10.0.0.99 --router 10.0.0.1
