@@ -53,6 +53,9 @@ type Client struct {
 	Tries int           // 0 means 5
 	Pause time.Duration // before the second try; 0 means 250 ms
 	Stall time.Duration // without progress; 0 means 30 s
+	// Left, if not nil, hears of each address that fails before another one is tried, and
+	// why. It is called from many goroutines.
+	Left func(address string, why error)
 }
 
 // New returns a client with connections of its own. It follows the proxy that

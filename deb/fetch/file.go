@@ -157,6 +157,9 @@ func (t *transfer) run(ctx context.Context) error {
 			n--
 			continue
 		}
+		if t.client.Left != nil && len(urls) > 1 {
+			t.client.Left(url, err)
+		}
 		if !retry {
 			urls = without(urls, url)
 			n--

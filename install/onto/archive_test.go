@@ -1,10 +1,13 @@
 package onto
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,5 +70,55 @@ func TestNextArchive(t *testing.T) {
 	p.Archive = "http://example.org/other"
 	if _, err := a.Fetch(t.Context(), p); err == nil || !strings.Contains(err.Error(), "none of the archives") {
 		t.Errorf("a package of another archive: %v", err)
+	}
+}
+
+// A proxy that dies amidst a package costs what it was about to send: the mirror goes on
+// from there, the next packages do not ask the proxy first, and it is said once.
+func TestProxyDies(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+	var asked, ranges atomic.Int32
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Range"), "bytes=1") { // as far as the proxy came
+			ranges.Add(1)
+		}
+		serve(w, r)
+	}))
+	defer mirror.Close()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		w.Write(content[:150_000])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer proxy.Close()
+	var said []string
+	a := &archive{
+		dir: t.TempDir(), from: []string{"proxy:" + proxy.URL, "mirror:" + mirror.URL},
+		client: &fetch.Client{Pause: time.Millisecond},
+		watch: func(e ore.Event) {
+			if strings.Contains(e.Text, "elsewhere") {
+				said = append(said, e.Text)
+			}
+		},
+	}
+	for i := range 3 {
+		p := ore.Package{Name: fmt.Sprint("p", i), Path: "pool/a.deb", Digest: ore.DigestOf(content), Size: int64(len(content))}
+		name, err := a.Fetch(t.Context(), p)
+		if b, err2 := os.ReadFile(name); err != nil || err2 != nil || !bytes.Equal(b, content) {
+			t.Fatalf("it has %d bytes, %v, %v", len(b), err, err2)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked.Load() != 1 || ranges.Load() != 1 || len(said) != 1 || !strings.Contains(said[0], proxy.URL) {
+		t.Errorf("the proxy was asked %d times, the mirror for the rest %d times; said %q", asked.Load(), ranges.Load(), said)
 	}
 }
