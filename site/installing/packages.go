@@ -156,12 +156,22 @@ func (m Maker) archive(ctx context.Context, s *stock, packages []ore.Package) er
 	return s.proxy.Know(files...)
 }
 
+// maxBeside bounds the contents of files that go to other hosts in case that the image,
+// which has them, cannot be had there.
+const maxBeside = 32 << 20
+
 // beside has r say where packages are, for machines whose image cannot be had in the
-// midst (package recipe). They are stocked once one asks. A machine elsewhere has its
-// image from its own host, without which it is not there itself.
+// midst (package recipe). They are stocked once one asks. To other hosts none are sent for
+// that: machines there have them from the mirror, if they reach one that has all.
 func (m Maker) beside(ctx context.Context, s *stock, r *recipe.Recipe) (err error) {
-	if m.Elsewhere || rpm.Is(r.Environment.Base) {
+	switch {
+	case rpm.Is(r.Environment.Base), m.Elsewhere && (m.Depot != "" || len(m.Job.Wants.Repositories) > 0 || contentsOf(r.Environment) > maxBeside):
 		return nil
+	case m.Elsewhere:
+		if r.Archive, err = m.mirrors(); err != nil {
+			return nil // they reach none
+		}
+		return m.contents(ctx, s, r)
 	}
 	if r.Archive, err = m.archives(); err != nil || m.Depot != "" {
 		return errors.Join(err, m.contents(ctx, s, r))
@@ -187,6 +197,14 @@ func (m Maker) beside(ctx context.Context, s *stock, r *recipe.Recipe) (err erro
 		return more, nil
 	}}
 	return nil
+}
+
+// contentsOf counts the bytes of an environment's files.
+func contentsOf(env ore.Environment) (n int64) {
+	for _, f := range env.Files {
+		n += f.Size
+	}
+	return n
 }
 
 // late is stock that is made once somebody asks for it. Its methods may be called

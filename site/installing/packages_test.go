@@ -62,6 +62,38 @@ func TestArchives(t *testing.T) {
 	}
 }
 
+// Machines on other hosts whose image cannot be had have packages from the mirror, if that
+// has all and they reach it; none are sent there in case.
+func TestBesideElsewhere(t *testing.T) {
+	const mirror = "http://mirror.example.org/debian"
+	for _, c := range []struct {
+		summary string
+		change  func(*Maker, *recipe.Recipe)
+		instead bool
+	}{
+		{"a mirror", nil, true},
+		{"isolated", func(m *Maker, _ *recipe.Recipe) { m.Job.Network = ore.Isolated }, false},
+		{"on this host", func(m *Maker, _ *recipe.Recipe) { m.Site.Mirror = "http://127.0.0.1/debian" }, false},
+		{"further repositories", func(m *Maker, _ *recipe.Recipe) { m.Job.Wants.Repositories = []ore.Repository{{}} }, false},
+		{"another's depot", func(m *Maker, _ *recipe.Recipe) { m.Depot = "http://10.0.0.1:80" }, false},
+		{"large files", func(_ *Maker, r *recipe.Recipe) { r.Environment.Files = []ore.LockedFile{{Size: maxBeside + 1}} }, false},
+	} {
+		m := Maker{Site: opened(t, mirror), Elsewhere: true, Job: ore.Job{Network: ore.NAT}}
+		m.Job.Wants.Base.Suite = "bookworm"
+		r := recipe.Recipe{Blobs: map[ore.Digest]recipe.Source{}}
+		if c.change != nil {
+			c.change(&m, &r)
+		}
+		s := &stock{files: map[ore.Digest]string{}}
+		if err := m.beside(t.Context(), s, &r); err != nil || s.proxy != nil || s.late != nil {
+			t.Errorf("%s: %+v, %v", c.summary, s, err)
+		}
+		if got := slices.Equal(r.Archive, []string{"mirror:" + mirror}); got != c.instead || !got && len(r.Archive) > 0 {
+			t.Errorf("%s: packages are at %q", c.summary, r.Archive)
+		}
+	}
+}
+
 // From the mirror is from packages, to the plan and to machines that go on; and teaches
 // it nothing of other ways.
 func TestFromMirror(t *testing.T) {

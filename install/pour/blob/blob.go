@@ -21,6 +21,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"ore"
@@ -155,14 +156,18 @@ func (s *Stream) next(why error) error {
 	}
 }
 
-// lost says that no place gives the bytes.
+// lost says that no place gives the bytes. It does not match an EIO of where they come
+// from, which is not one of where they go.
 func (s *Stream) lost() error {
 	if len(s.blob.From) == 0 {
 		return fmt.Errorf("blob %s: no place is known for it", s.blob.Digest.Short())
 	}
 	all := []error{fmt.Errorf("blob %s: byte %d cannot be had", s.blob.Digest.Short(), s.at)}
 	for _, place := range s.blob.From {
-		if err := s.failed[place]; err != nil {
+		switch err := s.failed[place]; {
+		case errors.Is(err, syscall.EIO):
+			all = append(all, fmt.Errorf("from %s: %v", place, err))
+		case err != nil:
 			all = append(all, fmt.Errorf("from %s: %w", place, err))
 		}
 	}

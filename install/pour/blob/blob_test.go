@@ -2,6 +2,7 @@ package blob
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -78,6 +80,20 @@ func TestRange(t *testing.T) {
 			t.Errorf("%s: %v", place, err)
 		}
 		s.Close()
+	}
+}
+
+// broken is a place whose disk fails.
+type broken struct{}
+
+func (broken) RoundTrip(*http.Request) (*http.Response, error) { return nil, syscall.EIO }
+
+// A place that cannot be read does not pass for a disk here that cannot be written.
+func TestBrokenPlace(t *testing.T) {
+	c := &Client{HTTP: &http.Client{Transport: broken{}}, Pause: time.Microsecond}
+	s := c.Open(t.Context(), Blob{ore.DigestOf(content), 10, []string{"http://there"}}, 0, 10)
+	if _, err := io.ReadAll(s); err == nil || errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), syscall.EIO.Error()) {
+		t.Errorf("got %v", err)
 	}
 }
 
