@@ -3,9 +3,11 @@
 // have nothing to do. Maintainer scripts of Debian 12's base set start Perl for
 // deb-systemd-helper 18 times, 12 times for nothing, and 57 times
 // dpkg-maintscript-helper, which is made for upgrades and does nothing on a
-// first installation.
+// first installation. A kernel's initramfs is made twice, and nothing is left of the
+// first.
 //
-// A stand-in answers exactly as the program itself would, or starts it. Since
+// A stand-in answers exactly as the program itself would, or starts it, and leaves what
+// that leaves when all packages are configured. Since
 // that can only be said of programs that were read, each stands in for files of
 // known content; for any other version the program itself runs. The exception is
 // ischroot, which is wrong about a sandbox.
@@ -26,7 +28,7 @@ import (
 	"ore/install/sandbox/instead"
 )
 
-//go:embed deb-systemd-helper dpkg-maintscript-helper ischroot
+//go:embed deb-systemd-helper dpkg-maintscript-helper ischroot update-initramfs
 var scripts embed.FS
 
 // anyContent stands for the hash where the stand-in's answer is right whatever
@@ -39,6 +41,7 @@ var known = [...]struct{ path, hash string }{
 	{"usr/bin/deb-systemd-helper", "a895d5f077651960b6ca4ed9c53f8b36eae422ae170f61c972d0c6579e9f8732"},
 	{"usr/bin/ischroot", anyContent},
 	{"usr/bin/dpkg-maintscript-helper", "10e63d3f17e5c87b5aa042058bda9cc3e1b2b8174ce3063ada8c79cc471eb956"},
+	{"usr/sbin/update-initramfs", "a1852a75c3b2b4d453336f22001fc287e1791571168fa799aee3d57feeacfa47"},
 }
 
 // Write writes the stand-ins for programs of the tree in the folder root into the

@@ -1,9 +1,12 @@
 package standin
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +24,8 @@ func script(t *testing.T, name, root string) string {
 	if !strings.Contains(string(b), instead.OwnDir+"/"+name+" ") {
 		t.Fatalf("%s does not start the program itself", name)
 	}
-	text := strings.NewReplacer(instead.OwnDir, root, "/etc/systemd", root+"/etc/systemd", "/var/lib", root+"/var/lib").Replace(string(b))
+	text := strings.NewReplacer(instead.OwnDir, root, "/etc/systemd", root+"/etc/systemd", "/etc/initramfs", root+"/etc/initramfs",
+		"/var/lib", root+"/var/lib", "/boot", root+"/boot").Replace(string(b))
 	for path, content := range map[string]string{name: "#!/bin/sh\necho own \"$@\"\nexit 7\n", name + ".standin": text} {
 		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
@@ -124,6 +128,79 @@ func TestMaintscriptHelper(t *testing.T) {
 		if got := answer(t, p, env, strings.Fields(c.args)...); got != c.want {
 			t.Errorf("%s: %s: %s, want %s", c.name, c.args, got, c.want)
 		}
+	}
+}
+
+// A kernel's initramfs is put off if and only if the trigger that is pending makes it,
+// and is made before anything else is asked for. What is left is in any case what the
+// program leaves.
+func TestUpdateInitramfs(t *testing.T) {
+	const one, two = "6.1.0-9-amd64", "6.1.0-10-amd64"
+	create := []string{"-c", "-k", one, "-b", "/boot"}
+	file := func(name, content string) func(string) {
+		return func(root string) {
+			touch(t, root+name)
+			if err := os.WriteFile(root+name, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	entered := file("/var/lib/dpkg/triggers/Unincorp", "update-initramfs -\n")
+	for _, c := range []struct {
+		summary string
+		query   string // what dpkg-query says
+		before  []func(root string)
+		args    []string
+		want    string // what the program itself is asked for
+	}{
+		{"pending", "triggers-pending", nil, create, ""},
+		{"without the folder", "triggers-pending", nil, create[:3], ""},
+		{"not in the books", "installed", []func(string){entered}, create, ""},
+		{"not pending", "installed", nil, create, "-c -k " + one + " -b /boot"},
+		{"another folder", "triggers-pending", nil, []string{"-c", "-k", one, "-b", "/efi"}, "-c -k " + one + " -b /efi"},
+		{"somebody hears of it", "triggers-pending", []func(string){file("/etc/initramfs/post-update.d/x", "")}, create, "-c -k " + one + " -b /boot"},
+		{"triggers make none", "triggers-pending", []func(string){file("/etc/initramfs-tools/update-initramfs.conf", "update_initramfs=no\n")}, create, "-c -k " + one + " -b /boot"},
+		{"another kernel has one", "triggers-pending", []func(string){file("/boot/initrd.img-"+two, "x")}, create, "-c -k " + one + " -b /boot"},
+		{"another one was put off", "triggers-pending", []func(string){file("/boot/initrd.img-"+two, "")}, create, "-c -k " + two + " -b /boot, -c -k " + one + " -b /boot"},
+		{"no kernel", "triggers-pending", nil, []string{"-c", "-k", two}, "-c -k " + two},
+		{"the trigger", "installed", []func(string){file("/boot/initrd.img-"+one, "")}, []string{"-u"}, "-u"},
+		{"by hand", "installed", []func(string){file("/boot/initrd.img-"+one, "")}, []string{"-u", "-k", "all"}, "-c -k " + one + " -b /boot, -u -k all"},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			root := t.TempDir()
+			touch(t, root+"/boot/vmlinuz-"+one)
+			for _, f := range c.before {
+				f(root)
+			}
+			p := script(t, "update-initramfs", root)
+			asked := filepath.Join(root, "asked")
+			for name, text := range map[string]string{"update-initramfs": `echo "$@" >>` + asked, "dpkg-query": "echo -n " + c.query} {
+				if err := os.WriteFile(filepath.Join(root, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			args := slices.Clone(c.args)
+			if len(args) == 5 && args[4] == "/boot" {
+				args[4] = root + args[4]
+			}
+			cmd := exec.Command(p, args...)
+			cmd.Env = []string{"PATH=" + root + ":" + os.Getenv("PATH"), "DPKG_MAINTSCRIPT_PACKAGE=linux-image", "DPKG_MAINTSCRIPT_NAME=postinst"}
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Fatalf("%v: %s", err, out)
+			}
+			b, err := os.ReadFile(asked)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(string(b)), root, ""), "\n", ", ")
+			if got != c.want {
+				t.Errorf("the program itself is asked for %q, want %q", got, c.want)
+			}
+			info, err := os.Stat(filepath.Join(root, "boot/initrd.img-"+one))
+			if put := c.want == ""; put && (err != nil || info.Size() > 0) {
+				t.Errorf("put off: %v", err)
+			}
+		})
 	}
 }
 
