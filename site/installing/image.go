@@ -127,7 +127,7 @@ func Also(m ore.Machines) []ore.Wish {
 		add("mdadm")
 	}
 	if m.System.Loader == ore.GRUB {
-		add("systemd-sysv", "kmod", "initramfs-tools")
+		add("systemd-sysv", "kmod", "initramfs-tools", "zstd") // without the last, gzip makes the initramfs: slower, and larger
 		if m.System.Firmware == ore.UEFI {
 			add("grub-efi-amd64", "dosfstools")
 		} else {

@@ -93,7 +93,7 @@ func TestComplete(t *testing.T) {
 	for _, w := range j.Wants.Packages {
 		names = append(names, w.Name)
 	}
-	want := []string{"tzdata", "hello", "locales", "xfsprogs", "systemd-sysv", "kmod", "initramfs-tools", "grub-pc", standing}
+	want := []string{"tzdata", "hello", "locales", "xfsprogs", "systemd-sysv", "kmod", "initramfs-tools", "zstd", "grub-pc", standing}
 	if !slices.Equal(names, want) || j.Machines.System.Firmware != ore.BIOS {
 		t.Errorf("%q, firmware %q", names, j.Machines.System.Firmware)
 	}
