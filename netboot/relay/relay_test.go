@@ -308,3 +308,19 @@ func TestBookRefuses(t *testing.T) {
 		t.Errorf("what has no sums is read as it is: %d bytes, %v", len(got), err)
 	}
 }
+
+func FuzzSpan(f *testing.F) {
+	for _, s := range []string{"bytes=0-0", "bytes=5-4", "bytes=-5", "bytes=5-", "bytes=1-2,4-5", "items=0-1", "bytes=+1-2", "bytes=0-99999999999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		from, to, ok := span(s)
+		if ok && (from < 0 || to < from) {
+			t.Errorf("%q is read as from %d to %d", s, from, to)
+		}
+		var a, b int64
+		if n, _ := fmt.Sscanf(s, "bytes=%d-%d", &a, &b); ok && (n != 2 || a != from || b != to) {
+			t.Errorf("%q is read as from %d to %d", s, from, to)
+		}
+	})
+}
