@@ -79,7 +79,7 @@ func (b *batch) visit(ctx context.Context, name string, m *machine) error {
 		m.started.Stages[0].End, stages = stages[0].End, stages[1:]
 	}
 	m.started.Stages = append(m.started.Stages, stages...)
-	return err
+	return roomless(m.dir, err)
 }
 
 // powerOff ends a machine in order, so that it can be started again.
