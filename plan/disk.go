@@ -17,7 +17,12 @@ const (
 
 // Directly is how machines start from the disk that they have installed where their
 // driver starts its system at once: there is no firmware that kexec(8) would skip.
-const Directly = "direct"
+// Elsewhere they go into it by kexec, or through their firmware and boot loader.
+const (
+	Directly   = "direct"
+	ByKexec    = "kexec"
+	ByFirmware = "firmware"
+)
 
 // Stages of a machine that installs itself, also those of the timeline where it has
 // them. It restarts after them.

@@ -223,11 +223,11 @@ func TestStartsAgain(t *testing.T) {
 	var next restart.Next
 	boot, esp := t.TempDir(), t.TempDir()
 	_, _, err := install(t, r, func(o *Options) {
-		o.Load = func(target string, s configure.Start) (err error) {
+		o.Load = func(target string, s configure.Start) (_ string, err error) {
 			if next, err = prepare(target, s, inside(t, r, device)); err == nil {
 				err = errors.Join(os.CopyFS(boot, os.DirFS(filepath.Join(target, "boot"))), loader(target, esp, next.Arguments))
 			}
-			return err
+			return "", err
 		}
 	})
 	if err != nil {

@@ -50,8 +50,10 @@ type Options struct {
 	// meanwhile. "" for never.
 	Keep string
 	// Load, if not nil, is called with how the machine's own kernel is started,
-	// before its files are unmounted: to load it for a start without firmware.
-	Load func(target string, s configure.Start) error
+	// before its files are unmounted: to load it for a start without firmware. It
+	// returns how the machine starts again, which is told in place of Starts.
+	Load   func(target string, s configure.Start) (starts string, err error)
+	Starts string // how the machine starts again, told with the stage restart
 }
 
 // Outcome is what came of an install.
@@ -134,7 +136,7 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 	if err := u.finish(); err != nil {
 		return false, err
 	}
-	u.tell.enter(recipe.Restart, "")
+	u.tell.enter(recipe.Restart, u.Starts)
 	return false, nil
 }
 
@@ -335,7 +337,8 @@ func (u *run) start() error {
 	if err != nil {
 		return err
 	}
-	return u.Load(filepath.Clean(u.Target), s)
+	u.Starts, err = u.Load(filepath.Clean(u.Target), s)
+	return err
 }
 
 // finish marks the disks, once they have everything.

@@ -146,13 +146,13 @@ func standing(t *testing.T, device string, firmware ore.Firmware) recipe.Recipe 
 // emulated on a busy host, also for the line on which it is to ask for a login
 // (systemd-system.conf(5)).
 func patient(o *Options) {
-	o.Load = func(target string, _ configure.Start) error {
+	o.Load = func(target string, _ configure.Start) (string, error) {
 		name := filepath.Join(target, "etc/systemd/system.conf.d/slow.conf")
 		err := os.MkdirAll(filepath.Dir(name), 0o755)
 		if err == nil {
 			err = os.WriteFile(name, []byte("[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"), 0o644)
 		}
-		return err
+		return "", err
 	}
 }
 

@@ -358,17 +358,20 @@ func TestInstall(t *testing.T) {
 	r := sample(t, device)
 	loads := 0
 	out, k, err := install(t, r, func(o *Options) {
-		o.Load = func(target string, s configure.Start) error {
+		o.Load = func(target string, s configure.Start) (string, error) {
 			loads++
 			if s.Kernel != "" || !strings.HasPrefix(s.Arguments, "root=UUID=") {
 				t.Errorf("%+v", s)
 			}
 			_, err := os.Stat(filepath.Join(target, "usr/big"))
-			return err
+			return "kexec", err
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if last := k.all[len(k.all)-1]; last.Text != "kexec" {
+		t.Errorf("of how it starts again it is told %q", last.Text)
 	}
 	if loads != 1 {
 		t.Errorf("the kernel was handed over %d times", loads)

@@ -25,8 +25,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoKexec is a kernel that cannot go into another one.
-var ErrNoKexec = errors.New("this kernel has no kexec: restart through the firmware and the boot loader")
+// ErrNoKexec is a kernel that cannot go into another one: it restarts through the
+// firmware and the boot loader.
+var ErrNoKexec = errors.New("this kernel has no kexec")
 
 // maxArguments is COMMAND_LINE_SIZE of x86 with its end (the kernel's
 // arch/x86/include/asm/setup.h): a longer line would be cut.

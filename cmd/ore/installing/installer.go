@@ -16,6 +16,7 @@ import (
 	"ore/install/machine"
 	"ore/install/pour/blob"
 	"ore/install/recipe"
+	"ore/install/restart"
 	"ore/netboot/relay"
 )
 
@@ -85,7 +86,7 @@ func (i installer) install(ctx context.Context) error {
 	if who.Chain != "" {
 		g.begin(ctx, relay.Config{Chain: who.Chain, Blobs: who.Blobs})
 	}
-	o := machine.Options{Target: i.target, Report: report, Pour: g.base, Onto: g.packages, Disk: g.whole, Keep: kept}
+	o := machine.Options{Target: i.target, Report: report, Pour: g.base, Onto: g.packages, Disk: g.whole, Keep: kept, Starts: directly(restart.Possible())}
 	if home != "" {
 		o.Load = next(home)
 	}

@@ -18,10 +18,12 @@ import (
 
 	"ore/install/configure"
 	"ore/install/drivers"
+	"ore/install/machine"
 	"ore/install/recipe"
 	"ore/install/restart"
 	"ore/netboot"
 	"ore/netboot/client"
+	"ore/plan"
 )
 
 const (
@@ -181,24 +183,50 @@ WantedBy=multi-user.target
 // next returns what an installer of a machine that booted from the network does
 // last, while the machine's files are still mounted: it has the installed system
 // tell home that it is ready, and loads that system's kernel where the running one
-// can go straight into it.
-func next(home string) func(target string, s configure.Start) error {
-	return func(target string, s configure.Start) error {
+// can go straight into it. It says how the machine starts.
+func next(home string) func(target string, s configure.Start) (string, error) {
+	return func(target string, s configure.Start) (string, error) {
 		if err := leaveWord(target, initProgram, home); err != nil {
-			return fmt.Errorf("have the machine say when it is ready: %w", err)
+			return "", fmt.Errorf("have the machine say when it is ready: %w", err)
 		}
-		if s.Kernel == "" || restart.Possible() != nil {
-			return nil // it restarts
-		}
+		return kexec{restart.Possible, restart.Load}.starts(target, s), nil
+	}
+}
+
+// kexec is how the running kernel goes into another one.
+type kexec struct {
+	possible func() error
+	load     func(restart.Next) error
+}
+
+// starts loads the kernel of the system in target, and says how the machine starts it:
+// by kexec or, with the reason, through its firmware, which whatever fails here leaves.
+func (k kexec) starts(target string, s configure.Start) string {
+	err := k.possible()
+	switch {
+	case err != nil:
+	case s.Kernel == "":
+		err = errors.New("it has no kernel in /boot that could be loaded")
+	default:
 		n := restart.Next{Kernel: filepath.Join(target, s.Kernel), Arguments: s.Arguments}
 		if s.Initrd != "" {
 			n.Initrd = filepath.Join(target, s.Initrd)
 		}
-		if err := restart.Load(n); !errors.Is(err, restart.ErrNoKexec) {
-			return err
-		}
-		return nil
+		err = k.load(n)
 	}
+	if err != nil {
+		return machine.Clip(plan.ByFirmware + ": " + err.Error())
+	}
+	return plan.ByKexec
+}
+
+// directly says how a machine starts again whose hypervisor starts what is on its disk,
+// by whether its kernel could go into another one.
+func directly(possible error) string {
+	if possible != nil {
+		return plan.Directly + ": this hypervisor has no kexec"
+	}
+	return plan.Directly
 }
 
 // leaveWord writes below target what tells home. Links in the tree lead nowhere

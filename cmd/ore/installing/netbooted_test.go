@@ -1,6 +1,8 @@
 package installing
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -8,7 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"ore/install/configure"
 	"ore/install/recipe"
+	"ore/install/restart"
 	"ore/netboot/roster"
 )
 
@@ -100,5 +106,43 @@ func TestShow(t *testing.T) {
 who wrote this?`))
 	if want := "ore: hardware\nore: base: 2 layers\nore: base failed: no space\n"; out.String() != want {
 		t.Errorf("shown:\n%s", &out)
+	}
+}
+
+// TestWhateverKeepsKexecFirmwareStarts loads kernels that cannot be loaded, for each
+// reason that there is: the machine starts through its firmware, and says why.
+func TestWhateverKeepsKexecFirmwareStarts(t *testing.T) {
+	whole := configure.Start{Kernel: "boot/vmlinuz-6", Initrd: "boot/initrd.img-6", Arguments: "quiet"}
+	for _, c := range []struct {
+		summary  string
+		start    configure.Start
+		possible error
+		load     error
+		says     string
+	}{
+		{summary: "it can", start: whole, says: "kexec"},
+		{summary: "no kexec", start: whole, possible: fmt.Errorf("%w: it was switched off", restart.ErrNoKexec), says: "firmware: this kernel has no kexec: it was switched off"},
+		{summary: "no kernel", says: "firmware: it has no kernel in /boot that could be loaded"},
+		{summary: "locked down", start: whole, load: fmt.Errorf("%w: %w", restart.ErrNoKexec, unix.EPERM), says: "firmware: this kernel has no kexec: operation not permitted"},
+		{summary: "no memory", start: whole, load: unix.ENOMEM, says: "firmware: cannot allocate memory"},
+		{summary: "no room", start: whole, load: unix.EADDRNOTAVAIL, says: "firmware: cannot assign requested address"},
+		{summary: "too many arguments", start: whole, load: errors.New("kernel arguments of 3000 bytes"), says: "firmware: kernel arguments of 3000 bytes"},
+		{summary: "unreadable", start: whole, load: os.ErrPermission, says: "firmware: permission denied"},
+	} {
+		var asked restart.Next
+		k := kexec{func() error { return c.possible }, func(n restart.Next) error { asked = n; return c.load }}
+		if got := k.starts("/target", c.start); got != c.says {
+			t.Errorf("%s: %q, want %q", c.summary, got, c.says)
+		}
+		want := restart.Next{Kernel: "/target/boot/vmlinuz-6", Initrd: "/target/boot/initrd.img-6", Arguments: "quiet"}
+		if c.possible != nil || c.start.Kernel == "" {
+			want = restart.Next{}
+		}
+		if asked != want {
+			t.Errorf("%s: loaded %+v", c.summary, asked)
+		}
+	}
+	if got := directly(restart.ErrNoKexec); got != "direct: this hypervisor has no kexec" || directly(nil) != "direct" {
+		t.Errorf("directly: %q", got)
 	}
 }
