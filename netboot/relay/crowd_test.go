@@ -163,6 +163,7 @@ type crowd struct {
 	lender  *lender // of this time: the book is a new one each time
 	rate    int     // of its line, in bytes a second
 	content []byte
+	pace    time.Duration    // that machines take for a chunk
 	lines   map[string]*line // of machines, outwards, by address
 	gap     time.Duration    // between the beginnings of two machines
 	lost    int              // the host that is lost, 0 for none
@@ -293,7 +294,7 @@ func TestALostMachineCostsTheOthersLittle(t *testing.T) {
 		silent bool
 	}{{2, false}, {2, true}, {5, true}} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newCrowd(t, 10*megabyte)
+			c := newCrowd(t, megabyte)
 			c.lost, c.silent, c.when = lost.host, lost.silent, time.Now().Add(c.whole()/2)
 			c.timely()
 		})
@@ -304,7 +305,7 @@ func TestALostMachineCostsTheOthersLittle(t *testing.T) {
 // do not wait for it.
 func TestASlowMachineIsPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 10*megabyte)
+		c := newCrowd(t, megabyte)
 		c.lines[address(5).String()].rate = 100_000
 		c.timely()
 	})

@@ -33,14 +33,15 @@
 //
 // # When a neighbour is gone, silent or slow
 //
-// A neighbour that answers with an error, or not at all for some time, first half a
-// second, has the chunk asked for at the next place as well, at last at the
-// server, and the first that comes counts. If that is the later place, the neighbour
-// is left alone for a while, and longer each time. If it was the neighbour after all,
-// its time is doubled: where the server's own line is slow, everything is, and to
-// leave for the server would make it slower for all. So a neighbour that gives less
-// than a chunk in that time is compared with the next one, and a quicker one is
-// not. A server that is gone matters as little as neighbours have what is asked for.
+// A neighbour that answers with an error, or not at all for some time, has the chunk
+// asked for at the next place as well, at last at the server, and the first that
+// comes counts. If that is the later place, the neighbour is left alone for a while, and
+// longer each time. If it was the neighbour after all, its time is doubled: where the
+// server's own line is slow, everything is, and to leave for the server would make it
+// slower for all. The time is two seconds, or more where the machine itself takes long for what
+// it gets: a neighbour that holds nobody up is not left for a server that would be
+// quicker. So one that is slow, but gives a chunk in that time, is not compared with
+// others. A server that is gone matters as little as neighbours have what is asked for.
 //
 // # Bounds
 //

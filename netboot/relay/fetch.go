@@ -12,14 +12,22 @@ import (
 
 const (
 	// leastPatience is how long a place may take for a chunk before the next one is
-	// asked as well: hundreds of times what a machine beside this one takes.
-	leastPatience = 500 * time.Millisecond
+	// asked as well: a thousand times what a machine beside this one takes.
+	leastPatience = 2 * time.Second
 	// mostPatience is what that grows to where all places are slow.
-	mostPatience = 16 * time.Second
+	mostPatience = 30 * time.Second
+	// paces is what a place may take in any case, in times of what this machine itself
+	// takes for a chunk: it asks for some at once, and does not wait for one that comes
+	// a few times as slowly.
+	paces = 4 * (ahead + 1)
+	// mostPace bounds what one chunk says of that: somebody may have stopped reading.
+	mostPace = time.Second
 	// firstLeave is how long a neighbour is left alone that another place was quicker
 	// than; each further time it is twice as long, up to maxStrikes times.
 	firstLeave = 4 * time.Second
 	maxStrikes = 4
+	// forgiven is after how many chunks that came in time one of these is forgotten.
+	forgiven = 16
 	// silence is how long a place that nobody is quicker than may say nothing: it may
 	// wait for the one before it.
 	silence = time.Minute
@@ -35,6 +43,7 @@ type place struct {
 	mu       sync.Mutex // guards what follows
 	patience time.Duration
 	strikes  int
+	intime   int       // chunks that came without another place being asked
 	until    time.Time // left alone
 	liar     bool
 }
@@ -46,7 +55,7 @@ func (p *place) strike(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.liar = p.liar || errors.Is(err, errLied)
-	p.until = time.Now().Add(firstLeave << p.strikes)
+	p.until, p.intime = time.Now().Add(firstLeave<<p.strikes), 0
 	p.strikes = min(p.strikes+1, maxStrikes)
 }
 
@@ -55,19 +64,23 @@ func (p *place) strike(err error) {
 func (p *place) gave(took time.Duration, vain bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case vain:
+	if vain {
 		p.patience = min(2*max(p.patience, took), mostPatience)
-	case took < p.patience/4:
+		return
+	}
+	if took < p.patience/4 {
 		p.patience = max(p.patience/2, leastPatience)
+	}
+	if p.intime++; p.intime%forgiven == 0 {
+		p.strikes = max(p.strikes-1, 0)
 	}
 }
 
-// waits is how long it may take.
-func (p *place) waits() time.Duration {
+// waits is how long it may take where this machine takes so long for a chunk.
+func (p *place) waits(pace time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.patience
+	return max(p.patience, min(paces*pace, mostPatience))
 }
 
 // places returns whom to ask, in this order: neighbours, the server, and at last those
@@ -114,7 +127,7 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 		})
 	}
 	next()
-	wait := time.NewTimer(places[0].waits())
+	wait := time.NewTimer(places[0].waits(b.relay.pace()))
 	defer wait.Stop()
 	lost := map[int]error{}
 	for len(lost) < len(places) {
@@ -137,7 +150,7 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 		}
 		if more && len(begun) < len(places) {
 			next()
-			wait.Reset(places[len(begun)-1].waits())
+			wait.Reset(places[len(begun)-1].waits(b.relay.pace()))
 		}
 	}
 	return nil, b.lost(index, places, lost)

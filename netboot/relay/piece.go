@@ -90,6 +90,20 @@ func (r *Relay) arrived(k key, p *piece) {
 	}
 }
 
+// took notes how long this machine took for a chunk, once it had it.
+func (r *Relay) took(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.takes += (min(d, mostPace) - r.takes) / 8
+}
+
+// pace is how long it takes of late.
+func (r *Relay) pace() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.takes
+}
+
 // reader reads a range of a blob. It is used by one goroutine.
 type reader struct {
 	ctx     context.Context // of the request
@@ -99,6 +113,7 @@ type reader struct {
 	ahead   int64  // how many are
 	bytes   []byte // of the chunk number index
 	index   int64
+	had     time.Time // since when
 }
 
 // Read implements io.Reader.
@@ -113,12 +128,15 @@ func (r *reader) Read(b []byte) (int, error) {
 			r.blob.want(i)
 		}
 		begun := time.Now()
+		if r.bytes != nil && r.most > 0 {
+			r.blob.relay.took(begun.Sub(r.had))
+		}
 		var err error
 		if r.bytes, err = p.wait(r.ctx); err != nil {
 			return 0, err
 		}
-		r.index = index
-		if r.ahead = min(2*r.ahead+1, r.most); time.Since(begun) > leastPatience {
+		r.index, r.had = index, time.Now()
+		if r.ahead = min(2*r.ahead+1, r.most); r.had.Sub(begun) > leastPatience {
 			r.ahead = 0
 		}
 	}

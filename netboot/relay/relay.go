@@ -79,6 +79,7 @@ type Relay struct {
 	pieces map[key]*piece    // that are here, or on their way
 	held   []key             // those that are here, the oldest first
 	used   int64             // their bytes
+	takes  time.Duration     // this machine for a chunk, of late
 }
 
 // Start begins to pass on what is asked for, until Close. It listens at the address
