@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"ore"
+	"ore/image"
+	"ore/site/installing"
+	"ore/testbed"
 )
 
 // One machine of three cannot install itself, wherever it begins anew: its rank is
@@ -54,6 +57,50 @@ run:
 			t.Errorf("rank %d: %+v, %q, %v", i, rank, home, err)
 		}
 	}
+}
+
+// So it is on other hosts: neither the machine beside it nor that of another host loses
+// anything by it.
+func TestOneMachineFailsOnHosts(t *testing.T) {
+	p := someone(t)
+	p.atHand(t, "hello")
+	f := lend(t, p, 2)
+	one := p.file(t, "one.yaml", `machines: {root: disk, disk: 2G, memory: 512M, hypervisor: uml, count: 3}
+environment:
+  packages: [hello]
+  steps:
+    - {name: load, run: "if grep -q machine-m1 /proc/cmdline; then echo this disk is bad; exit 3; fi; echo fine >/opt/load"}
+run:
+  retries: 1
+  script: cat /opt/load
+`)
+	dir := p.results(t)
+	o := finish(t, f.on(t.Context(), testbed.Head, append(append([]string{"run"}, f.flags...), "-f", one, "--install-from", "base", "--capture=false", "--results", dir)...))
+	if o.code != ore.ExitFailed || strings.Count(o.out, "fine") != 2 || !strings.Contains(o.err, "machine m1 is lost: install: stage scripts: ") || !strings.Contains(o.err, "it begins anew, on a blank disk") {
+		t.Errorf("%v", o)
+	}
+	var r ore.Result
+	if err := json.Unmarshal([]byte(resultOf(t, dir)), &r); err != nil || len(r.Ranks) != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for i, rank := range r.Ranks {
+		if lost := i == 1; (rank.Kind == ore.Failed) != lost || (rank.Kind == ore.Finished) == lost || strings.Contains(rank.Error, "this disk is bad") != lost {
+			t.Errorf("rank %d: %+v", i, rank)
+		}
+	}
+}
+
+// atHand has all here that machines take to install packages themselves: hosts of a test
+// bed reach no mirror.
+func (p *person) atHand(t *testing.T, packages string) image.Manifest {
+	t.Helper()
+	var needs []string
+	for _, n := range installing.Needs() {
+		needs = append(needs, n.Package)
+	}
+	p.build(t, "-p", strings.Join(needs, ","))
+	p.must(t, "run", "-q", "--hypervisor", "uml", "--results", p.results(t), "--", "true") // the kernel, too
+	return p.build(t, "-p", packages)
 }
 
 // resultIn finds the result of the one job in a folder, and resultOf reads it.
