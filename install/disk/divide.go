@@ -95,6 +95,9 @@ func (l Layout) divide(p *Placed, d ore.Disk, index int) error {
 	if kind == table.MBR {
 		t.ID = table.GUID(append(t.ID[:4:4], make([]byte, 12)...))
 	}
+	if kind == table.MBR && len(d.Partitions) > table.MaxPrimary {
+		return fmt.Errorf("%d partitions, and mbr holds %d: use table: gpt, or fewer partitions", len(d.Partitions), table.MaxPrimary)
+	}
 	begin := int64(grain)
 	end := (min(t.Last()+1, t.Sectors) * t.Sector) / grain * grain
 	shares := make([]ore.Share, len(d.Partitions))

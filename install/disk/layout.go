@@ -140,17 +140,20 @@ func Arrange(w Wish, seen []Seen) (Layout, error) {
 	if s.Empty() {
 		s = Default()
 	}
-	taken := map[string]bool{}
+	devices, err := l.choose(s.Disks, seen)
+	if err != nil {
+		return l, err
+	}
 	startsFrom := startDisks(s)
 	for i, d := range s.Disks {
-		dev, err := l.choose(d.Match, i, slices.DeleteFunc(slices.Clone(seen), func(s Seen) bool { return taken[s.Name] }))
-		if err != nil {
-			return l, fmt.Errorf("disk %d: %w", i+1, err)
-		}
-		taken[dev.Name] = true
-		p := Placed{Seen: dev, Wipe: d.Wipe}
-		if err := l.divide(&p, withFirmware(d, w.Firmware, startsFrom, i), i); err != nil {
-			return l, fmt.Errorf("disk %s: %w", dev.Path(), err)
+		p := Placed{Seen: devices[i], Wipe: d.Wipe}
+		all := withFirmware(d, w.Firmware, startsFrom, i)
+		if err := l.divide(&p, all, i); err != nil {
+			added := ""
+			if len(all.Partitions) > len(d.Partitions) {
+				added = fmt.Sprintf("with the partition of %s that the firmware (%s) needs: ", bytesText(all.Partitions[0].Size.Bytes), w.Firmware)
+			}
+			return l, fmt.Errorf("disk %s: %s%w", p.Path(), added, err)
 		}
 		l.Disks = append(l.Disks, p)
 	}
@@ -158,32 +161,6 @@ func Arrange(w Wish, seen []Seen) (Layout, error) {
 		return l, err
 	}
 	return l, l.check(w.Need)
-}
-
-// choose returns the device that the description number index means.
-func (l Layout) choose(m ore.Match, index int, seen []Seen) (Seen, error) {
-	var first *Seen
-	var others []string
-	for i, s := range seen {
-		if why := mismatch(m, s.Device); why != "" {
-			others = append(others, s.Path()+" "+why)
-			continue
-		}
-		if s.Mark != nil && s.Mark.Layout == l.digest && s.Mark.Index == index {
-			return s, nil
-		}
-		if first == nil {
-			first = &seen[i]
-		}
-	}
-	if first == nil {
-		there := "the machine has no further disk"
-		if len(others) > 0 {
-			there = strings.Join(others, ", ")
-		}
-		return Seen{}, fmt.Errorf("none matches: %s: change match, or give the machine such a disk", there)
-	}
-	return *first, nil
 }
 
 // join computes arrays and groups from their members.
