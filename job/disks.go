@@ -393,6 +393,20 @@ func everyFileSystem(s ore.Storage, do func(ore.FileSystem)) {
 	}
 }
 
+// NotOnDisk says why no file system of a disk can be mounted at a path, which is
+// absolute and clean, "" if one can.
+func NotOnDisk(path string) string {
+	for _, d := range inMemory {
+		if within(path, d) {
+			return "a machine has " + d + " in memory"
+		}
+	}
+	if path == "/etc" {
+		return "/etc/fstab, which says what is mounted, is there"
+	}
+	return ""
+}
+
 func checkMountPoints(s ore.Storage) error {
 	var err error
 	seen := map[string]string{}
@@ -400,10 +414,8 @@ func checkMountPoints(s ore.Storage) error {
 		if f.Mount == "" {
 			return
 		}
-		for _, d := range inMemory {
-			if f.Mount == d || strings.HasPrefix(f.Mount, d+"/") {
-				err = fmt.Errorf("machines: mount %s: a machine has %s in memory: use another path", f.Mount, d)
-			}
+		if why := NotOnDisk(f.Mount); why != "" {
+			err = fmt.Errorf("machines: mount %s: %s: use another path", f.Mount, why)
 		}
 		if _, twice := seen[f.Mount]; twice {
 			err = fmt.Errorf("machines: two file systems are mounted on %s: change one", f.Mount)

@@ -102,7 +102,8 @@ func TestCheckStorage(t *testing.T) {
 	for _, c := range []struct{ summary, change, with, want string }{
 		{"no root", "mount: /,", "mount: /x,", "nothing is mounted on /: add"},
 		{"twice", "mount: /home", "mount: /data", "two file systems are mounted on /data"},
-		{"in memory", "mount: /home", "mount: /proc/x", "a machine has /proc in memory"},
+		{"in memory", "mount: /home", "mount: /proc/x", "a machine has /proc in memory: use another path"},
+		{"fstab", "mount: /home", "mount: /etc", "mount /etc: /etc/fstab, which says what is mounted, is there: use another path"},
 		{"vfat", "fs: ext4, label: root, uuid: 0a1b2c3d-0a1b-4c2d-8e3f-0a1b2c3d4e5f", "fs: vfat", "/ is vfat"},
 		{"few members", "level: 1", "level: 5", "array md0 has 2 partitions, level 5 needs 3"},
 		{"unknown array", "name: md0", "name: md1", "array md1 has 0 partitions"},
@@ -120,6 +121,13 @@ func TestCheckStorage(t *testing.T) {
 				t.Errorf("got %v\nwant %s%s", err, at, c.want)
 			}
 		})
+	}
+}
+
+// What is below /etc can be a file system of its own.
+func TestBelowEtcIsMountable(t *testing.T) {
+	if why := NotOnDisk("/etc/letsencrypt"); why != "" {
+		t.Error(why)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ore"
+	"ore/job"
 )
 
 // Part is a partition, array or volume as an installer's description has it.
@@ -42,6 +43,10 @@ func (p *Place) FileSystem(part Part) ore.FileSystem {
 	}
 	if f.Mount != "" && !mountPoint(f.Mount) {
 		p.Leave("mount point "+f.Mount, "nothing can be mounted there")
+		f.Mount = ""
+	}
+	if why := job.NotOnDisk(f.Mount); why != "" {
+		p.Leave("mount point "+f.Mount, "%s", why)
 		f.Mount = ""
 	}
 	if f.Label != "" && (len(f.Label) > 11 || !plainLabel.MatchString(f.Label)) {
