@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -176,6 +178,30 @@ func (c *crowd) mute(host int) bool {
 	return c.silent && host == c.lost && !time.Now().Before(c.when)
 }
 
+// get reads the blob as a machine that takes some time for each chunk of it.
+func (c *crowd) get(by http.RoundTripper) {
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.lender.URL+"/blob/"+string(ore.DigestOf(c.content)), nil)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", len(c.content)-1))
+	resp, err := by.RoundTrip(req)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	room := make([]byte, len(c.content))
+	for at := 0; at < len(room) && err == nil; at += Chunk {
+		_, err = io.ReadFull(resp.Body, room[at:min(at+Chunk, len(room))])
+		time.Sleep(c.pace)
+	}
+	if err != nil || !bytes.Equal(room, c.content) {
+		c.t.Errorf("not all came, or other bytes: %v", err)
+	}
+}
+
 // begin has eight machines get the blob, relaying or each for itself, and returns how
 // many copies left the server, and how long each machine took.
 func (c *crowd) begin(relaying bool) (copies float64, took [8]time.Duration) {
@@ -213,7 +239,7 @@ func (c *crowd) begin(relaying bool) (copies float64, took [8]time.Duration) {
 		} else {
 			all.Go(func() {
 				begun := time.Now()
-				c.lender.has(c.t, by, c.content)
+				c.get(by)
 				took[i] = time.Since(begun)
 			})
 		}
@@ -308,6 +334,30 @@ func TestASlowMachineIsPassedOver(t *testing.T) {
 		c := newCrowd(t, megabyte)
 		c.lines[address(5).String()].rate = 100_000
 		c.timely()
+	})
+}
+
+// Machines that take long for what they get, and for what they give, since all of them
+// have too much to do, get it from one another all the same, though the server would be
+// quicker, and need not twice the time.
+func TestSlowMachinesStayTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, 10*megabyte)
+		c.pace = 800 * time.Millisecond
+		for _, l := range c.lines {
+			l.rate = 3 * Chunk / 2
+		}
+		_, apart := c.begin(false)
+		copies, took := c.begin(true)
+		t.Logf("%.2f copies in %v, not %v", copies, took, apart[7])
+		if copies > 1.3 {
+			t.Errorf("%.2f copies left the server", copies)
+		}
+		for i := range took {
+			if took[i] > 2*apart[i] {
+				t.Errorf("machine %d took %v, and %v from the server", i, took[i], apart[i])
+			}
+		}
 	})
 }
 
