@@ -48,7 +48,8 @@
 //
 // If what machines need while they run comes from nobody any more, they are ended,
 // and lost like those of a lost host: until then they wait, and see neither wrong
-// bytes nor a broken disk.
+// bytes nor a broken disk. Those that only pour it onto their disks are told instead: they
+// make these of packages, where they reach any.
 //
 // All that an agent has of a job ends with Release, and with the lease if nobody
 // is left to say so.

@@ -275,7 +275,7 @@ func (e *Engine) carryOn(ctx context.Context, t *transfer) *rest {
 			}
 			early = true
 			if lacks := t.lacks(h); len(lacks) > 0 {
-				h.tear(ctx, fmt.Errorf("%d layers did not come to their end: %w", len(lacks), h.why(r.err)))
+				h.without(ctx, lacks, fmt.Errorf("%d layers did not come to their end: %w", len(lacks), h.why(r.err)))
 			}
 		}
 		if early && r.err == nil {

@@ -211,6 +211,25 @@ func (h *host) why(err error) error {
 	return cmp.Or(err, errors.New("nobody has them any more"))
 }
 
+// without has the host's machines hear that what they lack does not come, if they only
+// pour it onto their disks: they can make these of packages, or say why not. Others are
+// ended.
+func (h *host) without(ctx context.Context, lacks map[ore.Digest]int64, err error) {
+	for d := range lacks {
+		if !slices.Contains(h.engine.poured, d) {
+			h.tear(ctx, err)
+			return
+		}
+	}
+	h.blame(err)
+	h.engine.config.Watch.Tell(ore.Event{Stage: "distribute", Text: fmt.Sprintf("host %s: %v: its machines do without it", h.name(), err)})
+	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), tearTime)
+	defer cancel()
+	if h.job.Miss(calling) != nil {
+		h.tear(ctx, err)
+	}
+}
+
 // tear ends the host's machines, which wait for bytes that do not come: to them
 // that is a disk that takes its time, and not an error of the job's.
 func (h *host) tear(ctx context.Context, err error) {

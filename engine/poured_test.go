@@ -127,3 +127,44 @@ func TestMachinesWaitForWhatTheyPour(t *testing.T) {
 		t.Error("they would begin before the layer is there")
 	}
 }
+
+// If what machines pour comes from nobody any more they hear so, and go on as they can.
+func TestPouredForNothing(t *testing.T) {
+	needsNamespaces(t)
+	g := newGround(t, 2)
+	e, link := slowly(g.engine(), "")
+	w, d := g.pours(e, layerOf(8<<20))
+	defer w.release()
+	if e.rest == nil {
+		t.Fatal("the machines wait until all has come")
+	}
+	w.start.Install.Command = []string{"/bin/sh", "-c", fmt.Sprintf(`r=$(tr -d '"'); l=$(tail -n 1 $(find %s -path "*$r/fake/job/layers"))
+echo '{"stage":"base","event":"start"}'
+if cat $l >/dev/null 2>&1; then echo '{"stage":"restart","event":"start"}'; else echo '{"stage":"packages","event":"start"}'; fi`, g.dir)}
+	link.set(1e5)
+	s := w.start
+	s.Machines = w.hosts[0].Machines
+	var once sync.Once
+	started, err := w.hosts[0].Start(t.Context(), s, func(v ore.Event) {
+		if v.Stage == "base" {
+			once.Do(func() {
+				if err := e.source.close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	if err != nil || len(started) != 1 || started[0].Lost != "" {
+		t.Fatalf("%+v, %v", started, err)
+	}
+	var stages []string
+	for _, stage := range started[0].Stages {
+		stages = append(stages, stage.Name)
+	}
+	if w.has(e.hosts[0], d) || !strings.Contains(strings.Join(stages, " "), "base packages") {
+		t.Errorf("it went through %v", stages)
+	}
+	if got, err := w.shell(w.hosts[0], s.Machines[0].Name, "echo well"); err != nil || got != "well\n" {
+		t.Errorf("it says %q, %v", got, err)
+	}
+}

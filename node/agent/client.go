@@ -394,6 +394,12 @@ func (j *Job) Show(ctx context.Context, blobs []ComingBlob) (map[ore.Digest]stri
 	return s.Paths, err
 }
 
+// Miss has reads of what Show showed fail, rather than wait, where it is not there: it
+// does not come.
+func (j *Job) Miss(ctx context.Context) error {
+	return j.client.call(ctx, http.MethodDelete, j.path("/coming"), nil, nil)
+}
+
 // Touched returns what machines have read of a blob that was shown.
 func (j *Job) Touched(ctx context.Context, d ore.Digest) (lazy.Touched, error) {
 	var t lazy.Touched

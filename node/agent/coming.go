@@ -47,6 +47,7 @@ func (a *Agent) show(j *job, all []ComingBlob) (map[ore.Digest]string, error) {
 			j.coming[b.Digest] = c
 			j.lazy.Add(lazy.File{Name: b.Digest.Hex(), Size: b.Size, ReadAt: c.readAt})
 		}
+		j.coming[b.Digest].expect(true)
 		paths[b.Digest] = filepath.Join(j.sup.Lazy, b.Digest.Hex())
 	}
 	return paths, nil
@@ -64,6 +65,16 @@ func (j *job) touched(d ore.Digest) (lazy.Touched, error) {
 		return t, fmt.Errorf("blob %s: no machine reads it while it comes", d.Short())
 	}
 	return t, nil
+}
+
+// miss says that what is not here does not come any more, until it is shown again: who
+// reads it hears so, instead of waiting. It is called for machines that can do without.
+func (j *job) miss() {
+	j.making.Lock()
+	defer j.making.Unlock()
+	for _, c := range j.coming {
+		c.expect(false)
+	}
 }
 
 // unshow ends the folder, after its readers have ended. It is called with making
@@ -85,14 +96,19 @@ type coming struct {
 	digest ore.Digest
 	size   int64
 
-	mu     sync.Mutex // guards what follows
-	reader *chain.Reader
-	plain  *os.File // the store's, once that was asked for
-	closed bool
+	mu      sync.Mutex // guards what follows
+	reader  *chain.Reader
+	plain   *os.File // the store's, once that was asked for
+	missing bool     // what is not here does not come
+	closed  bool
 }
 
+// errMissing is what reads end with that would wait for ever.
+var errMissing = errors.New("nobody sends the rest any more")
+
 // readAt reads what has been verified, and waits for the rest: also if nobody
-// sends it any more, since who ordered it ends the machine then.
+// sends it any more, since who ordered it ends the machine then, or says that it is
+// missing.
 func (c *coming) readAt(ctx context.Context, b []byte, offset int64) (int, error) {
 	for {
 		f, err := c.opened()
@@ -144,6 +160,9 @@ func (c *coming) file() (*os.File, error) {
 		return c.plain, nil
 	}
 	path, err := c.blobs.store.Path(c.digest)
+	if err != nil && c.missing {
+		return nil, errMissing
+	}
 	if err != nil {
 		return nil, nil // it is still coming
 	}
@@ -152,6 +171,13 @@ func (c *coming) file() (*os.File, error) {
 	}
 	c.reader.Close()
 	return c.plain, nil
+}
+
+// expect says whether the rest still comes.
+func (c *coming) expect(comes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.missing = !comes
 }
 
 func (c *coming) close() {

@@ -21,6 +21,7 @@
 //	POST   /v1/jobs/ID/offers/DIGEST   the chain gives what is here to others; answers chain.Blob
 //	POST   /v1/jobs/ID/coming          ComingBlobs: machines can read them while they come; answers Shown
 //	GET    /v1/jobs/ID/coming/DIGEST   lazy.Touched: what they have read of one
+//	DELETE /v1/jobs/ID/coming          what of them is not here does not come: who reads it hears so
 //	POST   /v1/jobs/ID/boot            kit.Kit: is laid out, answers node.Boot
 //	PUT    /v1/jobs/ID/peers           Peers: where the job's other machines are
 //	*      /v1/jobs/ID/node/...        the supervisor's own interface, package node

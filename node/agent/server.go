@@ -99,6 +99,10 @@ func (a *Agent) handleBlobs(mux *http.ServeMux) {
 		}
 		reply(w, s, err)
 	}))
+	mux.Handle("DELETE /v1/jobs/{id}/coming", a.owned(func(j *job, w http.ResponseWriter, _ *http.Request) {
+		j.miss()
+		reply(w, struct{}{}, nil)
+	}))
 	mux.Handle("GET /v1/jobs/{id}/coming/{digest}", a.owned(func(j *job, w http.ResponseWriter, r *http.Request) {
 		d, err := ore.ParseDigest(r.PathValue("digest"))
 		var t lazy.Touched

@@ -35,8 +35,9 @@ type File struct {
 	Name string
 	Size int64
 	// ReadAt fills b from an offset on, as far as the file goes, when its bytes are
-	// there. It gives up only when ctx ends: a machine that was told that its disk is
-	// broken would call that the job's failure. Other errors are the host's disk's.
+	// there. It gives up only when ctx ends, or for a machine that can do without: any
+	// other that was told that its disk is broken would call that the job's failure.
+	// Other errors are the host's disk's.
 	ReadAt func(ctx context.Context, b []byte, offset int64) (int, error)
 }
 
