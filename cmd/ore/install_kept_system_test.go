@@ -73,7 +73,7 @@ func TestRetryMended(t *testing.T) {
 	p.refused(t, ore.ExitFailed, []string{"other environment.packages", "ore down mended"}, "retry", "-q", "mended", "-f", "mended.yaml")
 	p.refused(t, ore.ExitUsage, []string{"give it with -f"}, "retry", "mended", "-p", "jq")
 	p.file(t, "mended.yaml", job(once, "hello >/opt/second; exit 3", ""))
-	p.refused(t, ore.ExitFailed, []string{"steps that differ: second;", "step second: exit status 3"}, "retry", "mended", "-f", "mended.yaml")
+	p.refused(t, ore.ExitFailed, []string{"steps that differ: second;", "step second: /bin/sh: exit code 3"}, "retry", "mended", "-f", "mended.yaml")
 	p.file(t, "mended.yaml", job(once, "hello >/opt/second", ""))
 	p.must(t, "retry", "mended", "-f", "mended.yaml")
 	if o := p.must(t, "exec", "mended", "--", "cat", "/opt/second"); o.out != "Hello, world!\n" {
