@@ -226,10 +226,8 @@ func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
 	want := o.System.Digest()
 	var m Machine
 	err := r.change(func(b *book) (bool, error) {
-		for _, other := range b.Machines {
-			if other.Name == o.Name && other.MAC != o.MAC {
-				return false, fmt.Errorf("name %s: is that of %s: take another one, or forget that machine", o.Name, other.MAC)
-			}
+		if err := b.free(o.Name, o.MAC); err != nil {
+			return false, err
 		}
 		var known bool
 		if m, known = b.Machines[o.MAC]; !known {
@@ -253,6 +251,29 @@ func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
 		return Machine{}, fmt.Errorf("assign %s: %w", o.MAC, err)
 	}
 	return m, nil
+}
+
+// Free says what is wrong with a name for a machine: it is none for a host, or is
+// another machine's.
+func (r *Roster) Free(name string, m link.MAC) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return err
+	}
+	return r.book.free(name, m)
+}
+
+func (b *book) free(name string, m link.MAC) error {
+	for _, other := range b.Machines {
+		if other.Name == name && other.MAC != m {
+			return fmt.Errorf("name %s: is that of %s: take another one, or forget that machine", name, other.MAC)
+		}
+	}
+	return nil
 }
 
 // Forget removes a machine, and says whether it was known.

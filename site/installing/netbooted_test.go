@@ -205,3 +205,35 @@ func TestPackagesThatCannotBeNoted(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworkArchives has machines find packages here and at the mirror, at the mirror
+// alone, and not at all.
+func TestNetworkArchives(t *testing.T) {
+	n := network(t)
+	n.Packages, n.Site.Mirror = "http://10.9.0.1/packages", "http://mirror.example.org/debian"
+	named := recipe.Recipe{Archive: []string{"proxy:http://10.9.0.1/packages"}}
+	job := ore.Job{Wants: ore.Wants{Base: ore.Base{Distribution: "debian", Suite: "bookworm"}}}
+	maker := func(direct bool, network ore.Network) Maker {
+		m := Maker{Site: n.Site, Job: job, direct: direct}
+		m.Job.Network = network
+		return m
+	}
+	for _, c := range []struct {
+		summary string
+		maker   Maker
+		recipe  recipe.Recipe
+		want    string
+		says    string
+	}{
+		{summary: "here, then the mirror", maker: maker(false, ""), recipe: named, want: "proxy:http://10.9.0.1/packages mirror:http://mirror.example.org/debian"},
+		{summary: "no mirror", maker: maker(false, ore.Isolated), recipe: named, want: "proxy:http://10.9.0.1/packages"},
+		{summary: "no packages", maker: maker(false, "")},
+		{summary: "the mirror alone", maker: maker(true, ""), want: "mirror:http://mirror.example.org/debian"},
+		{summary: "no way to it", maker: maker(true, ore.Isolated), says: "install from the mirror: the job's network is isolated"},
+	} {
+		got, err := n.archive(c.maker, c.recipe)
+		if strings.Join(got, " ") != c.want || (err != nil) != (c.says != "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %q, %v", c.summary, got, err)
+		}
+	}
+}

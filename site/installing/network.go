@@ -22,7 +22,7 @@ type Network struct {
 	Address  func(ore.Digest) string // where machines find a blob
 	Packages string                  // where they find packages, as /sha256/HEX below it
 	Captured string                  // below which address images are taken of what they install (see Take); "" for none
-	From     recipe.Strategy         // "" for the image
+	From     recipe.Strategy         // "" for the image; FromMirror besides those of a recipe
 	Watch    ore.Watcher
 
 	telling *os.File // locked while what Tell named is in no list of machines yet
@@ -117,8 +117,11 @@ func (n *Network) recipe(ctx context.Context, s *stock, j ore.Job, h Host) (r re
 	// Another one has what is installed: the server, for whom it is kept.
 	m := Maker{Site: n.Site, ID: h.ID, Job: j, From: n.From, Depot: n.Packages, Loose: true, Watch: n.Watch}
 	var img image.Manifest
-	if m.From == "" {
+	switch m.From {
+	case "":
 		m.From = recipe.Whole
+	case FromMirror:
+		m.From, m.direct = recipe.Packages, true
 	}
 	if m.From == recipe.Whole || m.From == recipe.Disk {
 		if img, err = n.Site.Build(ctx, j.Wants, n.Watch); err == nil {
@@ -138,11 +141,25 @@ func (n *Network) recipe(ctx context.Context, s *stock, j ore.Job, h Host) (r re
 		source.From = []string{n.Address(d)}
 		r.Blobs[d] = source
 	}
-	if len(r.Archive) > 0 {
-		mirrors, _ := m.mirrors() // where there is none, the proxy is alone
-		r.Archive = append([]string{"proxy:" + n.Packages}, mirrors...)
+	if r.Archive, err = n.archive(m, r); err != nil {
+		return r, err
 	}
 	return r, r.Check()
+}
+
+// archive says where a machine finds the packages of r, if it is to find any: here, and
+// where that fails at the mirror, or at the mirror alone.
+func (n *Network) archive(m Maker, r recipe.Recipe) ([]string, error) {
+	mirrors, err := m.mirrors()
+	switch {
+	case m.direct && err != nil:
+		return nil, fmt.Errorf("install from the mirror: %w", err)
+	case m.direct:
+		return mirrors, nil
+	case len(r.Archive) == 0:
+		return nil, nil
+	}
+	return append([]string{"proxy:" + n.Packages}, mirrors...), nil // where there is no mirror, the proxy is alone
 }
 
 // pack makes the installer one initramfs, or finds it.

@@ -13,6 +13,7 @@ import (
 	"ore"
 	"ore/netboot/link"
 	"ore/netboot/roster"
+	"ore/plan"
 )
 
 // assigning is what the flags of assign say.
@@ -49,14 +50,26 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 	f.StringVarP(&s.file, "file", "f", "", "job `file` that says what the machines are to be, - for standard input")
 	f.StringVar(&s.name, "name", "", "the machine's host `name`; default: that which it has, else one made of its card's address")
 	f.StringVar(&s.firmware, "firmware", "", "bios or uefi, for a machine that was never seen; default: what it was seen to boot with")
-	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; or packages alone")
+	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; packages alone; or mirror: packages, which each fetches there for itself")
 	f.StringVar(&s.restart, "restart", "kexec", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware")
 	f.BoolVar(&s.capture, "capture", true, "keep what is installed from base or packages as an image, if there is none: one of the machines sends it; =false: do not")
 	f.BoolVar(&s.waiting, "waiting", false, "all machines that wait, as well")
 	f.BoolVar(&s.again, "again", false, "install also what is installed already")
 	f.BoolVar(&s.andWait, "wait", false, "wait until they are installed")
 	f.DurationVar(&s.timeout, "timeout", 0, "wait no longer than this, such as 30m; default: for ever")
+	for flag, words := range s.words() {
+		c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
 	return c
+}
+
+// words are what flags that take one of some words take.
+func (s *assigning) words() map[string][]string {
+	return map[string][]string{
+		"firmware":     {string(ore.BIOS), string(ore.UEFI)},
+		"install-from": {plan.FromImage, plan.FromDisk, plan.FromBase, plan.FromPackages, "mirror"},
+		"restart":      {plan.ByKexec, plan.ByFirmware},
+	}
 }
 
 // check refuses words that do not go together.
@@ -68,14 +81,13 @@ func (s *assigning) check(args []string) error {
 		return errors.New("it needs machines: give addresses of cards, names, or --waiting")
 	case s.name != "" && (len(args) != 1 || s.waiting):
 		return errors.New("--name: is one machine's: give one machine")
-	case s.firmware != "" && s.firmware != string(ore.BIOS) && s.firmware != string(ore.UEFI):
-		return fmt.Errorf("--firmware %q: use bios or uefi", s.firmware)
-	case s.from != "image" && s.from != "disk" && s.from != "base" && s.from != "packages":
-		return fmt.Errorf("--install-from %q: use image, disk, base or packages", s.from)
-	case s.restart != "kexec" && s.restart != "firmware":
-		return fmt.Errorf("--restart %q: use kexec or firmware", s.restart)
 	case s.timeout != 0 && !s.andWait:
 		return errors.New("--timeout: is of --wait")
+	}
+	for flag, said := range map[string]string{"firmware": s.firmware, "install-from": s.from, "restart": s.restart} {
+		if words := s.words()[flag]; said != "" && !slices.Contains(words, said) {
+			return fmt.Errorf("--%s %q: use one of %s", flag, said, strings.Join(words, ", "))
+		}
 	}
 	return nil
 }
@@ -95,12 +107,18 @@ func (a *Shell) assign(ctx context.Context, s assigning, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, m := range list {
+		if err := r.Free(s.nameFor(m), m.MAC); err != nil {
+			return fmt.Errorf("assign %s: %w", m.MAC, err)
+		}
+	}
 	if err := s.order(ctx, a, j, r, list); err != nil {
 		return err
 	}
 	if s.andWait {
 		return a.wait(ctx, r, waiting{dir: dir, timeout: s.timeout}, list)
 	}
+	a.unserved(dir)
 	if *a.JSON {
 		return a.print(rows(list))
 	}

@@ -93,6 +93,16 @@ func (a *Shell) note(format string, args ...any) {
 	}
 }
 
+// unserved notes that no server uses a folder, if that is so.
+func (a *Shell) unserved(dir string) {
+	switch serving, err := netboot.Serving(dir); {
+	case err != nil:
+		a.note("%v", err)
+	case !serving:
+		a.note("no server answers the machines on the list in %s: run 'ore install serve', or give the folder of one that runs with --dir", dir)
+	}
+}
+
 // Command returns the command install with all its subcommands.
 func Command(a *Shell) *cobra.Command {
 	c := &cobra.Command{

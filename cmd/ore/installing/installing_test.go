@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
 	"ore"
@@ -253,10 +254,10 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		{"assign " + one + " --name Up_Per -f node.yaml", "a-z, 0-9", false},
 		{"assign " + one + " --name broken -f node.yaml", "no such package", false},
 		{"assign " + one + " -f other.yaml", "not exist", false},
-		{"assign " + one + " --firmware coreboot -f node.yaml", "bios or uefi", false},
+		{"assign " + one + " --firmware coreboot -f node.yaml", "bios, uefi", false},
 		{"assign " + one + " --timeout 3s -f node.yaml", "--wait", false},
-		{"assign " + one + " --install-from tape -f node.yaml", "image, disk, base or packages", false},
-		{"assign " + one + " --restart never -f node.yaml", "kexec or firmware", false},
+		{"assign " + one + " --install-from tape -f node.yaml", "image, disk, base, packages, mirror", false},
+		{"assign " + one + " --restart never -f node.yaml", "kexec, firmware", false},
 		{"wait " + one, "not on the list", false},
 		{"forget nobody", "card's address", false},
 		{"forget " + one, "not on the list", false},
@@ -407,6 +408,92 @@ func TestServeAndWait(t *testing.T) {
 	for _, want := range []string{`"machine":"good"`, `"stage":"base"`, "failed: foreign data"} {
 		if !strings.Contains(server.out.String(), want) {
 			t.Errorf("not told: %s\n%s", want, server.out.String())
+		}
+	}
+}
+
+// TestNamesAreLookedAtFirst gives names that no machine may have: nothing is made for
+// it, which takes minutes.
+func TestNamesAreLookedAtFirst(t *testing.T) {
+	b := newBench(t)
+	b.must(t, "assign", one, "--name", "node1", "-f", "node.yaml")
+	opened := b.closed
+	for name, says := range map[string]string{"Bad_Name": "a-z, 0-9", "node1": "is that of " + one} {
+		if err := b.run(t.Context(), "assign", two, "--name", name, "-f", "node.yaml"); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, without %q", name, err, says)
+		}
+	}
+	if len(b.wants) != 1 || b.closed != opened {
+		t.Errorf("the site was asked for %+v", b.wants)
+	}
+}
+
+// TestNothingIsNotReady waits on a list on which no machine is assigned, which is no
+// success, on one where all that were are installed, and on one where one has failed.
+func TestNothingIsNotReady(t *testing.T) {
+	b := newBench(t)
+	r := b.roster(t)
+	if _, _, err := r.Ask(roster.Caller{MAC: card(t, two)}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{b.dir, t.TempDir()} {
+		empty := newBench(t)
+		empty.dir = dir
+		if err := empty.run(t.Context(), "wait"); err == nil || !strings.Contains(err.Error(), "no machine is assigned on the list in "+dir) {
+			t.Errorf("nothing to wait for: %v", err)
+		}
+	}
+	end := func(mac, name, event string) {
+		t.Helper()
+		b.must(t, "assign", mac, "--name", name, "-f", "node.yaml")
+		_, token, err := r.Ask(roster.Caller{MAC: card(t, mac)}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range []roster.Report{{Stage: "restart", Event: "start"}, {Stage: "ready", Event: event, Text: "no space"}} {
+			p.Number = int64(i + 1)
+			if _, _, err := r.Hear(token, p, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	end(one, "good", "end")
+	b.must(t, "wait")
+	end(two, "bad", "fail")
+	if err := b.run(t.Context(), "wait"); err == nil || !strings.Contains(err.Error(), "1 of 1 machines failed") {
+		t.Errorf("one has failed: %v", err)
+	}
+}
+
+// TestNobodyServes has commands that look at a list say that no server does.
+func TestNobodyServes(t *testing.T) {
+	b := newBench(t)
+	for _, args := range [][]string{{"ls"}, {"assign", one, "-f", "node.yaml"}} {
+		b.must(t, args...)
+		if s := b.err.String(); !strings.Contains(s, "no server answers the machines on the list in "+b.dir) {
+			t.Errorf("%s says %q", args[0], s)
+		}
+	}
+	b.quiet = true
+	if b.must(t, "ls"); b.err.String() != "" {
+		t.Errorf("quietly: %q", &b.err)
+	}
+}
+
+// TestWordsAreCompleted completes the flags of assign that take words.
+func TestWordsAreCompleted(t *testing.T) {
+	c := Command(&Shell{})
+	for flag, want := range map[string]string{"--install-from": "image disk base packages mirror", "--restart": "kexec firmware", "--firmware": "bios uefi"} {
+		var out bytes.Buffer
+		c.SetOut(&out)
+		c.SetErr(io.Discard)
+		c.SetArgs([]string{cobra.ShellCompNoDescRequestCmd, "assign", flag, ""})
+		if err := c.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Fields(out.String())
+		if n := len(got) - 1; n < 0 || strings.Join(got[:n], " ") != want {
+			t.Errorf("%s: %q", flag, got)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func newList(a *Shell) *cobra.Command {
   failed      it stays as it is until it is assigned again`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			r, _, err := at.roster(roster.Limits{})
+			r, dir, err := at.roster(roster.Limits{})
 			if err != nil {
 				return err
 			}
@@ -84,6 +84,7 @@ func newList(a *Shell) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.unserved(dir)
 			if *a.JSON {
 				return a.print(rows(all))
 			}

@@ -29,7 +29,8 @@ func newWait(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "wait [CARD|NAME]...", Short: "Wait until machines are installed",
 		Long: `Wait until machines are what they should be: until the job's first process on the
-installed disk has said so. Without a word, all that are assigned are waited for.
+installed disk has said so. Without a word, all that are assigned are waited for, and
+it is an error if none ever was.
 It ends with an error as soon as all are installed or failed, and one has failed.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r, dir, err := at.roster(roster.Limits{})
@@ -40,7 +41,7 @@ It ends with an error as soon as all are installed or failed, and one has failed
 			if len(args) > 0 {
 				list, err = known(r, args)
 			} else {
-				list, err = onTheirWay(r)
+				list, err = assigned(r, dir)
 			}
 			if err != nil {
 				return err
@@ -55,17 +56,27 @@ It ends with an error as soon as all are installed or failed, and one has failed
 	return c
 }
 
-// onTheirWay are the machines that are to become something and are not yet.
-func onTheirWay(r *roster.Roster) ([]roster.Machine, error) {
+// assigned are the machines that are to become something and are not yet. That none
+// is, and none has become it, is an error: who waits would take it for success.
+func assigned(r *roster.Roster, dir string) ([]roster.Machine, error) {
 	all, err := r.All()
+	if err != nil {
+		return nil, err
+	}
 	var list []roster.Machine
+	done := false
 	for _, m := range all {
 		switch m.State {
-		case roster.Assigned, roster.Installing, roster.Restarting:
+		case roster.Assigned, roster.Installing, roster.Restarting, roster.Failed:
 			list = append(list, m)
+		case roster.Installed:
+			done = true
 		}
 	}
-	return list, err
+	if len(list) == 0 && !done {
+		return nil, fmt.Errorf("wait: no machine is assigned on the list in %s: assign some with 'ore install assign', or give the server's folder with --dir", dir)
+	}
+	return list, nil
 }
 
 // errTimeout is the end of a patience.
