@@ -135,9 +135,17 @@ func Ethernet(t *testing.T) {
 	IP(t, `link set lo up
 		link add br0 type bridge
 		address add 10.9.0.1/24 dev br0
-		link set br0 up
-		tuntap add dev tap0 mode tap
-		link set tap0 master br0 up`)
+		link set br0 up`)
+	Tap(t, first)
+}
+
+// first is the tap of a machine that is alone.
+const first = "tap0"
+
+// Tap makes one more tap on the switch, for RunOn.
+func Tap(t *testing.T, name string) {
+	t.Helper()
+	IP(t, "tuntap add dev "+name+" mode tap\nlink set "+name+" master br0 up")
 }
 
 // Machine is a running QEMU.
@@ -157,9 +165,15 @@ type Machine struct {
 // say otherwise; it ends with the test, or before it by End.
 func Run(t *testing.T, arguments ...string) *Machine {
 	t.Helper()
+	return RunOn(t, first, arguments...)
+}
+
+// RunOn is Run, on another tap, which no other machine is on.
+func RunOn(t *testing.T, tap string, arguments ...string) *Machine {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "512", "-nodefaults", "-display", "none",
-		"-serial", "stdio", "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"}, arguments...)...)
+		"-serial", "stdio", "-netdev", "tap,id=n0,ifname=" + tap + ",script=no,downscript=no"}, arguments...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := c.StdoutPipe()
 	if err != nil {
