@@ -170,20 +170,142 @@ func TestMachinesOwn(t *testing.T) {
 	}
 }
 
-// TestNothingVanishes: what a description says and a job file does not is named.
+// TestNothingVanishes: what a description says and a job file does not is named, at
+// its line.
 func TestNothingVanishes(t *testing.T) {
-	for text, says := range map[string]string{
-		"timezone --isUtc --nontp UTC\n":                                 "f:1: timezone --nontp: ",
-		"part / --size=8000 --grow\n":                                    "f:1: part / --size=8000: it grows",
-		"%packages\n@core\n%end\n":                                       "f:2: @core: ",
-		"%packages\n@^minimal-environment\n%end\n":                       "f:2: @^minimal-environment: ",
-		"volgroup v p\nlogvol / --vgname=v --name=r --size=900 --grow\n": "f:2: logvol / --size=900: it grows",
+	const method = "d-i partman-auto/method string regular\n"
+	for _, c := range []struct{ kind, text, says string }{
+		{"kickstart", "timezone --isUtc --nontp UTC\n", "f:1: timezone --nontp: "},
+		{"kickstart", "part / --size=8000 --grow\n", "f:1: part / --size=8000: it grows"},
+		{"kickstart", "part / --size=8000 --percent=50\n", "f:1: part / --size=8000: it has a part of the disk"},
+		{"kickstart", "%packages\n@core\n%end\n", "f:2: @core: "},
+		{"kickstart", "%packages\n@^minimal-environment\n%end\n", "f:2: @^minimal-environment: "},
+		{"kickstart", "volgroup v p\nlogvol / --vgname=v --name=r --size=900 --grow\n", "f:2: logvol / --size=900: it grows"},
+		{"kickstart", "network --bootproto=dhcp --device=eth1\n", "f:1: network --device: "},
+		{"kickstart", "network --onboot=off\n", "f:1: network --onboot: "},
+		{"kickstart", "network --noipv6\n", "f:1: network --noipv6: "},
+		{"kickstart", "bootloader --location=none\n", "f:1: bootloader --location: "},
+		{"kickstart", "bootloader --timeout=5\n", "f:1: bootloader --timeout: "},
+		{"kickstart", "bootloader --boot-drive=sda\n", "f:1: bootloader --boot-drive: "},
+		{"kickstart", "poweroff\n", "f:1: poweroff: "},
+		{"kickstart", "halt\n", "f:1: halt: "},
+		{"kickstart", "reboot --kexec\n", "f:1: reboot --kexec: "},
+		{"kickstart", "firstboot --enable\n", "f:1: firstboot --enable: "},
+		{"kickstart", "logging --host=10.0.0.1\n", "f:1: logging --host=10.0.0.1: "},
+		{"kickstart", "autopart\n", "f:1: autopart: "},
+		{"kickstart", "autopart --type=plain --nohome\n", "f:1: autopart --type=plain --nohome: "},
+		{"kickstart", "%packages --ignoremissing\n%end\n", "f:1: %packages --ignoremissing: "},
+		{"kickstart", "%packages\nhttpd --odd\n%end\n", "f:2: --odd: "},
+		{"kickstart", "%post --odd\ntrue\n%end\n", "f:1: %post --odd: "},
+		{"kickstart", "part swap --hibernation\n", "f:1: part swap --hibernation: "},
+		{"kickstart", "part swap --recommended --size=5\n", "f:1: part swap --recommended: "},
+		{"kickstart", "part / --size=5 odd\n", "f:1: part odd: "},
+		{"kickstart", "part pv.1 --size=5 --label=x\n", "f:1: part --label: "},
+		{"kickstart", "text\nclearpart --all --drives=sdb\npart / --size=1 --grow --ondisk=sda\n", "f:2: disk /dev/sda: clearpart --drives does not name it"},
+		{"kickstart", "clearpart --all --disklabel=dasd\n", "f:1: clearpart --disklabel=dasd: "},
+		{"kickstart", "zerombr\npart / --size=1 --grow\n", "f:1: zerombr: "},
+		{"kickstart", "user --name=ada --password=x --lock\n", "f:1: password of ada: "},
+		{"kickstart", "rootpw --lock x\n", "f:1: password of root: "},
+		{"kickstart", "sshkey --username=ada\n", "f:1: sshkey: "},
+
+		{"preseed", "d-i debian-installer/add-kernel-opts string nomodeset\n", "f:1: debian-installer/add-kernel-opts: "},
+		{"preseed", "d-i partman-auto/disk string /dev/sda\n" + method + "d-i grub-installer/bootdev string /dev/sdb\n", "f:3: grub-installer/bootdev: "},
+		{"preseed", "d-i base-installer/install-recommends boolean true\n", "f:1: base-installer/install-recommends: "},
+		{"preseed", "d-i debian-installer/country string NL\n", "f:1: debian-installer/country: "},
+		{"preseed", "d-i clock-setup/ntp-server string ntp.example.org\n", "f:1: clock-setup/ntp-server: "},
+		{"preseed", "d-i partman/early_command string true\n", "f:1: partman/early_command: it runs in the installer"},
+		{"preseed", "d-i netcfg/choose_interface select eth1\n", "f:1: netcfg/choose_interface: "},
+		{"preseed", "d-i passwd/user-fullname string Ada\n", "f:1: passwd/user-fullname: "},
+		{"preseed", "d-i partman-auto-lvm/new_vg_name string vg1\n" + method, "f:1: partman-auto-lvm/new_vg_name: "},
+		{"preseed", "d-i partman-auto/choose_recipe select server\n" + method, "f:1: partman-auto/choose_recipe server: "},
+		{"preseed", method + "d-i partman-auto/expert_recipe string x :: 1 2 -1 ext4 mountpoint{ / } device{ /dev/sdb } .\n", "f:2: device{ /dev/sdb } of /: "},
+		{"preseed", "d-i partman-partitioning/choose_label select sun\n" + method, "f:1: partman-partitioning/choose_label sun: "},
+		{"preseed", "d-i time/zone string UTC\nd-i time/zone string CET\n", "f:1: time/zone: line 2 answers it again"},
+		{"preseed", "d-i time/zone string UTC\nd-i time/zone seen false\n", "f:2: time/zone seen false: "},
+
+		{"fai", "disk_config sda\nprimary / 5G ext4 rw,noatime\n", "disk_config/A:2: mount option noatime: "},
+		{"fai", "disk_config sda\nprimary / 5G ext4 rw mkfsopts=\"-m 0\"\n", "disk_config/A:2: mkfsopts=-m 0: "},
+		{"fai", "disk_config sda\nprimary / 5G ext4 rw createopts=\"-m 0 -L root -i 50\"\n", "disk_config/A:2: createopts=-m 0 -i 50: "},
+		{"fai", "disk_config sda\nprimary / 5G ext4 rw tuneopts=\"-c 0\"\n", "disk_config/A:2: tuneopts=-c 0: "},
+		{"fai", "disk_config lvm fstabkey:label\n", "disk_config/A:1: fstabkey:label: "},
+		{"fai", "disk_config lvm\nvg v sda1 pvcreateopts=\"-M 2\"\n", "disk_config/A:2: pvcreateopts=-M 2: "},
+		{"fai", "disk_config lvm\nv-a /a 5G ext4 ro tuneopts=\"-c 0\"\n", "disk_config/A:2: mount option ro: "},
+		{"fai", "disk_config lvm\nv-a /a 5G ext4 ro tuneopts=\"-c 0\"\n", "disk_config/A:2: tuneopts=-c 0: "},
+		{"fai", "disk_config raid\nraid1 /a sda1,sdb1 ext4 rw mdcreateopts=\"--chunk=64\"\n", "disk_config/A:2: mdcreateopts=--chunk=64: "},
+		{"fai", "disk_config sda\nprimary - 1G - -\nprimary / 1G ext4 rw\nprimary - 1G - -\ndisk_config raid\nraid1 /a sda1,sda3:spare ext4 rw\n", "disk_config/A:6: array sda3:spare: "},
+		{"fai", "disk_config sda bootable:2\nprimary / 5G ext4 rw\nprimary /a 5G ext4 rw\n", "disk_config/A:1: bootable:2: "},
+		{"fai", "disk_config cryptsetup\nluks /a sda1 ext4 rw\n", "disk_config/A:2: luks /a sda1 ext4 rw: "},
+		{"lucie", "partition 'a' do |p|\np.slice = 'sda'\np.frobnicate = 3\np.size = 100\nend\n", "f:3: partition.frobnicate = 3: "},
+		{"lucie", "partition 'a' do |p|\np.slice = 'sda'\np.fstab_option << 'ro'\np.fstab_option << 'sync'\np.size = 100\nend\n", "f:3: partition.fstab_option = ro: "},
+		{"lucie", "installer do |i|\ni.odd = 1\nend\n", "f:2: installer.odd = 1: "},
+		{"lucie", "install( %w(ssh), MORE )\n", "f:1: MORE: "},
 	} {
-		if _, left := imports(t, "kickstart", text); !strings.Contains(left, says) {
-			t.Errorf("%s\nsays\n%swithout %q", text, left, says)
+		if _, left := imports(t, c.kind, c.text); !strings.Contains("\n"+left, "\n"+c.says) {
+			t.Errorf("%s\nsays\n%swithout %q", c.text, left, c.says)
 		}
 	}
-	if _, left := imports(t, "kickstart", "part / --size=1 --grow\n"); strings.Contains(left, "--size") {
-		t.Errorf("a size that stands for none is said: %s", left)
+}
+
+// TestNothingIsSaidInVain: what asks for nothing that is not so anyway needs no word.
+func TestNothingIsSaidInVain(t *testing.T) {
+	for kind, text := range map[string]string{
+		"kickstart": "text\ninstall\nskipx\neula --agreed\nfirstboot --disable\nreboot\nzerombr\nclearpart --all --initlabel\nbootloader --location=mbr\n" +
+			"network --bootproto=dhcp --onboot=yes --activate\nautopart --type=plain --nohome --noswap --noboot --fstype=ext4\n%packages --nobase --exclude-weakdeps\nhttpd\n%end\n" +
+			"part / --size=1 --grow --asprimary\n",
+		"preseed": "d-i debian-installer/locale string nl_NL.UTF-8\nd-i debian-installer/country string NL\nd-i clock-setup/utc boolean true\nd-i mirror/http/proxy string\n" +
+			"d-i partman-auto/disk string /dev/sda\nd-i partman-auto/method string lvm\nd-i partman-auto/choose_recipe select atomic\nd-i partman-lvm/confirm boolean true\n" +
+			"d-i partman/confirm boolean true\nd-i grub-installer/bootdev string /dev/sda\nd-i passwd/root-login boolean true\nd-i time/zone seen true\n" +
+			"d-i base-installer/install-recommends boolean false\nd-i finish-install/reboot_in_progress note\n",
+		"fai": "disk_config disk1 disklabel:gpt bootable:1 fstabkey:uuid align-at:1M\nprimary /boot 1G ext4 rw\nprimary / 5G- ext4 rw,errors=remount-ro createopts=\"-L root\"\n",
+		"lucie": "partition 'a' do |p|\np.slice = 'sda'\np.kind = 'primary'\np.fs = 'ext4'\np.mount_point = '/'\np.size = 100\np.bootable = true\np.preserve = false\nend\n" +
+			"installer do |i|\ni.name = 'x'\ni.distribution = 'debian'\nend\n",
+	} {
+		_, left := imports(t, kind, text)
+		if kind == "preseed" && strings.Count(left, "\n") == 1 && strings.Contains(left, "how much memory") {
+			continue // of the recipe's swap
+		}
+		if left != "" {
+			t.Errorf("%s\nsays\n%s", text, left)
+		}
+	}
+}
+
+// TestPartitionsWithoutADisk: they are put on the first disk that is named, and
+// that is said.
+func TestPartitionsWithoutADisk(t *testing.T) {
+	for _, c := range []struct {
+		summary, text string
+		disks         []string // path and mount points
+		says          string
+	}{
+		{"none is named", "part / --size=1 --grow\npart swap --size=100\n", []string{": / swap"}, ""},
+		{"two are", "part / --size=900 --ondisk=sda\npart swap --size=100\npart /data --size=900 --ondisk=sdb\nclearpart --all\n",
+			[]string{"/dev/sda: / swap", "/dev/sdb: /data"}, "f:2: part swap: it names no disk, and any that has room would do: it is put on sda, the first that is named\n"},
+		{"after it", "part swap --size=100\npart pv.1 --size=1 --grow --ondisk=sdb\npart / --size=900 --ondisk=sda\nvolgroup v pv.1\nlogvol /v --vgname=v --name=v --size=50\n",
+			[]string{"/dev/sdb: swap v", "/dev/sda: /"}, "f:1: part swap: it names no disk"},
+		{"of a group", "part / --size=900 --ondisk=sda\npart pv.1 --size=1 --grow\nvolgroup v pv.1\nlogvol /v --vgname=v --name=v --size=50\n",
+			[]string{"/dev/sda: / v"}, "f:2: part pv.1: it names no disk"},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			file, left := imports(t, "kickstart", c.text)
+			j, err := job.Parse("job.yaml", "/", []byte(file), job.Default(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var disks []string
+			for _, d := range j.Machines.Storage.Disks {
+				line := d.Match.Path + ":"
+				for _, p := range d.Partitions {
+					if p.FS == "swap" {
+						p.Mount = p.FS
+					}
+					line += " " + p.Mount + p.Group
+				}
+				disks = append(disks, line)
+			}
+			if !slices.Equal(disks, c.disks) || !strings.Contains(left, c.says) || c.says == "" && left != "" {
+				t.Errorf("disks %q, want %q, and says\n%s", disks, c.disks, left)
+			}
+		})
 	}
 }

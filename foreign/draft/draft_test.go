@@ -24,11 +24,13 @@ func TestWords(t *testing.T) {
 }
 
 func TestOption(t *testing.T) {
-	o := Option([]string{"/", "--size=5", "--grow", "--label", "x", "--odd", "y"}, "grow")
-	if o.Get("size") != "5" || !o.Has("grow") || o.Get("label") != "x" || len(o.Rest) != 1 {
+	o := Option([]string{"/", "--size=5", "more", "--grow", "--label", "x", "--odd", "y", "--boot=no", "--utc=yes"}, "grow")
+	o.Spare("boot", "yes")
+	o.Spare("utc", "on", "yes")
+	if o.Get("size") != "5" || !o.Has("grow") || o.Get("label") != "x" || len(o.Rest) != 2 {
 		t.Errorf("%+v", o)
 	}
-	if d := cmp.Diff([]string{"odd"}, o.Unknown()); d != "" {
+	if d := cmp.Diff([]string{"--odd", "--boot", "more"}, o.Left(1)); d != "" {
 		t.Error(d)
 	}
 }

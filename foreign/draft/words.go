@@ -97,6 +97,13 @@ func (o *Options) Skip(names ...string) {
 	}
 }
 
+// Spare is Skip for an option that asks for nothing with one of these values alone.
+func (o *Options) Spare(name string, values ...string) {
+	if v, ok := o.values[name]; ok && contains(values, v) {
+		o.known(name)
+	}
+}
+
 func (o *Options) known(name string) {
 	for i, n := range o.order {
 		if n == name {
@@ -106,5 +113,12 @@ func (o *Options) known(name string) {
 	}
 }
 
-// Unknown returns the options that nobody asked for, in their order.
-func (o *Options) Unknown() []string { return o.order }
+// Left returns the options that nobody asked for, in their order, and the words
+// after the first so many of those that belong to none.
+func (o *Options) Left(words int) []string {
+	var left []string
+	for _, n := range o.order {
+		left = append(left, "--"+n)
+	}
+	return append(left, o.Rest[min(words, len(o.Rest)):]...)
+}

@@ -34,8 +34,7 @@ func (s *storage) read(d *draft.Draft, from Source) {
 	}
 	for i, line := range strings.Split(string(from.Data), "\n") {
 		p := d.At(from.Name, i+1)
-		line, _, _ = strings.Cut(line, "#")
-		f := strings.Fields(line)
+		f := draft.Words(strings.TrimSpace(line))
 		switch {
 		case len(f) == 0:
 		case f[0] == "disk_config":
@@ -46,6 +45,8 @@ func (s *storage) read(d *draft.Draft, from Source) {
 			s.lvm(p, f)
 		case s.kind == "raid":
 			s.raid(p, f)
+		default:
+			p.Leave(strings.Join(f, " "), "it belongs to no disk_config that is carried over")
 		}
 	}
 }
@@ -59,6 +60,11 @@ func (s *storage) begin(p *draft.Place, f []string) {
 	switch f[0] {
 	case "lvm", "raid":
 		s.kind = f[0]
+		for _, o := range f[1:] {
+			if o != "fstabkey:uuid" {
+				p.Leave(o, "there is nothing like it in a job file")
+			}
+		}
 		return
 	case "cryptsetup", "btrfs", "tmpfs", "nfs":
 		p.Leave("disk_config "+f[0], "there is nothing like it in a job file")
@@ -75,7 +81,9 @@ func (s *storage) begin(p *draft.Place, f []string) {
 		switch name, value, _ := strings.Cut(o, ":"); {
 		case name == "disklabel" && (value == "msdos" || value == "mbr"):
 			d.Table = ore.MBR
-		case name == "disklabel" && (value == "gpt" || value == "gpt-bios"), name == "bootable", name == "fstabkey", name == "align-at":
+		case name == "disklabel" && (value == "gpt" || value == "gpt-bios"), o == "fstabkey:uuid", o == "align-at:1M":
+		case name == "bootable":
+			s.starts(p, o, s.disk+"."+value)
 		case strings.HasPrefix(name, "preserve") || strings.HasPrefix(name, "resize"):
 			s.preserve(p, o)
 		default:
@@ -121,21 +129,14 @@ func (s *storage) partition(p *draft.Place, f []string) {
 		p.Leave(strings.Join(f, " "), "a partition is: primary or logical, mount point, size, file system")
 		return
 	}
-	fs := system(f)
+	fs, more := system(f)
 	if strings.Contains(f[2], "preserve") || strings.Contains(f[2], "resize") || f[0] == "raw-disk" {
 		s.preserve(p, strings.Join(f, " "))
 		return
 	}
 	made := ore.Partition{Size: size(p, f[2])}
+	label := more.read(p, f[1])
 	if f[1] != "-" || fs != "-" && fs != "" {
-		label := ""
-		for _, o := range f[3:] {
-			if l, ok := strings.CutPrefix(o, "createopts="); ok {
-				if _, after, ok := strings.Cut(l, "-L "); ok {
-					label = strings.Trim(after, `"`)
-				}
-			}
-		}
 		made.FileSystem = p.FileSystem(draft.Part{Mount: f[1], FS: strings.TrimSuffix(fs, "-"), Label: label})
 	}
 	d := s.find(p, s.disk)
@@ -159,26 +160,84 @@ func (s *storage) number(kind string, t ore.Table) int {
 	return s.next[key] - 1
 }
 
-// system returns the file system's name, also of an old line.
-func system(f []string) string {
-	if i := slices.IndexFunc(f, func(w string) bool { return strings.Contains(w, ";") }); i >= 0 {
-		if f[1] == "swap" {
-			return "swap"
+// starts notes a disk's partition to start from, unless it is the one that is.
+func (s *storage) starts(p *draft.Place, what, name string) {
+	s.later = append(s.later, func() {
+		m, ok := s.member(name)
+		boot := slices.ContainsFunc(p.Storage.Disks, func(d ore.Disk) bool {
+			return slices.ContainsFunc(d.Partitions, func(q ore.Partition) bool { return q.Mount == "/boot" })
+		})
+		if !ok || m.get().Mount != map[bool]string{true: "/boot", false: "/"}[boot] {
+			p.Leave(what, "a machine starts from what is mounted on /boot, or else on /")
 		}
-		for _, w := range append([]string{f[i][strings.Index(f[i], ";")+1:]}, f[i+1:]...) {
-			if slices.Contains([]string{"ext2", "ext3", "ext4", "xfs", "reiserfs", "reiser", "vfat"}, w) {
-				return w
+	})
+}
+
+// options are what a line says of a file system after its name.
+type options struct {
+	mount, make []string
+}
+
+// read returns the label, and notes all that file systems are not given here.
+func (o options) read(p *draft.Place, mount string) (label string) {
+	for _, m := range o.mount {
+		switch {
+		case m == "" || m == "-" || m == "rw" || m == "sw" || m == "defaults" || m == "relatime":
+		case m == "errors=remount-ro" && mount == "/": // as ext4 is mounted there
+		default:
+			p.Leave("mount option "+m, "file systems are mounted with their defaults")
+		}
+	}
+	for _, m := range o.make {
+		name, value, _ := strings.Cut(m, "=")
+		f := strings.Fields(value)
+		if at := slices.Index(f, "-L"); name == "createopts" && at >= 0 && at+1 < len(f) {
+			label = strings.Trim(f[at+1], `"`)
+			f = slices.Delete(f, at, at+2)
+		}
+		if len(f) > 0 || value == "" {
+			p.Leave(strings.TrimSuffix(name+"="+strings.Join(f, " "), "="), "there is nothing like it in a job file: file systems, arrays and groups are made with their defaults")
+		}
+	}
+	return label
+}
+
+// system returns the file system's name and what is said of it, also of an old
+// line.
+func system(f []string) (fs string, o options) {
+	if i := slices.IndexFunc(f, func(w string) bool { return strings.Contains(w, ";") }); i >= 0 {
+		before, after, _ := strings.Cut(f[i], ";")
+		fs = "ext2"
+		var others []string
+		for _, w := range append([]string{after}, f[i+1:]...) {
+			switch {
+			case slices.Contains([]string{"ext2", "ext3", "ext4", "xfs", "reiserfs", "reiser", "vfat"}, w):
+				fs = w
+			case w != "" && w != "-j": // as ext3 and ext4 have
+				others = append(others, w)
 			}
 		}
-		return "ext2"
-	}
-	if f[1] == "swap" {
-		return "swap"
+		if len(others) > 0 {
+			o.make = []string{strings.Join(others, " ")}
+		}
+		for _, w := range append(slices.Clone(f[min(3, i):i]), before) {
+			o.mount = append(o.mount, strings.Split(w, ",")...)
+		}
+		if f[1] == "swap" {
+			fs = "swap"
+		}
+		return fs, o
 	}
 	if len(f) > 3 {
-		return f[3]
+		fs = f[3]
 	}
-	return ""
+	if len(f) > 4 {
+		o = options{strings.Split(f[4], ","), f[5:]}
+	}
+	if f[1] == "swap" {
+		fs = "swap"
+	}
+	return fs, o
 }
 
 var units = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([kKMGTP%]?)(?:i?B)?$`)
@@ -206,7 +265,10 @@ func bytes(s string) (n int64, percent int, ok bool) {
 
 // size reads SIZE, LEAST- and LEAST-LARGEST.
 func size(p *draft.Place, s string) ore.Share {
-	s, _, _ = strings.Cut(s, ":") // :resize and the like
+	s, more, _ := strings.Cut(s, ":") // preserve and resize are read before
+	if more != "" {
+		p.Leave(s+":"+more, "there is nothing like it in a job file")
+	}
 	least, largest, span := strings.Cut(s, "-")
 	if span && largest == "" {
 		return ore.Share{Rest: true}
@@ -246,6 +308,7 @@ func (s *storage) member(name string) (part, bool) {
 func (s *storage) lvm(p *draft.Place, f []string) {
 	if f[0] == "vg" && len(f) > 2 {
 		group := draft.Name(f[1])
+		options{make: f[3:]}.read(p, "")
 		members := strings.Split(f[2], ",")
 		s.later = append(s.later, func() {
 			for _, name := range members {
@@ -267,7 +330,8 @@ func (s *storage) lvm(p *draft.Place, f []string) {
 		return
 	}
 	v := ore.Volume{Group: draft.Name(group), Name: draft.Name(name), Size: size(p, f[2])}
-	v.FileSystem = p.FileSystem(draft.Part{Mount: f[1], FS: system(f)})
+	fs, more := system(f)
+	v.FileSystem = p.FileSystem(draft.Part{Mount: f[1], FS: fs, Label: more.read(p, f[1])})
 	p.Storage.Volumes = append(p.Storage.Volumes, v)
 }
 
@@ -279,8 +343,9 @@ func (s *storage) raid(p *draft.Place, f []string) {
 		return
 	}
 	a := ore.RAID{Name: "md" + strconv.Itoa(len(p.Storage.Arrays)), Level: level}
-	if f[1] != "-" {
-		a.FileSystem = p.FileSystem(draft.Part{Mount: f[1], FS: system(f)})
+	fs, more := system(f)
+	if label := more.read(p, f[1]); f[1] != "-" {
+		a.FileSystem = p.FileSystem(draft.Part{Mount: f[1], FS: fs, Label: label})
 	}
 	p.Storage.Arrays = append(p.Storage.Arrays, a)
 	members := strings.Split(f[2], ",")
@@ -289,6 +354,9 @@ func (s *storage) raid(p *draft.Place, f []string) {
 			if m, ok := s.member(name); ok {
 				q := m.get()
 				q.FileSystem, q.Array = ore.FileSystem{}, a.Name
+				if _, role, _ := strings.Cut(name, ":"); role != "" {
+					p.Leave("array "+name, "all members are used: it is one as the others are")
+				}
 			} else {
 				p.Leave("array "+name, "no partition is known by this name")
 			}
@@ -301,4 +369,5 @@ func (s *storage) finish() {
 	for _, do := range s.later {
 		do()
 	}
+	s.later = nil
 }

@@ -49,12 +49,33 @@ func Read(d *draft.Draft, from []Source, classes []string) {
 	}
 	r.disks.finish()
 	for _, s := range from {
-		switch dir, name, _ := strings.Cut(s.Name, "/"); {
-		case dir == "hooks":
-			d.At(s.Name, 1).Leave(name, "it runs in the installer")
-		case dir == "class" && !strings.HasSuffix(name, ".var"):
-			d.At(s.Name, 1).Leave(name, "it runs in the installer: name the classes that it would give with --class")
+		r.rest(s)
+	}
+}
+
+// rest notes a file that none of the parts read, unless it is one of theirs for
+// other classes.
+func (r *reader) rest(s Source) {
+	dir, name, _ := strings.Cut(s.Name, "/")
+	p := r.At(s.Name, 1)
+	switch base := path.Base(name); dir {
+	case "hooks":
+		p.Leave(name, "it runs in the installer")
+	case "class":
+		if !strings.HasSuffix(name, ".var") {
+			p.Leave(name, "it runs in the installer: name the classes that it would give with --class")
 		}
+	case "package_config":
+		if strings.HasSuffix(name, ".asc") && r.in(strings.TrimSuffix(name, ".asc")) {
+			p.Leave(name, "it is the key of a repository: describe that under repositories")
+		}
+	case "files":
+		if base == "file-modes" || base == "preinst" || base == "postinst" {
+			p.Leave(name, "files have mode 0644 and belong to root: change mode under files, and owners in a step")
+		}
+	case "disk_config", "debconf", "scripts":
+	default:
+		p.Leave(s.Name, "there is nothing like it in a job file")
 	}
 }
 
@@ -124,7 +145,8 @@ func (r *reader) file(s Source) bool {
 	}
 	to := path.Clean("/" + dir)
 	if to == "/" || strings.ContainsFunc(to, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return false
+		r.At(s.Name, 1).Leave(s.Name, "no file of a machine can be called so")
+		return true
 	}
 	r.At(s.Name, 1).Write(to, string(s.Data), 0)
 	return true
@@ -188,10 +210,12 @@ func (r *reader) assignments(s Source) {
 			p.Account(draft.User{Name: value})
 		case "USERPW":
 			password = func() { p.Password(user, value, true) }
-		case "UTC", "LOGUSER", "FAI_ALLOW_UNSIGNED", "STOP_ON_ERROR", "MAXPACKAGES", "CONSOLEFONT", "FAI_DEBUG":
-			// They are about the installation itself.
-		case "KEYMAP":
-			p.Leave("KEYMAP="+value, "a job's machine has no keyboard")
+		case "UTC":
+			p.Leave(words[0], "a machine's clock is its host's")
+		case "LOGUSER", "FAI_ALLOW_UNSIGNED", "STOP_ON_ERROR", "MAXPACKAGES", "FAI_DEBUG":
+			p.Leave(words[0], "it belongs to the installer itself")
+		case "KEYMAP", "CONSOLEFONT":
+			p.Leave(words[0], "a job's machine has no keyboard or screen")
 		case "MODULESLIST":
 			p.Leave("MODULESLIST="+value, "name modules in /etc/modules, with files")
 		default:
@@ -236,7 +260,7 @@ func (r *reader) packages(s Source) {
 // listed adds the packages of a line.
 func listed(p *draft.Place, action string, names []string) {
 	switch action {
-	case "install", "install-norec", "aptitude", "aptitude-r", "yumgroup", "unpack", "dselect-upgrade", "":
+	case "install", "install-norec", "aptitude", "aptitude-r", "unpack", "dselect-upgrade", "":
 	case "taskinst":
 		for _, n := range names {
 			p.Package("task-" + n)

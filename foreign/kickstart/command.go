@@ -1,6 +1,7 @@
 package kickstart
 
 import (
+	"slices"
 	"strings"
 
 	"ore/foreign/draft"
@@ -27,6 +28,9 @@ func (r *reader) command(p *draft.Place, words []string) {
 	p.Leave(strings.Join(words, " "), "this command is not known here")
 }
 
+// spared are commands that ask for nothing that is not so anyway, as they do alone.
+var spared = [...]string{"eula --agreed", "firstboot --disable", "firstboot --disabled", "text --non-interactive", "graphical --non-interactive", "reboot --eject"}
+
 // known returns all commands that are understood, and why others are left.
 func (r *reader) known() commands {
 	c := commands{
@@ -36,7 +40,8 @@ func (r *reader) known() commands {
 		"zerombr": r.zerombr,
 	}
 	for why, names := range map[string]string{
-		noQuestions: "text graphical cmdline install eula firstboot skipx reboot poweroff halt shutdown logging autostep interactive unsupported_hardware",
+		noQuestions: "text graphical cmdline install eula firstboot skipx reboot unsupported_hardware",
+		"a machine starts from its disk once it is installed": "poweroff halt shutdown",
 		itsMachines: "hostname",
 		packagesOf:  "url repo nfs cdrom harddrive liveimg ostreesetup module rhsm syspurpose mediacheck hmc",
 		"a Debian machine has no keyboard or screen to set up until someone adds one":    "keyboard mouse xconfig monitor vnc rdp displaymode",
@@ -46,12 +51,15 @@ func (r *reader) known() commands {
 		"which disks are used is said by what lies on them: others are left alone":       "ignoredisk",
 		"disks of other kinds are found by the kernel alone":                             "iscsi iscsiname fcoe zfcp nvdimm multipath dmraid device deviceprobe driverdisk zipl",
 		"a step may make it, once the machine is installed":                              "snapshot btrfs reqpart mount",
-		"it belongs to the installer itself":                                             "updates rescue upgrade kdump sshpw timesource pwpolicy method bootc ostreecontainer",
+		"it belongs to the installer itself":                                             "updates rescue upgrade kdump sshpw timesource pwpolicy method bootc ostreecontainer logging autostep interactive",
 	} {
 		for _, n := range strings.Fields(names) {
 			c[n] = func(p *draft.Place, words []string) {
-				if why != noQuestions {
-					p.Leave(strings.Join(append([]string{n}, words...), " "), "%s", why)
+				switch whole := strings.Join(append([]string{n}, words...), " "); {
+				case why != noQuestions:
+					p.Leave(whole, "%s", why)
+				case len(words) > 0 && !slices.Contains(spared[:], whole):
+					p.Leave(whole, "it belongs to the installer itself")
 				}
 			}
 		}
@@ -59,10 +67,10 @@ func (r *reader) known() commands {
 	return c
 }
 
-// rest notes options that nothing was made of.
-func rest(p *draft.Place, command string, o *draft.Options) {
-	for _, n := range o.Unknown() {
-		p.Leave(command+" --"+n, "there is nothing like it in a job file")
+// rest notes options that nothing was made of, and words after the first so many.
+func rest(p *draft.Place, command string, o *draft.Options, words int) {
+	for _, w := range o.Left(words) {
+		p.Leave(command+" "+w, "there is nothing like it in a job file")
 	}
 }
 
@@ -75,10 +83,11 @@ func (r *reader) rootpw(p *draft.Place, words []string) {
 	o.Skip("plaintext")
 	if o.Has("lock") {
 		p.Step("password-root", "passwd -l root", false)
+		locked(p, "root", len(o.Rest) > 0)
 	} else if len(o.Rest) > 0 {
 		p.Password("root", o.Rest[0], hashed)
 	}
-	rest(p, "rootpw", &o)
+	rest(p, "rootpw", &o, 1)
 }
 
 func (r *reader) user(p *draft.Place, words []string) {
@@ -95,26 +104,36 @@ func (r *reader) user(p *draft.Place, words []string) {
 	}
 	password, hashed := o.Get("password"), o.Has("iscrypted")
 	o.Skip("plaintext")
-	locked := o.Has("lock")
 	p.Account(u)
-	if password != "" && !locked {
+	if o.Has("lock") {
+		locked(p, u.Name, password != "")
+	} else if password != "" {
 		p.Password(u.Name, password, hashed)
 	}
-	rest(p, "user", &o)
+	rest(p, "user", &o, 0)
+}
+
+// locked notes the password of an account that nobody logs in to with one.
+func locked(p *draft.Place, user string, given bool) {
+	if given {
+		p.Leave("password of "+user, "the account is locked, and has none")
+	}
 }
 
 func (r *reader) group(p *draft.Place, words []string) {
 	o := draft.Option(words)
 	p.Group(o.Get("name"), o.Get("gid"))
-	rest(p, "group", &o)
+	rest(p, "group", &o, 0)
 }
 
 func (r *reader) sshkey(p *draft.Place, words []string) {
 	o := draft.Option(words)
 	if user := o.Get("username"); len(o.Rest) > 0 {
 		p.Keys(user, strings.Join(o.Rest, " "))
+	} else {
+		p.Leave("sshkey", "it has no key")
 	}
-	rest(p, "sshkey", &o)
+	rest(p, "sshkey", &o, len(o.Rest))
 }
 
 func (r *reader) lang(p *draft.Place, words []string) {
@@ -125,7 +144,7 @@ func (r *reader) lang(p *draft.Place, words []string) {
 	if o.Has("addsupport") {
 		p.Leave("lang --addsupport", "add further languages to /etc/locale.gen in the step locale")
 	}
-	rest(p, "lang", &o)
+	rest(p, "lang", &o, 1)
 }
 
 func (r *reader) timezone(p *draft.Place, words []string) {
@@ -138,7 +157,7 @@ func (r *reader) timezone(p *draft.Place, words []string) {
 			p.Leave("timezone --"+n, "a machine's clock is its host's")
 		}
 	}
-	rest(p, "timezone", &o)
+	rest(p, "timezone", &o, 1)
 }
 
 func (r *reader) services(p *draft.Place, words []string) {
@@ -150,24 +169,25 @@ func (r *reader) services(p *draft.Place, words []string) {
 			}
 		}
 	}
-	rest(p, "services", &o)
+	rest(p, "services", &o, 0)
 }
 
 func (r *reader) network(p *draft.Place, words []string) {
-	o := draft.Option(words, "activate", "onboot", "noipv6", "noipv4", "nodns", "nodefroute", "no-activate")
-	o.Skip("activate", "onboot", "device", "noipv6")
+	o := draft.Option(words, "activate", "noipv6", "noipv4", "nodns", "nodefroute", "no-activate")
+	o.Skip("activate")
+	o.Spare("onboot", "", "yes", "on", "true")
 	if b := o.Get("bootproto"); b != "" && b != "dhcp" {
 		p.Leave("network --bootproto="+b, "%s", itsMachines)
 	}
-	for _, n := range o.Unknown() {
-		p.Leave("network --"+n, "%s", itsMachines)
+	for _, w := range o.Left(0) {
+		p.Leave("network "+w, "%s", itsMachines)
 	}
 }
 
 func (r *reader) bootloader(p *draft.Place, words []string) {
-	o := draft.Option(words)
-	o.Skip("location", "boot-drive", "driveorder", "timeout")
-	for _, n := range o.Unknown() {
-		p.Leave("bootloader --"+n, "how the kernel is started is the installer's affair")
+	o := draft.Option(words, "disabled", "nombr", "upgrade", "leavebootorder", "extlinux", "iscrypted", "sdboot")
+	o.Spare("location", "mbr")
+	for _, w := range o.Left(0) {
+		p.Leave("bootloader "+w, "how the kernel is started is the installer's affair")
 	}
 }

@@ -17,14 +17,17 @@ type disks struct {
 	only    []string // if any are named: on these alone
 	kind    ore.Table
 	members map[string]string // of pv.01, raid.01: the group or array that takes them
-	lent    []lent
+	plain   []placed          // partitions that belong to nothing else
+	lent    []placed          // those that do, to what is described elsewhere
+
+	cleared, zeroed *draft.Place // the lines that say so, nil where none does
 }
 
-// lent is a partition that belongs to something described elsewhere.
-type lent struct {
+// placed is a partition and where it is to be.
+type placed struct {
 	at   *draft.Place
-	disk string
-	name string // pv.01
+	disk string // "" where the line names none
+	name string // /home, pv.01
 	part ore.Partition
 }
 
@@ -32,6 +35,7 @@ type lent struct {
 // all: a disk of which only a part is given up is left to the reader of the job file.
 func (r *reader) clearpart(p *draft.Place, words []string) {
 	o := draft.Option(words, "all", "none", "linux", "initlabel", "cdl")
+	r.cleared = p
 	drives := strings.FieldsFunc(o.Get("drives"), func(c rune) bool { return c == ',' || c == ' ' })
 	if o.Has("all") {
 		r.wipe, r.only = true, append(r.only, drives...)
@@ -41,37 +45,44 @@ func (r *reader) clearpart(p *draft.Place, words []string) {
 			p.Leave("clearpart --"+n, "a disk is taken as a whole or not at all: set wipe: true if all that it holds may be lost")
 		}
 	}
-	switch o.Get("disklabel") {
+	switch label := o.Get("disklabel"); label {
+	case "", "gpt":
 	case "msdos", "mbr":
 		r.kind = ore.MBR
+	default:
+		p.Leave("clearpart --disklabel="+label, "tables are gpt and mbr: gpt is used")
 	}
 	o.Skip("none", "initlabel")
-	rest(p, "clearpart", &o)
+	rest(p, "clearpart", &o, 0)
 }
 
 // plainDrive is a kernel's name of a disk.
 var plainDrive = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
-// cleared says whether what a disk holds may be lost.
-func (r *reader) cleared(d ore.Disk) bool {
+// given says whether what a disk holds may be lost.
+func (r *reader) given(d ore.Disk) bool {
 	return r.wipe && (len(r.only) == 0 || slices.ContainsFunc(r.only, func(n string) bool {
 		return "/dev/"+strings.TrimPrefix(n, "/dev/") == d.Match.Path
 	}))
 }
 
-func (r *reader) zerombr(*draft.Place, []string) {}
+func (r *reader) zerombr(p *draft.Place, _ []string) { r.zeroed = p }
 
+// autopart reads a layout of the installer's own: unless told otherwise, one of
+// volumes, with /boot, swap and, where there is room, /home.
 func (r *reader) autopart(p *draft.Place, words []string) {
 	r.OnDisk = true
 	o := draft.Option(words, "nohome", "noswap", "noboot", "nolvm", "encrypted")
-	if t := o.Get("type"); t != "" && t != "plain" {
-		p.Leave("autopart --type="+t, "the default layout is one file system on a plain partition: describe disks for another")
+	kind, fs := o.Get("type"), o.Get("fstype")
+	ours := o.Has("nolvm") || kind == "plain"
+	for _, without := range []string{"nohome", "noswap", "noboot"} {
+		ours = o.Has(without) && ours
 	}
-	o.Skip("nohome", "noswap", "noboot", "nolvm")
-	if fs := o.Get("fstype"); fs != "" && fs != "ext4" {
-		p.Leave("autopart --fstype="+fs, "the default layout has ext4: describe disks for another")
+	if !ours || fs != "" && fs != "ext4" {
+		p.Leave(strings.Join(append([]string{"autopart"}, words...), " "),
+			"the default layout is one file system, ext4 on a plain partition, without volumes, /boot, swap and /home: describe disks for another")
 	}
-	rest(p, "autopart", &o)
+	rest(p, "autopart", &o, 0)
 }
 
 // size reads what --size, --grow, --percent and --recommended say together.
@@ -81,19 +92,25 @@ func size(p *draft.Place, o *draft.Options, command string) ore.Share {
 	if o.Has("maxsize") {
 		p.Leave(command+" --maxsize", "what grows takes all that is left: give it a size to have less")
 	}
-	if o.Has("recommended") || o.Has("hibernation") {
-		if err != nil {
-			p.Leave(command+" --recommended", "how much memory a machine will have is not known here: 1G is given")
-			return ore.Share{Bytes: 1 << 30}
+	unknown := false
+	for _, by := range []string{"recommended", "hibernation"} {
+		if o.Has(by) {
+			unknown = true
+			p.Leave(command+" --"+by, "how much memory a machine will have is not known here: it has the size that is given beside it, or 1G")
 		}
 	}
 	switch n, perr := strconv.Atoi(percent); {
+	case unknown && !grow && (err != nil || mib <= 0):
+		return ore.Share{Bytes: 1 << 30}
 	case grow:
 		if err == nil && mib > 1 { // 1 is what is written where any size will do
 			p.Leave(fmt.Sprintf("%s --size=%d", command, mib), "it grows to all that is left, and a job file has no least size beside that")
 		}
 		return ore.Share{Rest: true}
 	case perr == nil && n >= 1 && n <= 100:
+		if err == nil {
+			p.Leave(fmt.Sprintf("%s --size=%d", command, mib), "it has a part of the disk, and a job file has no least size beside that")
+		}
 		return ore.Share{Percent: n}
 	case err != nil || mib <= 0:
 		p.Leave(command+" --size", "it has no size: it is given the rest")
@@ -117,21 +134,22 @@ func (r *reader) part(p *draft.Place, words []string) {
 	if d := o.Get("ondrive"); d != "" {
 		disk = d
 	}
-	o.Skip("asprimary", "fstype", "label")
+	o.Skip("asprimary")
+	fs := o.Get("fstype")
 	if r.OnDisk = true; o.Has("onpart") || o.Has("noformat") || o.Has("usepart") {
 		p.Leave("part "+name, "partitions that are there already are not taken: a disk is divided anew")
 		return
 	}
-	rest(p, "part", &o)
 	switch {
 	case strings.HasPrefix(name, "pv.") || strings.HasPrefix(name, "raid.") || strings.HasPrefix(name, "btrfs."):
-		r.lent = append(r.lent, lent{p, disk, name, part})
-		return
-	case name == "biosboot" || name == "prepboot" || o.Get("fstype") == "biosboot":
-		return // the layout adds what the firmware needs
+		r.lent = append(r.lent, placed{p, disk, name, part})
+	case name == "biosboot" || name == "prepboot" || fs == "biosboot":
+		// The layout adds what the firmware needs.
+	default:
+		part.FileSystem = p.FileSystem(draft.Part{Mount: name, FS: fs, Label: o.Get("label")})
+		r.plain = append(r.plain, placed{p, disk, name, part})
 	}
-	part.FileSystem = p.FileSystem(draft.Part{Mount: name, FS: o.Get("fstype"), Label: o.Get("label")})
-	p.Partition(disk, part)
+	rest(p, "part", &o, 1)
 }
 
 func (r *reader) takes(names []string, by string) {
@@ -153,7 +171,7 @@ func (r *reader) volgroup(p *draft.Place, words []string) {
 	if s := o.Get("pesize"); s != "" && s != "4096" && s != "4" {
 		p.Leave("volgroup --pesize", "extents have 4 MiB")
 	}
-	rest(p, "volgroup", &o)
+	rest(p, "volgroup", &o, len(o.Rest))
 }
 
 func (r *reader) logvol(p *draft.Place, words []string) {
@@ -169,7 +187,7 @@ func (r *reader) logvol(p *draft.Place, words []string) {
 	}
 	v := ore.Volume{Group: draft.Name(group), Name: draft.Name(name), Size: size(p, &o, "logvol "+mount)}
 	v.FileSystem = p.FileSystem(draft.Part{Mount: mount, FS: o.Get("fstype"), Label: o.Get("label")})
-	rest(p, "logvol", &o)
+	rest(p, "logvol", &o, 1)
 	r.Storage.Volumes = append(r.Storage.Volumes, v)
 }
 
@@ -190,17 +208,21 @@ func (r *reader) raid(p *draft.Place, words []string) {
 		p.Leave("raid --spares", "all members are used")
 	}
 	if name := o.Rest[0]; strings.HasPrefix(name, "pv.") {
-		r.lent = append(r.lent, lent{at: p, name: name})
+		r.lent = append(r.lent, placed{at: p, name: name})
 		a.Group = name // until it is known whose it is
 	} else {
 		a.FileSystem = p.FileSystem(draft.Part{Mount: name, FS: o.Get("fstype"), Label: o.Get("label")})
 	}
-	rest(p, "raid", &o)
+	rest(p, "raid", &o, len(o.Rest))
 	r.Storage.Arrays = append(r.Storage.Arrays, a)
 }
 
 // join gives partitions and arrays to what takes them, now that all is known.
 func (r *reader) join() {
+	first := r.first()
+	for _, l := range r.plain {
+		l.on(first)
+	}
 	for _, l := range r.lent {
 		kind, name, ok := strings.Cut(r.members[l.name], " ")
 		if !ok {
@@ -216,26 +238,55 @@ func (r *reader) join() {
 		} else {
 			l.part.Array = name
 		}
-		l.at.Partition(l.disk, l.part)
+		l.on(first)
 	}
 	for i := range r.Storage.Arrays {
 		if strings.HasPrefix(r.Storage.Arrays[i].Group, "pv.") {
 			r.Storage.Arrays[i].Group = ""
 		}
 	}
+	r.settle()
+}
+
+// first returns the disk that the first partition names which names one, or ""
+// where none does.
+func (r *reader) first() string {
+	name, line := "", 0
+	for _, l := range append(slices.Clone(r.plain), r.lent...) {
+		if l.disk != "" && (name == "" || l.at.Line < line) {
+			name, line = l.disk, l.at.Line
+		}
+	}
+	return name
+}
+
+// on adds the partition to its disk, or to the first one that others name.
+func (l placed) on(first string) {
+	if l.disk == "" && first != "" {
+		l.at.Leave("part "+l.name, "it names no disk, and any that has room would do: it is put on %s, the first that is named", first)
+		l.disk = first
+	}
+	l.at.Partition(l.disk, l.part)
+}
+
+// settle gives disks what is said of all of them.
+func (r *reader) settle() {
 	for i := range r.Storage.Disks {
 		d := &r.Storage.Disks[i]
 		if d.Match.Path == "" && len(r.Storage.Disks) == 1 && len(r.only) == 1 && plainDrive.MatchString(r.only[0]) {
 			d.Match.Path = "/dev/" + r.only[0] // the one that is given up is the one that is used
 		}
-		if d.Wipe = r.cleared(*d); r.wipe && !d.Wipe {
-			r.At(r.file, 1).Leave("disk "+d.Match.Path, "clearpart --drives does not name it: it is divided only if it is empty, or with wipe: true")
+		if d.Wipe = r.given(*d); r.wipe && !d.Wipe {
+			r.cleared.Leave("disk "+d.Match.Path, "clearpart --drives does not name it: it is divided only if it is empty, or with wipe: true")
 		}
 		if r.kind != "" {
 			d.Table = r.kind
 		}
 	}
 	if r.wipe && r.OnDisk && len(r.Storage.Disks) == 0 {
-		r.At(r.file, 1).Leave("clearpart", "what a disk holds is lost only where it is described with wipe: true")
+		r.cleared.Leave("clearpart", "what a disk holds is lost only where it is described with wipe: true")
+	}
+	if r.zeroed != nil && !r.wipe {
+		r.zeroed.Leave("zerombr", "a disk with a damaged table is divided only with wipe: true")
 	}
 }

@@ -3,8 +3,9 @@
 // they say about packages, disks, users, scripts and the network.
 //
 // Sizes without a unit are MiB. What a job's machines have anyway (addresses by
-// DHCP, no questions asked) needs no word; all else that cannot be carried over
-// is listed. A %post runs as a step, which an installer's does not stop for.
+// DHCP, no questions asked) needs no word; all else that cannot be carried over,
+// each option and word, is listed. A %post runs as a step, which an installer's
+// does not stop for.
 package kickstart
 
 import (
@@ -80,6 +81,9 @@ func ends(line string) bool {
 func (r *reader) section(p *draft.Place, words, text []string) {
 	switch words[0] {
 	case "%packages":
+		o := draft.Option(words[1:], "nobase", "nocore", "default", "excludedocs", "excludeWeakdeps", "exclude-weakdeps", "ignoremissing", "ignorebroken", "multilib", "resolvedeps")
+		o.Skip("nobase", "nocore", "excludeWeakdeps", "exclude-weakdeps", "resolvedeps") // only what is asked for is installed, and what that needs
+		rest(p, "%packages", &o, 0)
 		r.packages(p, text)
 	case "%post":
 		o := draft.Option(words[1:], "nochroot", "erroronfail")
@@ -97,6 +101,7 @@ func (r *reader) section(p *draft.Place, words, text []string) {
 		if o.Has("log") || o.Has("logfile") {
 			p.Leave("%post --log", "a step's output is in the log of the build")
 		}
+		rest(p, "%post", &o, 0)
 		p.Script("post", interpreter, strings.Join(text, "\n"))
 	case "%end":
 		p.Leave("%end", "no section is open")
@@ -119,14 +124,17 @@ func (r *reader) packages(p *draft.Place, text []string) {
 		case strings.HasPrefix(name, "-"):
 			at.Leave(name, "only what is asked for is installed, and what that needs")
 		case strings.HasPrefix(name, "@"):
-			if len(f) > 1 && name == "@" {
-				name = "@" + f[1]
+			if name == "@" { // as old files have it: @ Base System
+				name, f = "@"+strings.Join(f[1:], " "), f[:1]
 			}
 			r.asks(at, strings.ToLower(name), "no Debian packages are known for this group")
 		case strings.ContainsAny(name, "*?["):
 			at.Leave(name, "a pattern of names: name the packages")
 		default:
 			r.asks(at, name, "no Debian package is known for it")
+		}
+		if len(f) > 1 {
+			at.Leave(strings.Join(f[1:], " "), "there is nothing like it in a job file")
 		}
 	}
 }

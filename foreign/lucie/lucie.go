@@ -44,7 +44,14 @@ type block struct {
 	variable    string
 	values      map[string]string
 	places      map[string]*draft.Place
-	assignments []string
+	assignments []assignment
+	read        map[string]bool // attributes that something was made of, or that were noted
+}
+
+// assignment is "x.name = value", or << for =.
+type assignment struct {
+	at          *draft.Place
+	name, value string
 }
 
 type reader struct {
@@ -133,7 +140,8 @@ func code(line string) string {
 // statement reads what stands outside of blocks, and begins one.
 func (r *reader) statement(p *draft.Place, line string) *block {
 	if m := opens.FindStringSubmatch(line); m != nil {
-		return &block{at: p, kind: m[1], label: m[2], variable: m[3], values: map[string]string{}, places: map[string]*draft.Place{}}
+		return &block{at: p, kind: m[1], label: m[2], variable: m[3],
+			values: map[string]string{}, places: map[string]*draft.Place{}, read: map[string]bool{}}
 	}
 	m := calls.FindStringSubmatch(line)
 	if m == nil {
@@ -141,6 +149,12 @@ func (r *reader) statement(p *draft.Place, line string) *block {
 		return nil
 	}
 	names := literals(m[2])
+	if more := strings.Trim(quoted.ReplaceAllString(words.ReplaceAllString(m[2], ""), ""), "()[], "); more != "" {
+		switch m[1] {
+		case "install", "aptget_install", "aptitude", "aptitude_r", "dselect_upgrade", "taskinst":
+			p.Leave(more, "only names that stand there are read, and no other Ruby")
+		}
+	}
 	switch m[1] {
 	case "install", "aptget_install", "aptitude", "aptitude_r", "dselect_upgrade":
 		for _, n := range names {
@@ -186,19 +200,20 @@ func (b *block) assign(p *draft.Place, line string) {
 		value = s[0]
 	}
 	b.values[m[2]], b.places[m[2]] = value, p
-	if !slices.Contains(b.assignments, m[2]) {
-		b.assignments = append(b.assignments, m[2])
-	}
+	b.assignments = append(b.assignments, assignment{p, m[2], value})
 }
 
 // finish makes of a block what can be made of it.
 func (r *reader) finish(b block) {
+	if b.kind != "host" {
+		b.get("name") // by which the others' files mean it
+	}
 	switch b.kind {
 	case "partition":
 		r.partition(b)
 	case "host":
 		r.hosts++
-		b.leave("machines of a job have a network of their own, where they are called m0, m1 ...", "name", "address", "mac_address")
+		b.leave("machines of a job have a network of their own, where they are called m0, m1 ...", "name", "alias", "address", "mac_address")
 	case "host_group":
 		b.leave("all machines of a job are alike: make a job file for each kind", "members")
 	case "package_server":
@@ -210,44 +225,73 @@ func (r *reader) finish(b block) {
 		r.installer(b)
 	case "template", "question":
 		b.at.Leave(b.kind+" "+b.label, "questions of a meta package have no answers here")
+		return
 	default:
 		b.at.Leave(b.kind+" "+b.label, "it belongs to the installer itself")
+		return
 	}
-}
-
-// leave notes attributes that were given.
-func (b block) leave(why string, names ...string) {
-	for _, n := range b.assignments {
-		if slices.Contains(names, n) {
-			b.places[n].Leave(b.kind+"."+n+" = "+b.values[n], "%s", why)
+	for _, a := range b.assignments {
+		if !b.read[a.name] {
+			a.leave(b, "there is nothing like it in a job file")
 		}
 	}
 }
 
+// get returns an attribute, and marks it as understood.
+func (b block) get(name string) string {
+	b.read[name] = true
+	return b.values[name]
+}
+
+// leave notes attributes that were given.
+func (b block) leave(why string, names ...string) {
+	for _, a := range b.assignments {
+		if slices.Contains(names, a.name) {
+			b.read[a.name] = true
+			a.leave(b, why)
+		}
+	}
+}
+
+func (a assignment) leave(b block, why string) {
+	a.at.Leave(b.kind+"."+a.name+" = "+a.value, "%s", why)
+}
+
 func (r *reader) installer(b block) {
-	if v := b.values["distribution_version"]; v != "" {
+	if v := b.get("distribution_version"); v != "" {
 		b.leave("Debian's suites of then are not signed by keys of today: choose one with environment.base", "distribution_version")
 	}
-	if b.values["root_password"] != "" {
-		b.places["root_password"].Password("root", b.values["root_password"], strings.HasPrefix(b.values["root_password"], "$"))
+	if secret := b.get("root_password"); secret != "" {
+		b.places["root_password"].Password("root", secret, strings.HasPrefix(secret, "$"))
 	}
 	b.leave("it is no package of the archive: name one with environment.kernel", "kernel_package", "kernel_version")
-	b.leave("it belongs to the installer itself", "address")
+	if b.get("distribution") != "debian" {
+		b.leave("a job's packages are Debian's", "distribution")
+	}
+	b.leave("all machines of a job are alike: make a job file for each kind", "host_group")
+	b.leave("it belongs to the installer itself", "address", "package_server", "dhcp_server")
 }
 
 // partition reads the block of that name.
 func (r *reader) partition(b block) {
-	if b.values["preserve"] == "true" {
+	if b.get("preserve") == "true" {
 		b.at.Leave("partition "+b.label, "a disk is divided anew")
+		for _, a := range b.assignments {
+			b.read[a.name] = true // as the whole is noted
+		}
 		return
 	}
-	disk := strings.TrimPrefix(b.values["slice"], "/dev/")
+	disk := strings.TrimPrefix(b.get("slice"), "/dev/")
 	if !plain.MatchString(disk) {
-		b.at.Leave("slice "+b.values["slice"], "only a device's name is understood: the first disk is taken")
+		b.at.Leave("slice "+b.get("slice"), "only a device's name is understood: the first disk is taken")
 		disk = ""
 	}
 	part := ore.Partition{Size: b.size()}
-	part.FileSystem = b.at.FileSystem(draft.Part{Mount: b.values["mount_point"], FS: b.values["fs"]})
+	part.FileSystem = b.at.FileSystem(draft.Part{Mount: b.get("mount_point"), FS: b.get("fs")})
+	b.get("kind") // with gpt there is no other than primary
+	if boots := b.get("bootable") == "true"; boots && part.Mount != "/" && part.Mount != "/boot" {
+		b.leave("a machine starts from what is mounted on /boot, or else on /", "bootable")
+	}
 	b.leave("file systems are mounted with their defaults", "fstab_option", "mount_option", "format_option", "dump_enabled")
 	r.OnDisk = true
 	d := b.at.Disk(disk)
@@ -262,7 +306,7 @@ var plain = regexp.MustCompile(`^[a-z][a-z0-9/]*$`)
 
 // size reads MiB: a number, or the least and the most.
 func (b block) size() ore.Share {
-	s := b.values["size"]
+	s := b.get("size")
 	p := b.places["size"]
 	if p == nil {
 		p = b.at

@@ -1,6 +1,8 @@
 package preseed
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +19,8 @@ const million = 1000 * 1000
 func (r *reader) disks(p *draft.Place) {
 	method := r.value("partman-auto/method")
 	if method == "" {
-		for _, question := range []string{"partman-auto/expert_recipe", "partman-auto/choose_recipe"} {
-			if a, ok := r.answers[question]; ok {
+		for _, question := range together {
+			if a, ok := r.answers[question]; ok && strings.HasPrefix(question, "partman-") && r.value(question) != "" {
 				a.at.Leave(question, "without partman-auto/method the installer would ask: describe it under machines, disks")
 			}
 		}
@@ -38,26 +40,31 @@ func (r *reader) disks(p *draft.Place) {
 	}
 	recipe := r.value("partman-auto/expert_recipe")
 	if recipe == "" {
-		recipe = known(r.value("partman-auto/choose_recipe"))
+		recipe = known(r.value("partman-auto/choose_recipe"), r.place("partman-auto/choose_recipe", p))
 	} else {
 		at = r.place("partman-auto/expert_recipe", p)
 	}
-	l := layout{at: at, device: device, group: draft.Name(r.value("partman-auto-lvm/new_vg_name")), lvm: method == "lvm"}
-	if r.value("partman-auto-lvm/new_vg_name") == "" {
-		l.group = "vg"
+	l := layout{at: at, device: device, group: "vg", lvm: method == "lvm"}
+	if l.lvm && r.value("partman-auto-lvm/new_vg_name") != "" {
+		l.group = draft.Name(r.value("partman-auto-lvm/new_vg_name"))
 	}
 	l.recipe(recipe)
 	if d := at.Disk(device); d != nil {
 		d.Wipe = true // partman-auto takes the whole disk, whatever it holds
-		switch r.value("partman-partitioning/default_label") + r.value("partman-partitioning/choose_label") {
-		case "msdos":
-			d.Table = ore.MBR
+		for _, question := range []string{"partman-partitioning/default_label", "partman-partitioning/choose_label"} {
+			switch label := r.value(question); label {
+			case "", "gpt":
+			case "msdos":
+				d.Table = ore.MBR
+			default:
+				r.place(question, p).Leave(question+" "+label, "tables are gpt and mbr: gpt is used")
+			}
 		}
 	}
 }
 
 // known returns the installer's own recipes, as far as what they mount goes.
-func known(name string) string {
+func known(name string, at *draft.Place) string {
 	root := "r :: 900 10000 -1 ext4 method{ format } use_filesystem{ } filesystem{ ext4 } mountpoint{ / } $lvmok{ } . "
 	swap := "100% 512 200% linux-swap method{ swap } $lvmok{ } ."
 	switch name {
@@ -66,6 +73,9 @@ func known(name string) string {
 	case "multi":
 		return "r :: 600 4000 15000 ext4 mountpoint{ / } filesystem{ ext4 } $lvmok{ } . 416 2000 10000 ext4 mountpoint{ /var } filesystem{ ext4 } $lvmok{ } . " +
 			"512 1000 2000 linux-swap method{ swap } $lvmok{ } . 100 500 2000 ext4 mountpoint{ /tmp } filesystem{ ext4 } $lvmok{ } . 100 10000 -1 ext4 mountpoint{ /home } filesystem{ ext4 } $lvmok{ } ."
+	}
+	if name != "" && !strings.Contains(name, "atomic") {
+		at.Leave("partman-auto/choose_recipe "+name, "this recipe is not known here: the one called atomic is taken")
 	}
 	return root + swap
 }
@@ -132,6 +142,7 @@ func (l *layout) partition(words []string) {
 	}
 	f := fields(words[4:])
 	size := l.size(words[0], words[2], f["mountpoint"])
+	l.rest(f)
 	fs := f["filesystem"]
 	if fs == "" {
 		fs = words[3]
@@ -155,9 +166,6 @@ func (l *layout) partition(words []string) {
 		l.at.Leave(strings.Join(words[:4], " "), "it is not mounted")
 		return
 	}
-	if _, ok := f["options/noatime"]; ok || strings.Contains(strings.Join(words, " "), "options/") {
-		l.at.Leave("options of "+f["mountpoint"], "file systems are mounted with their defaults")
-	}
 	made := l.at.FileSystem(draft.Part{Mount: f["mountpoint"], FS: fs, Label: f["label"]})
 	_, volume := f["lv_name"]
 	_, may := f["$lvmok"]
@@ -176,6 +184,23 @@ func (l *layout) partition(words []string) {
 	}
 	l.at.Storage.Volumes = append(l.at.Storage.Volumes, ore.Volume{Group: l.group, Name: draft.Name(name), Size: size, FileSystem: made})
 }
+
+// rest notes fields that nothing is made of.
+func (l *layout) rest(f map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		switch {
+		case strings.HasPrefix(name, "options/"):
+			l.at.Leave(name+" of "+f["mountpoint"], "file systems are mounted with their defaults")
+		case !slices.Contains(read[:], name):
+			l.at.Leave(name+"{ "+f[name]+" } of "+f["mountpoint"], "there is nothing like it in a job file")
+		}
+	}
+}
+
+// read are the fields that something is made of, or that ask for nothing that is
+// not so anyway: all partitions are primary ones, and made anew.
+var read = [...]string{"method", "format", "use_filesystem", "filesystem", "mountpoint", "label", "vg_name", "lv_name", "in_vg",
+	"$primary", "$bootable", "$lvmok", "$iflabel", "$reusemethod", "$defaultignore", "$gptonly", "$lvmignore"}
 
 // size makes a share of a recipe's bounds, between which partman divides by
 // priorities.

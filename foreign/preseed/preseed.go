@@ -8,6 +8,7 @@ package preseed
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"ore/foreign/draft"
@@ -29,11 +30,12 @@ type reader struct {
 	*draft.Draft
 	answers map[string]answer // of the installer's questions
 	order   []answer
+	used    map[string]bool // questions of which something was made, with others together
 }
 
 // Read puts what a preconfiguration file says into d.
 func Read(d *draft.Draft, from Source) {
-	r := &reader{Draft: d, answers: map[string]answer{}}
+	r := &reader{Draft: d, answers: map[string]answer{}, used: map[string]bool{}}
 	text := strings.ReplaceAll(string(from.Data), "\r\n", "\n")
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
@@ -50,11 +52,22 @@ func Read(d *draft.Draft, from Source) {
 			a.at.Leave(line, "a line is: owner question type answer")
 			continue
 		}
+		if a.kind == "seen" { // whether the question was asked, and no answer
+			if a.value != "true" {
+				a.at.Leave(a.question+" seen "+a.value, "nobody is asked anything")
+			}
+			continue
+		}
+		if before, ok := r.answers[a.question]; ok && before.value != a.value && before.owner == a.owner {
+			before.at.Leave(a.question, "line %d answers it again", a.at.Line)
+		}
 		r.order = append(r.order, a)
 		r.answers[a.question] = a
 	}
 	for _, a := range r.order {
-		r.read(a)
+		if r.answers[a.question] == a || r.answers[a.question].owner != a.owner {
+			r.read(a)
+		}
 	}
 	r.finish(d.At(from.Name, 1))
 }
@@ -77,8 +90,12 @@ func parse(line string) (answer, bool) {
 	return a, false
 }
 
-// value returns the answer to a question, "" where there is none.
-func (r *reader) value(question string) string { return r.answers[question].value }
+// value returns the answer to a question, "" where there is none, and marks it as
+// understood.
+func (r *reader) value(question string) string {
+	r.used[question] = true
+	return r.answers[question].value
+}
 
 // read makes of one answer what can be made of it alone.
 func (r *reader) read(a answer) {
@@ -106,15 +123,18 @@ func (r *reader) read(a answer) {
 		} else if a.value != "" {
 			p.Leave(a.question, "%q is no kernel package", a.value)
 		}
-	case "preseed/late_command", "partman-auto/method", "partman-auto/disk", "partman-auto/choose_recipe", "partman-auto/expert_recipe", "partman-auto-lvm/new_vg_name",
-		"passwd/root-password-crypted", "passwd/root-password", "passwd/username", "passwd/user-fullname", "passwd/user-uid",
-		"passwd/user-password-crypted", "passwd/user-password", "passwd/user-default-groups", "passwd/make-user", "passwd/root-login",
-		"partman-partitioning/default_label", "partman-partitioning/choose_label":
-		// With others together, at the end.
 	default:
-		r.other(a)
+		if !slices.Contains(together[:], a.question) && !r.spares(a) {
+			r.other(a)
+		}
 	}
 }
+
+// together are questions of which something is made with others, at the end.
+var together = [...]string{"preseed/late_command", "partman-auto/method", "partman-auto/disk", "partman-auto/choose_recipe", "partman-auto/expert_recipe",
+	"partman-auto-lvm/new_vg_name", "passwd/root-password-crypted", "passwd/root-password", "passwd/username", "passwd/user-fullname", "passwd/user-uid",
+	"passwd/user-password-crypted", "passwd/user-password", "passwd/user-default-groups", "passwd/make-user", "passwd/root-login",
+	"partman-partitioning/default_label", "partman-partitioning/choose_label"}
 
 // aptInstall is how a late command has the installer install packages.
 var aptInstall = regexp.MustCompile(`(^|[;&|\n]\s*)apt-install((?:[ \t]+[a-z0-9][a-z0-9+.-]+)+)`)
@@ -160,54 +180,11 @@ func (r *reader) tasks(a answer) {
 
 // other says of an answer why it is left, or gives it to debconf.
 func (r *reader) other(a answer) {
-	section, _, _ := strings.Cut(a.question, "/")
-	why := ""
-	switch section {
-	case "netcfg":
-		if a.question == "netcfg/choose_interface" || a.question == "netcfg/wireless_wep" || a.question == "netcfg/get_domain" {
-			return
-		}
-		why = "machines of a job have a network of their own, where they are called m0, m1 ..."
-	case "mirror":
-		if a.question == "mirror/country" || a.question == "mirror/protocol" || a.question == "mirror/udeb" {
-			return
-		}
-		why = "the mirror is the site's: see --mirror"
-	case "keyboard-configuration", "console-setup", "console-keymaps-at", "console-tools":
-		why = "a job's machine has no keyboard"
-	case "apt-setup":
-		why = "further repositories of a job need the key that signs them: describe them under repositories"
-		if strings.HasPrefix(a.question, "apt-setup/services-select") || strings.HasPrefix(a.question, "apt-setup/cdrom") || strings.HasPrefix(a.question, "apt-setup/disable") {
-			return
-		}
-	case "localechooser":
-		if a.question != "localechooser/supported-locales" || a.value == "" {
-			return
-		}
-		why = "add further languages to /etc/locale.gen in the step locale"
-	case "clock-setup", "finish-install", "cdrom-detect", "debian-installer", "debconf", "hw-detect", "grub-installer", "lilo-installer",
-		"anna", "auto-install", "tasksel", "base-installer", "nobootloader", "prebaseconfig", "mdadm":
-		return // they only spare the installer a question
-	case "partman", "partman-lvm", "partman-md", "partman-efi", "partman-basicfilesystems", "partman-partitioning":
-		return
-	case "partman-auto", "partman-auto-lvm", "partman-auto-raid", "partman-auto-crypto", "partman-crypto":
-		if strings.Contains(a.question, "confirm") || strings.HasSuffix(a.question, "purge_lvm_from_device") || strings.HasSuffix(a.question, "guided_size") {
-			return
-		}
-		why = "describe it under machines, disks"
-	case "preseed":
-		why = "it runs in the installer, before there is a system"
-	case "pkgsel":
-		why = "what is installed is the newest of the suite, and stays so"
-	case "passwd":
-		why = "there is nothing like it in a job file"
-	case "network-console", "rescue", "mirror-settings", "load-cdrom":
-		why = "it belongs to the installer itself"
-	default:
-		r.debconf(a)
+	if reason, ok := why(a.question); ok {
+		a.at.Leave(a.question, "%s", reason)
 		return
 	}
-	a.at.Leave(a.question, "%s", why)
+	r.debconf(a)
 }
 
 // debconf gives an answer to the package whose question it is.
@@ -240,6 +217,11 @@ func (r *reader) finish(p *draft.Place) {
 		at := r.place("preseed/late_command", p)
 		at.Script("late", "/bin/sh", inTarget(at, late))
 	}
+	for _, question := range together {
+		if a, ok := r.answers[question]; ok && !r.used[question] && a.value != "" {
+			a.at.Leave(question, "nothing is made of it, as the answers are that it goes with")
+		}
+	}
 }
 
 // place returns where a question was answered.
@@ -253,6 +235,7 @@ func (r *reader) place(question string, otherwise *draft.Place) *draft.Place {
 func (r *reader) accounts(p *draft.Place) {
 	password := func(user, question string) {
 		if h := r.value(question + "-crypted"); h != "" {
+			r.value(question) // the other is taken
 			r.place(question+"-crypted", p).Password(user, h, true)
 		} else if s := r.value(question); s != "" {
 			r.place(question, p).Password(user, s, false)
