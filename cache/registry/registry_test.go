@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -22,44 +21,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ore"
+	"ore/cache/registry/registrytest"
 	"ore/image"
 	"ore/squashfs"
 )
 
-// address starts Debian's docker-registry, the reference implementation, and
-// returns the repository's address there.
+// address starts a registry and returns the repository's address there.
 func address(t *testing.T) string {
 	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed: test/needs installs it")
-	}
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: \"127.0.0.1:0\"}\n", dir)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", config)
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	var at string // a port that the kernel chose: nobody else can have taken it
-	for lines := bufio.NewScanner(log); at == ""; {
-		if !lines.Scan() {
-			t.Fatal("the registry ended: ", lines.Err())
-		}
-		if _, rest, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			at, _, _ = strings.Cut(rest, `"`)
-		}
-	}
-	go io.Copy(io.Discard, log) // ends with the registry
-	return SchemePlain + at + "/group/images"
+	return SchemePlain + registrytest.Start(t) + "/group/images"
 }
 
 func open(t *testing.T, address string) *Remote {

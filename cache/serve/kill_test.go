@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"ore/cache/serve"
 	"ore/cache/serve/client"
 	"ore/image"
+	"ore/testbed/cable"
 )
 
 // serveForParent is the server as a process of its own.
@@ -194,8 +194,9 @@ func TestFetchGoesOnWhereItWasInterrupted(t *testing.T) {
 	defer stop()
 	url, pin, _ := strings.Cut(w.url, "#")
 	// The line holds for two thirds of the layer, and then no more.
-	left := m.Size() * 2 / 3
-	dead := w.with(client.Config{Token: c.Token, URL: "https://" + limited(t, strings.TrimPrefix(url, "https://"), left, stop) + "#" + pin})
+	line := cable.Lay(t, strings.TrimPrefix(url, "https://"))
+	line.CutAfter(m.Size()*2/3, stop)
+	dead := w.with(client.Config{Token: c.Token, URL: "https://" + line.Addr + "#" + pin})
 	if _, err := dead.Fetch(stopped, m, host, nil); err == nil {
 		t.Fatal("the line held")
 	}
@@ -218,44 +219,4 @@ func TestFetchGoesOnWhereItWasInterrupted(t *testing.T) {
 	if n := files(t, filepath.Join(dead.Dir, "partial")); n != 0 {
 		t.Errorf("%d unfinished layers are left", n)
 	}
-}
-
-// limited passes connections on until so many bytes came back, and then calls
-// over and passes nothing any more.
-func limited(t *testing.T, to string, left int64, over func()) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			group.Go(func() {
-				_, _ = io.Copy(out, in)
-				out.Close()
-			})
-			group.Go(func() {
-				if n, _ := io.CopyN(in, out, left); n == left {
-					over()
-				}
-				in.Close()
-				out.Close()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		group.Wait()
-	})
-	return l.Addr().String()
 }

@@ -18,6 +18,7 @@ import (
 	"ore/cache/serve"
 	"ore/cache/serve/client"
 	"ore/cache/serve/wire"
+	"ore/testbed/cable"
 )
 
 // endless never ends.
@@ -203,7 +204,9 @@ func TestAKilledBuilderHandsOverAtOnce(t *testing.T) {
 	w := start(t, serve.Config{})
 	s := store(t)
 	m := made(t, s, 1000, 1)
-	cut, address := cable(t, w.url)
+	to, pin, _ := strings.Cut(strings.TrimPrefix(w.url, "https://"), "#")
+	line := cable.Lay(t, to)
+	address := "https://" + line.Addr + "#" + pin
 	held := make(chan struct{}, 10)
 	dead := w.with(client.Config{URL: address, Token: w.token(serve.Identity{Name: "dead", Namespace: "lab", Write: true}),
 		Received: func(n int64) {
@@ -231,7 +234,7 @@ func TestAKilledBuilderHandsOverAtOnce(t *testing.T) {
 	}()
 	<-waits
 	begun := time.Now()
-	cut()
+	line.Cut()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -240,51 +243,6 @@ func TestAKilledBuilderHandsOverAtOnce(t *testing.T) {
 	}
 	kill()
 	<-gone
-}
-
-// cable is a way to a server that can be cut. It returns the server's address by
-// that way.
-func cable(t *testing.T, url string) (cut func(), address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, pin, _ := strings.Cut(strings.TrimPrefix(url, "https://"), "#")
-	var mu sync.Mutex // guards ends
-	var ends []net.Conn
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			a, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b, err := net.Dial("tcp", to)
-			if err != nil {
-				a.Close()
-				continue
-			}
-			mu.Lock()
-			ends = append(ends, a, b)
-			mu.Unlock()
-			group.Go(func() { io.Copy(a, b) })
-			group.Go(func() { io.Copy(b, a) })
-		}
-	})
-	cut = func() {
-		l.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, c := range ends {
-			c.Close()
-		}
-	}
-	t.Cleanup(func() {
-		cut()
-		group.Wait()
-	})
-	return cut, "https://" + l.Addr().String() + "#" + pin
 }
 
 func TestAFailedBuildHandsOver(t *testing.T) {

@@ -1,14 +1,11 @@
 package caching_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +15,7 @@ import (
 	"ore"
 	"ore/cache"
 	"ore/cache/registry"
+	"ore/cache/registry/registrytest"
 	"ore/cmd/ore/caching"
 	"ore/image"
 	"ore/site"
@@ -123,40 +121,11 @@ func served(t *testing.T) string {
 	return ""
 }
 
-// ociRegistry starts Debian's docker-registry and returns a repository there.
+// ociRegistry starts a registry and returns a repository there.
 func ociRegistry(t *testing.T) string {
 	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed: test/needs installs it")
-	}
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: \"127.0.0.1:0\"}\n", dir)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", config)
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	var at string // a port that the kernel chose: nobody else can have taken it
-	for lines := bufio.NewScanner(log); at == ""; {
-		if !lines.Scan() {
-			t.Fatal("the registry ended: ", lines.Err())
-		}
-		if _, rest, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			at, _, _ = strings.Cut(rest, `"`)
-		}
-	}
-	go io.Copy(io.Discard, log) // ends with the registry
-	return registry.SchemePlain + at + "/group/images"
+	return registry.SchemePlain + registrytest.Start(t) + "/group/images"
 }
 
 // Where keys are trusted, an image that another key signed is not taken, from
