@@ -41,7 +41,7 @@ It ends with an error as soon as all are installed or failed, and one has failed
 			if len(args) > 0 {
 				list, err = known(r, args)
 			} else {
-				list, err = assigned(r, dir)
+				list, err = underway(r, dir)
 			}
 			if err != nil {
 				return err
@@ -56,9 +56,9 @@ It ends with an error as soon as all are installed or failed, and one has failed
 	return c
 }
 
-// assigned are the machines that are to become something and are not yet. That none
+// underway are the machines that are to become something and are not yet. That none
 // is, and none has become it, is an error: who waits would take it for success.
-func assigned(r *roster.Roster, dir string) ([]roster.Machine, error) {
+func underway(r *roster.Roster, dir string) ([]roster.Machine, error) {
 	all, err := r.All()
 	if err != nil {
 		return nil, err
