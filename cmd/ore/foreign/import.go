@@ -35,9 +35,9 @@ func Command(usage func(error) error) *cobra.Command {
 users, scripts and the network. It goes to standard output; what could not be
 carried over is listed on standard error, line by line, with the reason.
 
-FILE is a file, or a folder: FAI's configuration space (name the classes of the
-machine with --class), or one of Lucie's files. The names of RPM packages become
-Debian's by a table, which --map extends: lines of a name and Debian's names for it.`,
+FILE is a file, - for standard input, or a folder: FAI's configuration space (name the
+classes of the machine with --class), or one of Lucie's files. The names of RPM packages
+become Debian's by a table, which --map extends: lines of a name and Debian's names for it.`,
 		Example: `  ore import kickstart anaconda-ks.cfg >job.yaml
   ore import fai /srv/fai/config --class DEFAULT,FAIBASE,CLUSTER >job.yaml`,
 		Args:      cobra.ExactArgs(2),
@@ -46,7 +46,11 @@ Debian's by a table, which --map extends: lines of a name and Debian's names for
 			if !slices.Contains(foreign.Kinds(), args[0]) {
 				return usage(fmt.Errorf("import %q: unknown kind: use kickstart, preseed, fai or lucie", args[0]))
 			}
-			return f.run(c.OutOrStdout(), c.ErrOrStderr(), args[0], args[1])
+			all, err := read(args[1], c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return f.run(c.OutOrStdout(), c.ErrOrStderr(), args[0], all)
 		},
 	}
 	c.Flags().StringVar(&f.table, "map", "", "`file` with names of RPM packages and Debian's for them")
@@ -54,8 +58,8 @@ Debian's by a table, which --map extends: lines of a name and Debian's names for
 	return c
 }
 
-func (f flags) run(out, left io.Writer, kind, name string) error {
-	r := foreign.Request{Kind: kind, Name: name, Classes: f.classes, Names: names.RPM()}
+func (f flags) run(out, left io.Writer, kind string, from space) error {
+	r := foreign.Request{Kind: kind, Name: from.name, Sources: from.files, Classes: f.classes, Names: names.RPM()}
 	if f.table != "" {
 		t, err := os.Open(f.table)
 		if err != nil {
@@ -66,16 +70,11 @@ func (f flags) run(out, left io.Writer, kind, name string) error {
 			return fmt.Errorf("import: %w", err)
 		}
 	}
-	all, err := sources(name)
-	if err != nil {
-		return err
-	}
-	r.Sources = all.files
 	res, err := foreign.Import(r)
 	if err != nil {
 		return err
 	}
-	for _, l := range append(all.left, res.Left...) {
+	for _, l := range append(from.left, res.Left...) {
 		fmt.Fprintln(left, l)
 	}
 	_, err = out.Write(res.Job)
@@ -84,8 +83,26 @@ func (f flags) run(out, left io.Writer, kind, name string) error {
 
 // space is what was read, and what of a folder was not.
 type space struct {
+	name  string // for people
 	files []foreign.Source
 	left  []draft.Left
+}
+
+// standardInput is what is read from there, for people.
+const standardInput = "standard input"
+
+// read reads what the user named, from stdin for -.
+func read(name string, stdin io.Reader) (space, error) {
+	if name != "-" {
+		all, err := sources(name)
+		all.name = name
+		return all, err
+	}
+	s, err := limited(standardInput, stdin)
+	if err != nil {
+		return space{}, fmt.Errorf("import: read %s: %w", standardInput, err)
+	}
+	return space{name: standardInput, files: []foreign.Source{s}}, nil
 }
 
 // sources reads a file, or all files of a folder in their order. A link counts as
@@ -131,14 +148,19 @@ func sources(name string) (space, error) {
 	return all, nil
 }
 
-// source reads a file as far as one may be long, and a byte, so that a longer
-// one is refused.
+// source reads a file.
 func source(at, name string, open func(string) (*os.File, error)) (foreign.Source, error) {
 	f, err := open(at)
 	if err != nil {
 		return foreign.Source{}, err
 	}
 	defer f.Close()
+	return limited(name, f)
+}
+
+// limited reads as far as a file may be long, and a byte, so that a longer one is
+// refused.
+func limited(name string, f io.Reader) (foreign.Source, error) {
 	b, err := io.ReadAll(io.LimitReader(f, foreign.MaxFile+1))
 	return foreign.Source{Name: name, Data: b}, err
 }

@@ -14,9 +14,16 @@ import (
 
 func run(t *testing.T, args ...string) (out, left string, err error) {
 	t.Helper()
+	return fed(t, "", args...)
+}
+
+// fed runs the command with a text as its standard input.
+func fed(t *testing.T, in string, args ...string) (out, left string, err error) {
+	t.Helper()
 	var o, l bytes.Buffer
 	c := Command(func(err error) error { return err })
 	c.SetArgs(args)
+	c.SetIn(strings.NewReader(in))
 	c.SetOut(&o)
 	c.SetErr(&l)
 	c.SilenceErrors, c.SilenceUsage = true, true
@@ -86,6 +93,21 @@ func TestImportLinks(t *testing.T) {
 	}
 	if n := strings.Count(left, "\n"); n != 3 {
 		t.Errorf("%d lines are left: %s", n, left)
+	}
+}
+
+// What is called - comes from standard input, also where a file has that name.
+func TestImportStandardInput(t *testing.T) {
+	t.Chdir(filepath.Dir(put(t, "-", "%packages\nnginx\n%end\n")))
+	out, left, err := fed(t, "rootpw --odd\n%packages\nrsync\n%end\n", "kickstart", "-")
+	if err != nil || !strings.Contains(out, "- rsync") || !strings.HasPrefix(out, "# Imported from standard input.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !strings.HasPrefix(left, "standard input:1: rootpw --odd: ") {
+		t.Error(left)
+	}
+	if _, _, err := fed(t, strings.Repeat("x", 1<<20+1), "kickstart", "-"); err == nil || !strings.Contains(err.Error(), "import standard input: larger than") {
+		t.Error(err)
 	}
 }
 
