@@ -46,9 +46,9 @@
 // # Bounds
 //
 // Chunks are kept in memory, as many as a quarter of what the kernel has to give holds
-// and 1 GiB at most, and the oldest goes first. A machine that begins when that is gone gets the
-// chunk from the server, and is as a rule the first of another chain: machines that
-// install themselves one after the other save nothing. [Relay.Close] ends it all;
+// and 1 GiB at most, and the oldest goes first. Who is asked for one that is gone asks for
+// it again. A machine that begins when all others have ended is the first of another chain:
+// those that install themselves one after the other save nothing. [Relay.Close] ends it all;
 // it is called before the installer ends, so nothing of it is there when the
 // installed system starts. Only a blob that the machine itself has asked for is given, to
 // whoever in its network asks: the server does no less.
