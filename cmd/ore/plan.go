@@ -12,6 +12,7 @@ import (
 	"ore/cmd/ore/fleet"
 	"ore/plan"
 	"ore/site"
+	"ore/site/installing"
 	"ore/site/ledger"
 )
 
@@ -56,8 +57,8 @@ they are like and hold; what Slurm will give is not known, so each machine has a
 		if w.Machines != nil {
 			j.Machines.Count = *w.Machines
 		}
-		var refused error
-		if id, err := ledger.NewID(j.Name); err == nil && len(there) == 0 && w.Hosts == nil {
+		refused := installing.Fits(j.Machines, env, "")
+		if id, err := ledger.NewID(j.Name); err == nil && refused == nil && len(there) == 0 && w.Hosts == nil {
 			refused = s.CheckHost(id, j)
 		}
 		if a.json {

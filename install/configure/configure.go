@@ -13,6 +13,7 @@ import (
 
 	"ore"
 	"ore/install/disk"
+	"ore/install/fit"
 	"ore/install/recipe"
 )
 
@@ -101,10 +102,17 @@ func (s *setup) check() error {
 		lacks = append(lacks, "linux-image-amd64")
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("configure: the environment lacks %s: add them to the job's packages", strings.Join(lacks, ", "))
+		return recipe.Fault{Err: fmt.Errorf("configure: the environment lacks %s: add them to the job's packages", strings.Join(lacks, ", "))}
 	}
 	if z := y.TimeZone; z != "" && !s.has("usr/share/zoneinfo/"+z) {
-		return fmt.Errorf("configure: tzdata has no zone %s: use one that it has", z)
+		return fmt.Errorf("configure: %w", fit.NoZone(z))
+	}
+	b, err := s.root.ReadFile("etc/group")
+	if err == nil {
+		err = fit.Groups(y.Users, b)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("configure: %w", err)
 	}
 	return nil
 }
@@ -179,9 +187,12 @@ func (s *setup) zone(context.Context) error {
 	return s.put("etc/timezone", 0o644, z+"\n")
 }
 
+// plain is the language where none is described: the C library has it (libc-bin).
+const plain = "C.UTF-8"
+
 // generated returns the locale that must be made: all but those of the C library.
 func (s *setup) generated() string {
-	if l := s.Recipe.System.Locale; l != "C.UTF-8" && l != "C" && l != "POSIX" {
+	if l := s.Recipe.System.Locale; l != plain && l != "C" && l != "POSIX" {
 		return l
 	}
 	return ""
@@ -190,7 +201,10 @@ func (s *setup) generated() string {
 func (s *setup) locale(ctx context.Context) error {
 	l := s.Recipe.System.Locale
 	if l == "" {
-		return nil
+		if _, err := s.root.Stat("etc/default/locale"); err == nil {
+			return nil // the environment says it
+		}
+		l = plain
 	}
 	if s.generated() != "" {
 		_, charmap, _ := strings.Cut(l, ".")

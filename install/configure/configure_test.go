@@ -202,6 +202,10 @@ func TestLanguageZoneAndNetwork(t *testing.T) {
 	dir = tree(t, "usr/lib/systemd/systemd-networkd", "usr/bin/systemctl", "etc/machine-id")
 	calls(t, apply(t, Options{Target: dir, Layout: layout(t, ""), Recipe: recipe.Recipe{Name: "m0"}}), "systemctl enable systemd-networkd.service")
 	is(t, dir, "etc/systemd/network/80-ethernet.network", networkd)
+	is(t, dir, "etc/default/locale", "LANG=C.UTF-8\n")
+	dir = tree(t, "etc/default/locale=LANG=fr_FR.UTF-8\n")
+	apply(t, Options{Target: dir, Layout: layout(t, ""), Recipe: recipe.Recipe{Name: "m0"}})
+	is(t, dir, "etc/default/locale", "LANG=fr_FR.UTF-8\n") // the environment's own
 	dir = tree(t, "usr/lib/systemd/systemd-networkd", "usr/bin/systemctl", "etc/machine-id")
 	calls(t, apply(t, Options{Target: dir, Layout: layout(t, ""), Recipe: recipe.Recipe{Name: "m0", System: ore.System{Network: ore.NoNet}}}))
 }
@@ -216,6 +220,20 @@ func TestWhatLacksIsTold(t *testing.T) {
 	}
 	if all, _ := filepath.Glob(filepath.Join(dir, "etc/*")); len(all) != 1 {
 		t.Errorf("written: %q", all)
+	}
+	for want, system := range map[string]ore.System{
+		"tzdata has no zone Mars/Base":  {TimeZone: "Mars/Base"},
+		"no package has a group docker": {Users: []ore.User{{Name: "ada", Groups: []string{"docker"}}}},
+	} {
+		dir = tree(t, "etc/group=root:x:0:\n", "usr/share/zoneinfo/UTC", "usr/sbin/useradd")
+		err := Apply(t.Context(), Options{Target: dir, Layout: layout(t, ""), Recipe: recipe.Recipe{Name: "m0", System: system}, Command: (&played{}).command})
+		var fault recipe.Fault
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, &fault) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if all, _ := filepath.Glob(filepath.Join(dir, "etc/*")); len(all) != 1 {
+			t.Errorf("written: %q", all)
+		}
 	}
 }
 

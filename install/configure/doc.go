@@ -8,7 +8,7 @@
 //	/etc/machine-id               emptied: the first boot writes a new one (machine-id(5))
 //	/etc/ssh/ssh_host_*_key       made, where there is an SSH server
 //	/etc/passwd, ~/.ssh ...       accounts, passwords and keys, by useradd(8) and chpasswd(8)
-//	/etc/default/locale           the language, made by locale-gen(8)
+//	/etc/default/locale           the language, made by locale-gen(8), or C.UTF-8
 //	/etc/localtime, /etc/timezone the zone
 //	/etc/systemd/network/...      or /etc/network/interfaces, by what the packages are
 //	/etc/mdadm/mdadm.conf         arrays, by UUID (mdadm.conf(5))
@@ -23,7 +23,8 @@
 //
 // Files are written here; what has an order and locks of its own is done by the
 // packages' programs, in the tree as their root, with the installer's devices.
-// What lacks is told before anything is written, with the package that has it.
+// What lacks is told before anything is written, with the package that has it; so are
+// zones and groups that no package has ([ore/install/fit]).
 // Everything can be done again: the second time changes nothing. No service is
 // started. Nothing is synced to the disk.
 package configure

@@ -3,12 +3,16 @@ package machine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"ore"
+	"ore/image"
+	"ore/install/configure"
 	"ore/install/disk"
 	"ore/install/recipe"
 )
@@ -17,6 +21,7 @@ import (
 func TestRefused(t *testing.T) {
 	device, file := loop(t, 300*mib)
 	r := sample(t, device)
+	lasting := true
 	refused := func(want string) {
 		t.Helper()
 		before := sum(t, file)
@@ -24,18 +29,63 @@ func TestRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || k.last() != err.Error() || !strings.HasSuffix(k.stages(), "!hardware") {
 			t.Errorf("%v\nwant %s\ntold %s", err, want, k.stages())
 		}
+		if last := k.all[len(k.all)-1]; last.Lasting != lasting {
+			t.Errorf("%v: is it so at every try: %v", err, last.Lasting)
+		}
 		if sum(t, file) != before {
 			t.Error("something was written")
 		}
 	}
 	r.Image.Bytes = 1 << 40
-	refused("its files take")
+	refused("which take 1048601 MiB at least")
 	r.Image.Bytes = 1
+	r.Holds = map[string]int64{"/": 1, "/var/lib/data": 64 * mib}
+	refused("/var/lib/data has room for 63 MiB, and its files take 64 MiB at least")
+	r.Holds = nil
+	small := func(at string) { // on / is less than on what packages have nothing on
+		r = sample(t, device)
+		r.Storage.Disks[0].Partitions[0].Size, r.Storage.Disks[0].Partitions[1].Size = ore.Share{Bytes: 24 * mib}, ore.Share{Rest: true}
+		r.Storage.Disks[0].Partitions[1].Mount = at
+	}
+	small("/scratch")
+	refused("have room for 23 MiB of packages' files, which take 29 MiB at least")
+	small("/usr")
+	r.Partial, r.Strategy, r.Archive = true, recipe.Base, []string{"mirror:http://mirror.example.org/debian"}
+	refused("/ has room for 23 MiB, and its files take 25 MiB at least, where packages are installed before they are moved")
+	r = sample(t, device)
+	lasting = false
 	r.Storage.Disks[0].Partitions[1].Size.Bytes = 1 << 30
 	refused("1024 MiB do not fit")
 	r = sample(t, device)
 	sh(t, "mkfs.ext4", "-q", "-F", "-L", "photos", device)
 	refused(`it holds ext4 "photos": set wipe: true`)
+}
+
+// A file system that is full is named, with what to do about it on this machine, whoever
+// says that it is: packages' files may be more than was known.
+func TestFullFileSystem(t *testing.T) {
+	for _, c := range []struct {
+		summary string
+		after   func(error) error // what comes of the write's error
+	}{
+		{"a write of our own", func(err error) error { return err }},
+		{"what is advised where a host's disk is full", image.Full},
+		{"the words of a program", func(err error) error {
+			return errors.New(image.Full(fmt.Errorf("tar: x: Cannot write: No space left on device: %w", err)).Error())
+		}},
+	} {
+		device, _ := loop(t, 300*mib)
+		r := sample(t, device)
+		_, k, err := install(t, r, func(o *Options) {
+			o.Configure = func(_ context.Context, to configure.Options) error {
+				return c.after(os.WriteFile(filepath.Join(to.Target, "var/lib/data/large"), make([]byte, 80*mib), 0o600))
+			}
+		})
+		want := ": /var/lib/data on " + device + "p2 is full: give it more of the disk, or use a larger one (--disk)"
+		if err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "prune") || !k.all[len(k.all)-1].Lasting {
+			t.Errorf("%s: %v", c.summary, err)
+		}
+	}
 }
 
 // A layer that is not what its digest says fails, and is never called installed.

@@ -146,34 +146,3 @@ func (u *run) load(ctx context.Context) {
 	}
 	drivers.Named(ctx, u.Command, names...)
 }
-
-// What a tree takes at least. A .deb's content is compressed to a third or less,
-// and dpkg keeps books on it; file systems keep a part for themselves. Both are
-// taken for less than they are, so that nothing is refused that would fit.
-const (
-	expands  = 3
-	perFile  = 1 << 10
-	overhead = 24 << 20
-)
-
-// room refuses a layout that cannot hold the machine's tree.
-func (u *run) room() error {
-	need := int64(overhead)
-	if m := u.recipe.Finished(); m != nil {
-		need += m.Bytes + int64(m.Files)*perFile
-	} else {
-		for _, p := range u.recipe.Environment.Packages {
-			need += expands * p.Size
-		}
-	}
-	var have int64
-	for _, m := range u.layout.FileSystems() {
-		if m.Mount != "" && m.FS != "swap" {
-			have += m.Bytes
-		}
-	}
-	if have < need {
-		return fmt.Errorf("disks: the machine's file systems get %d MiB and its files take %d MiB at least: use a larger disk, or give them more of it", have>>20, need>>20)
-	}
-	return nil
-}

@@ -15,6 +15,7 @@ import (
 	"ore/install/configure"
 	"ore/install/disk"
 	"ore/install/diskimage"
+	"ore/install/fit"
 	"ore/install/recipe"
 )
 
@@ -121,7 +122,7 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 		u.tell.enter(recipe.Restart, "it already is what it should be: nothing was written")
 		return true, nil
 	}
-	if err := u.room(); err != nil {
+	if err := fit.Room(u.recipe, u.layout); err != nil {
 		return false, err
 	}
 	if d := u.recipe.Disk; d != nil {
@@ -160,7 +161,7 @@ func (u *run) alive() (end func()) {
 func (u *run) write(ctx context.Context) error {
 	err := u.once(ctx)
 	instead, ok := u.recipe.Instead()
-	if !ok || !vanished(ctx, err) {
+	if !ok || !vanished(ctx, err) || fit.Room(instead, u.layout) != nil {
 		return err
 	}
 	u.tell.enter(recipe.Format, "made anew, for packages in place of the image")

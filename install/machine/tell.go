@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -113,7 +114,8 @@ func (t *teller) pulse(ticks <-chan time.Time, stop <-chan struct{}, beats func(
 func (t *teller) fail(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.say(recipe.Report{Event: recipe.Fail, Text: Clip(err.Error())})
+	var fault recipe.Fault
+	t.say(recipe.Report{Event: recipe.Fail, Text: Clip(err.Error()), Lasting: errors.As(err, &fault)})
 	return err
 }
 

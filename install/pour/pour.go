@@ -24,7 +24,7 @@ type Options struct {
 // used.
 func Pour(ctx context.Context, o Options) error {
 	if err := pour(ctx, o); err != nil {
-		return fmt.Errorf("pour image %s: %w", o.Manifest.Key.Short(), image.Full(err))
+		return fmt.Errorf("pour image %s: %w", o.Manifest.Key.Short(), err)
 	}
 	return nil
 }

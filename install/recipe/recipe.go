@@ -80,6 +80,9 @@ type Recipe struct {
 	Disk     *diskimage.Disk       `json:",omitempty"` // of Image, and written instead of it where it fits; else nil
 	Blobs    map[ore.Digest]Source // layers of Image and Disk, files and certificates of Environment
 	Archive  []string              // where packages are, in the order to try them
+	// Holds is how many bytes the files of a finished Image take at least of each file
+	// system, by where it is mounted; nil where nobody has looked.
+	Holds map[string]int64 `json:",omitempty"`
 	// Capture is the address that gets the image of what is installed (package
 	// capture), or Stay; "" for none.
 	Capture string `json:",omitempty"`
@@ -188,7 +191,7 @@ func (c Recipe) Instead() (Recipe, bool) {
 	if c.Image == nil {
 		return c, false
 	}
-	c.Strategy, c.Image, c.Disk, c.Partial = Packages, nil, nil, false
+	c.Strategy, c.Image, c.Disk, c.Partial, c.Holds = Packages, nil, nil, false, nil
 	return c, c.Check() == nil
 }
 

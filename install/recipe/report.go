@@ -15,7 +15,19 @@ type Report struct {
 	Done   int64     `json:"done,omitempty"`
 	Total  int64     `json:"total,omitempty"`
 	Text   string    `json:"text,omitempty"`
+	// Lasting says of a failure that every other try by the same recipe would end so.
+	Lasting bool `json:"lasting,omitempty"`
 }
+
+// Fault is an error of what is described, not of the machine or of what it was sent:
+// every try by the same recipe would end so.
+type Fault struct{ Err error }
+
+// Error returns the cause.
+func (f Fault) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f Fault) Unwrap() error { return f.Err }
 
 // The events of a stage.
 const (

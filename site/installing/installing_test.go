@@ -130,6 +130,28 @@ func TestRefusedBeforeItIsResolved(t *testing.T) {
 	}
 }
 
+// What packages take at least is known before an image is made: what no package writes to
+// is no room for them.
+func TestRefusedBeforeItIsMade(t *testing.T) {
+	env := ore.Environment{Packages: []ore.Package{{Size: 30 << 20}}}
+	small, large := part(ore.Share{Bytes: 40 << 20}, "ext4", "/"), part(rest, "ext4", "/scratch")
+	for _, c := range []struct {
+		mount string
+		from  recipe.Strategy
+		want  string
+	}{{"/scratch", "", "machines: disks: "}, {"/usr", "", ""}, {"/usr", recipe.Whole, ""}, {"/usr", recipe.Base, "machines: disks: / has room"}} {
+		large.Mount = c.mount
+		m := ore.Machines{Root: ore.OnDisk, Resources: ore.Resources{Disk: 2 << 30}, Storage: one(small, large)}
+		err := Fits(m, env, c.from)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)) {
+			t.Errorf("%s from %q: %v, want %q", c.mount, c.from, err, c.want)
+		}
+		if m.Root = ore.Mounted; Fits(m, env, c.from) != nil {
+			t.Error("a machine that mounts its image has no disks to fill")
+		}
+	}
+}
+
 // The plan decides from what machines install themselves, unless somebody has; only
 // an image that they are written from is made.
 func TestDecide(t *testing.T) {

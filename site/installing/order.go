@@ -236,6 +236,9 @@ func (m Maker) recipe(ctx context.Context, s *stock, img image.Manifest) (r reci
 		s.files[l.Digest], r.Blobs[l.Digest] = p, m.source(l.Digest, l.Size)
 	}
 	if r.Finished() != nil {
+		if err := m.look(ctx, &r); err != nil {
+			return r, err
+		}
 		return r, m.beside(ctx, s, &r)
 	}
 	if r.Archive, err = m.archives(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ore"
+	"ore/install/fit"
 	"ore/install/recipe"
 	"ore/node/installing"
 	"ore/site/disks"
@@ -23,26 +24,25 @@ func (d *decider) Lock(ctx context.Context, w ore.Wants, watch ore.Watcher) (ore
 			return ore.Environment{}, err
 		}
 	}
-	return d.Images.Lock(ctx, w, watch)
+	env, err := d.Images.Lock(ctx, w, watch)
+	if err != nil {
+		return env, err
+	}
+	return env, Fits(d.maker.Job.Machines, env, d.maker.From)
 }
 
 // Check says whether the disks of machines that install themselves can hold what is
 // described.
-func Check(m ore.Machines) error {
-	if m.Root != ore.OnDisk {
-		return nil
-	}
-	if _, err := rootOf(recipe.Recipe{Storage: disks.Of(m.Storage), System: m.System}, m.Disk); err != nil {
-		return fmt.Errorf("machines: %w", err)
-	}
-	return nil
-}
+func Check(m ore.Machines) error { return Fits(m, ore.Environment{}, "") }
 
 // rootOf says where the root of a machine will be, and refuses a layout that does
-// not fit onto its disk, before anything is started.
+// not fit onto its disk, or has no room for what comes onto it, before anything is started.
 func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
 	l, err := disks.Layout(r, size)
 	if err != nil {
+		return installing.Root{}, err
+	}
+	if err := fit.Room(r, l); err != nil {
 		return installing.Root{}, err
 	}
 	root := installing.Root{Arrays: len(l.Arrays) > 0, Volumes: len(l.Groups) > 0}
