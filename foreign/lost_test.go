@@ -273,11 +273,16 @@ func TestNothingIsSaidInVain(t *testing.T) {
 // TestPartitionsWithoutADisk: they are put on the first disk that is named, and
 // that is said.
 func TestPartitionsWithoutADisk(t *testing.T) {
+	lucie := func(name, slice, mount string) string {
+		return "partition '" + name + "' do |p|\np.slice = " + slice + "\np.mount_point = '" + mount + "'\np.size = 900\nend\n"
+	}
 	for _, c := range []struct {
 		summary, text string
 		disks         []string // path and mount points
 		says          string
 	}{
+		{"what cannot be read, with Lucie", lucie("a", "target", "/") + lucie("b", "'sda'", "/home"), []string{"/dev/sda: /home /"}, "f:2: p.slice = target: only values that stand there are read"},
+		{"alone, with Lucie", lucie("a", "@target", "/"), []string{": /"}, "f:1: slice: only a device's name is understood: the first disk is taken"},
 		{"none is named", "part / --size=1 --grow\npart swap --size=100\n", []string{": / swap"}, ""},
 		{"two are", "part / --size=900 --ondisk=sda\npart swap --size=100\npart /data --size=900 --ondisk=sdb\nclearpart --all\n",
 			[]string{"/dev/sda: / swap", "/dev/sdb: /data"}, "f:2: part swap: it names no disk, and any that has room would do: it is put on sda, the first that is named\n"},
@@ -287,7 +292,11 @@ func TestPartitionsWithoutADisk(t *testing.T) {
 			[]string{"/dev/sda: / v"}, "f:2: part pv.1: it names no disk"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
-			file, left := imports(t, "kickstart", c.text)
+			kind := "kickstart"
+			if strings.Contains(c.summary, "Lucie") {
+				kind = "lucie"
+			}
+			file, left := imports(t, kind, c.text)
 			j, err := job.Parse("job.yaml", "/", []byte(file), job.Default(""))
 			if err != nil {
 				t.Fatal(err)

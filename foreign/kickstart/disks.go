@@ -20,7 +20,7 @@ type disks struct {
 	plain   []placed          // partitions that belong to nothing else
 	lent    []placed          // those that do, to what is described elsewhere
 
-	cleared, zeroed *draft.Place // the lines that say so, nil where none does
+	cleared, zeroed *draft.Place // the lines of clearpart --all and zerombr, nil where there is none
 }
 
 // placed is a partition and where it is to be.
@@ -35,10 +35,9 @@ type placed struct {
 // all: a disk of which only a part is given up is left to the reader of the job file.
 func (r *reader) clearpart(p *draft.Place, words []string) {
 	o := draft.Option(words, "all", "none", "linux", "initlabel", "cdl")
-	r.cleared = p
 	drives := strings.FieldsFunc(o.Get("drives"), func(c rune) bool { return c == ',' || c == ' ' })
 	if o.Has("all") {
-		r.wipe, r.only = true, append(r.only, drives...)
+		r.wipe, r.only, r.cleared = true, append(r.only, drives...), p
 	}
 	for _, n := range []string{"linux", "list"} {
 		if o.Has(n) {

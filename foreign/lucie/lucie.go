@@ -57,6 +57,13 @@ type assignment struct {
 type reader struct {
 	*draft.Draft
 	hosts int
+	loose []loose // partitions of which it is not known what disk they are on
+}
+
+// loose is a partition and where it was described.
+type loose struct {
+	at   *draft.Place
+	part ore.Partition
 }
 
 var (
@@ -66,6 +73,7 @@ var (
 	heredoc  = regexp.MustCompile(`<<-?["']?([A-Z_]+)["']?`)
 	words    = regexp.MustCompile(`%w\s*[(\[{]([^)\]}]*)[)\]}]?`)
 	quoted   = regexp.MustCompile(`["']([^"']*)["']`)
+	variable = regexp.MustCompile(`^[$@]*[A-Za-z_]\w*$`)
 	interval = regexp.MustCompile(`^\(?\s*(\d+)\s*\.\.\.?\s*(\d+)\s*\)?$`)
 )
 
@@ -78,6 +86,9 @@ func Read(d *draft.Draft, from Source) {
 	}
 	r := &reader{Draft: d}
 	r.statements(from.Name, strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n"))
+	for _, l := range r.loose {
+		r.onFirst(l)
+	}
 	if r.hosts > 0 {
 		d.Count = min(d.Count+r.hosts, maxHosts)
 	}
@@ -198,6 +209,9 @@ func (b *block) assign(p *draft.Place, line string) {
 	value := strings.TrimSpace(m[4])
 	if s := literals(value); len(s) == 1 {
 		value = s[0]
+	} else if variable.MatchString(value) && value != "true" && value != "false" {
+		p.Leave(line, "only values that stand there are read, and no other Ruby")
+		return
 	}
 	b.values[m[2]], b.places[m[2]] = value, p
 	b.assignments = append(b.assignments, assignment{p, m[2], value})
@@ -283,7 +297,7 @@ func (r *reader) partition(b block) {
 	}
 	disk := strings.TrimPrefix(b.get("slice"), "/dev/")
 	if !plain.MatchString(disk) {
-		b.at.Leave("slice "+b.get("slice"), "only a device's name is understood: the first disk is taken")
+		b.at.Leave(strings.TrimSpace("slice "+disk), "only a device's name is understood: the first disk is taken")
 		disk = ""
 	}
 	part := ore.Partition{Size: b.size()}
@@ -293,13 +307,25 @@ func (r *reader) partition(b block) {
 		b.leave("a machine starts from what is mounted on /boot, or else on /", "bootable")
 	}
 	b.leave("file systems are mounted with their defaults", "fstab_option", "mount_option", "format_option", "dump_enabled")
-	r.OnDisk = true
+	if r.OnDisk = true; disk == "" {
+		r.loose = append(r.loose, loose{b.at, part})
+		return
+	}
 	d := b.at.Disk(disk)
 	if d == nil {
 		return
 	}
 	d.Wipe = true // Lucie divided disks anew, whatever they held
 	b.at.Add(d, part)
+}
+
+// onFirst puts a partition on the first disk that is described, so that none is
+// divided that nobody meant.
+func (r *reader) onFirst(l loose) {
+	if len(r.Storage.Disks) == 0 {
+		l.at.Disk("").Wipe = true
+	}
+	l.at.Add(&r.Storage.Disks[0], l.part)
 }
 
 var plain = regexp.MustCompile(`^[a-z][a-z0-9/]*$`)
