@@ -88,13 +88,15 @@
 //	  volumes:
 //	    - {group: vg0, name: home, size: rest, mount: /home, fs: ext4}
 //
-// A size in match is exact, or one of ">=20G", "<=1T" and "20G..1T". What is to
-// be percent is so of the whole disk or group; all that take the rest share it
-// evenly. fs is ext4, xfs, btrfs, vfat or swap; label and uuid are optional. What
-// the firmware needs is added by the installer where it is not described: one
-// partition mounted on /boot/efi is the EFI system partition, which root alone may
-// read; a vfat that is mounted elsewhere is root's, and everybody may read it. The package
-// install/disk says exactly how a layout comes of it.
+// A size in match is exact, or one of ">=20G", "<=1T" and "20G..1T". No disk is
+// meant twice: none takes the only one that another can have, and a disk without
+// match is the first that no other takes. What is to be percent is so of the whole
+// disk or group; all that take the rest share it evenly. fs is ext4, xfs, btrfs,
+// vfat or swap; label and uuid are optional. What the firmware needs is added by the
+// installer where it is not described: one partition mounted on /boot/efi is the EFI
+// system partition, which root alone may read; a vfat that is mounted elsewhere is
+// root's, and everybody may read it. Nothing is mounted on /etc, where fstab is. The
+// package install/disk says exactly how a layout comes of it.
 //
 // # System
 //

@@ -5,10 +5,12 @@
 //
 // # Layout
 //
-// [Arrange] gives each described disk the first device, in the kernel's order,
-// that matches and that no earlier one has; a device that carries this layout's
-// mark is preferred, so that disks that change their names keep their parts.
-// Partitions begin and end at multiples of 1 MiB. Sizes are rounded up to that,
+// [Arrange] gives each described disk a device of its own. One that carries this
+// layout's mark keeps its part, so that disks may change their names. Then each
+// description with a match, and after them each without, gets the first device, in
+// the kernel's order, that matches and is free; where none is, one that another
+// description has, if that can have another. So none lacks a device as long as there
+// is a way to give each one, and what somebody names is nobody else's. Partitions begin and end at multiples of 1 MiB. Sizes are rounded up to that,
 // percentages of the whole disk down; all that take the rest share it evenly, and
 // the last of them takes what does not divide. The first MiB is left free, as is
 // the end of a GPT (33 sectors, UEFI specification 2.10, 5.3.1). An array's
