@@ -3,9 +3,11 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
+	"ore/install/recipe"
 	"ore/testbed"
 )
 
@@ -31,21 +33,56 @@ func TestRootOnDiskEverywhere(t *testing.T) {
 	p := someone(t)
 	p.file(t, "volumes.yaml", volumes)
 	for _, hypervisor := range []string{"uml", "qemu"} {
-		t.Run(hypervisor, func(t *testing.T) {
-			o := p.must(t, "run", "-q", "-f", "volumes.yaml", "--hypervisor", hypervisor, "--results", p.results(t))
+		t.Run(hypervisor+"/volumes", func(t *testing.T) {
+			o := p.patiently(t, "run", "-q", "-f", "volumes.yaml", "--hypervisor", hypervisor, "--results", p.results(t))
 			if want := "/dev/mapper/vg0-root / xfs\n/dev/mapper/vg0-home /home ext4\n/dev/\n"; o.out != want {
-				t.Errorf("%q, want %q", o.out, want)
+				t.Errorf("want %q: %v", want, o)
 			}
 		})
 	}
-	for _, from := range []string{"image", "base", "packages", "disk"} {
-		t.Run(from, func(t *testing.T) {
-			o := p.must(t, "run", "-q", "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", from, "-p", "hello", "--hypervisor", "uml",
-				"--results", p.results(t), "--", "sh", "-c", "hello; dpkg --audit; dpkg --verify")
-			if o.out != "Hello, world!\n" {
-				t.Errorf("%q", o.out)
+	for _, hypervisor := range []string{"uml", "qemu"} {
+		for _, from := range []string{"image", "base", "packages", "disk"} {
+			t.Run(hypervisor+"/"+from, func(t *testing.T) { p.installs(t, hypervisor, from, 1) })
+		}
+	}
+	t.Run("qemu/two", func(t *testing.T) { p.installs(t, "qemu", "image", 2) })
+}
+
+// patiently runs a command that emulated machines make long. It has no limit of its
+// own: machines that say nothing are given up by the command itself.
+func (p *person) patiently(t *testing.T, args ...string) outcome {
+	t.Helper()
+	return finish(t, p.command(t.Context(), args...))
+}
+
+// installs has machines install themselves from a source, and sees that it was that
+// one, and that each is what was asked for.
+func (p *person) installs(t *testing.T, hypervisor, from string, machines int) {
+	t.Helper()
+	results := p.results(t)
+	o := p.patiently(t, "run", "-q", "-n", strconv.Itoa(machines), "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", from, "--capture=false", "-p", "hello",
+		"--hypervisor", hypervisor, "--results", results, "--", "sh", "-c", "hello; dpkg --audit; dpkg --verify; grep -o ' / ext4 ' /proc/mounts")
+	if o.code != 0 || strings.Count(o.out, "Hello, world!\n") != machines || strings.Count(o.out, " / ext4 \n") != machines || strings.Count(o.out, "\n") != 2*machines {
+		t.Errorf("%v", o)
+	}
+	r := result(t, results)
+	whole := "image " + r.Key.Short()
+	says := map[string]func(string) bool{
+		"image":    func(s string) bool { return strings.HasPrefix(s, whole) },
+		"base":     func(s string) bool { return strings.HasPrefix(s, "image ") && !strings.HasPrefix(s, whole) },
+		"packages": func(s string) bool { return s == "none: packages from nothing" },
+		"disk":     func(s string) bool { return strings.HasPrefix(s, "disk image of "+r.Key.Short()) },
+	}[from]
+	n := 0
+	for _, s := range r.Timeline {
+		if s.Name == recipe.Root {
+			if n++; !says(s.Note) {
+				t.Errorf("%s is installed from %q, not from %s", s.Machine, s.Note, from)
 			}
-		})
+		}
+	}
+	if n != machines {
+		t.Errorf("%d machines say what they install from, not %d", n, machines)
 	}
 }
 
@@ -85,8 +122,8 @@ func TestRootOnDiskOfHosts(t *testing.T) {
 	}
 }
 
-// The root may lie on an array whose kernel needs what others leave out, and on a
-// file system that a kernel alone does not mount.
+// The root may lie on an array whose kernel needs what others leave out, or on a file
+// system that a kernel alone does not mount.
 func TestRootOnArrays(t *testing.T) {
 	p := someone(t)
 	p.file(t, "array.yaml", `machines:
@@ -102,10 +139,24 @@ func TestRootOnArrays(t *testing.T) {
   arrays:
     - {name: md0, level: 6, mount: /, fs: btrfs}
 run:
-  script: cut -d' ' -f1-3 /proc/mounts | grep ' / '; dpkg --audit
+  script: cut -d' ' -f1-3 /proc/mounts | grep ' / '; grep -o 'raid6 ubd\|raid6 vd' /proc/mdstat | cut -c-5; dpkg --audit
 `)
-	o := p.must(t, "run", "-q", "-f", "array.yaml", "--hypervisor", "uml", "--results", p.results(t))
-	if !strings.HasPrefix(o.out, "/dev/md0 / btrfs\n") {
-		t.Errorf("%q", o.out)
+	p.file(t, "btrfs.yaml", `machines:
+  root: disk
+  disk: 2G
+  memory: 512M
+  disks:
+    - partitions: [{mount: /, fs: btrfs, size: rest}]
+run:
+  script: cut -d' ' -f2,3 /proc/mounts | grep '^/ '; dpkg --audit
+`)
+	for _, hypervisor := range []string{"uml", "qemu"} {
+		for file, want := range map[string]string{"array.yaml": "/dev/md0 / btrfs\nraid6\n", "btrfs.yaml": "/ btrfs\n"} {
+			t.Run(hypervisor+"/"+file, func(t *testing.T) {
+				if o := p.patiently(t, "run", "-q", "-f", file, "--hypervisor", hypervisor, "--results", p.results(t)); o.out != want {
+					t.Errorf("want %q: %v", want, o)
+				}
+			})
+		}
 	}
 }
