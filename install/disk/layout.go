@@ -65,7 +65,6 @@ type Wish struct {
 	Storage  ore.Storage // empty for the default: one file system over the first disk
 	Firmware Firmware
 	Machine  string // who the machine is: no two have the same
-	Need     int64  // bytes that / must have at least
 }
 
 // Layout is what will be, exactly.
@@ -118,7 +117,10 @@ type Volume struct {
 // digest is what identifiers are made from: all that the layout depends on, but
 // for the devices.
 func (w Wish) digest() [sha256.Size]byte {
-	b, err := json.Marshal(w)
+	b, err := json.Marshal(struct {
+		Wish
+		Need int // which marks on disks were made with, and is 0 there
+	}{Wish: w})
 	if err != nil {
 		panic("disk: a wish holds only strings and numbers: " + err.Error())
 	}
@@ -160,7 +162,7 @@ func Arrange(w Wish, seen []Seen) (Layout, error) {
 	if err := l.join(s); err != nil {
 		return l, err
 	}
-	return l, l.check(w.Need)
+	return l, l.check()
 }
 
 // join computes arrays and groups from their members.
@@ -286,13 +288,9 @@ func (l Layout) FileSystems() []Made {
 }
 
 // check refuses file systems that are too small.
-func (l Layout) check(need int64) error {
+func (l Layout) check() error {
 	for _, m := range l.FileSystems() {
-		least := smallest(m.FS)
-		if m.Mount == "/" && need > least {
-			least = need
-		}
-		if m.Bytes < least {
+		if least := smallest(m.FS); m.Bytes < least {
 			return fmt.Errorf("%s on %s: it gets %s and needs %s: use a larger disk, or give it more", name(m), m.Device, bytesText(m.Bytes), bytesText(least))
 		}
 	}
