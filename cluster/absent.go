@@ -58,6 +58,8 @@ func (r *run) lost(m node.Started) error {
 	}
 	advice := "'ore run --retries' tries it again, at last on a blank disk"
 	switch begun := beginnings(m.Stages); {
+	case m.Lasting:
+		advice = "every other try would end so: change the job first"
 	case begun > 1:
 		advice = "so it was again on a blank disk: see what the machine's console says last"
 	case r.job.Run.Retries > 0:

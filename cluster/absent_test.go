@@ -44,11 +44,14 @@ func TestMachineThatDoesNotInstallItself(t *testing.T) {
 	for _, c := range []struct {
 		retries int
 		begun   int // how often the machine began
+		lasting bool
 		want    string
 	}{
-		{0, 1, "'ore run --retries' tries it again, at last on a blank disk"},
-		{2, 2, "so it was again on a blank disk: see what the machine's console says last"},
-		{2, 1, "it did not begin anew on a blank disk: see what the machine's console says last"}, // there was no time left
+		{0, 1, true, "every other try would end so: change the job first"},
+		{2, 1, true, "every other try would end so: change the job first"},
+		{0, 1, false, "'ore run --retries' tries it again, at last on a blank disk"},
+		{2, 2, false, "so it was again on a blank disk: see what the machine's console says last"},
+		{2, 1, false, "it did not begin anew on a blank disk: see what the machine's console says last"}, // there was no time left
 	} {
 		s := newSite(func(_ context.Context, m *fakeMachine, c guest.Command) (guest.Exit, error) {
 			fmt.Fprintf(c.Stdout, "of %s", m.name)
@@ -56,7 +59,7 @@ func TestMachineThatDoesNotInstallItself(t *testing.T) {
 			return guest.Exit{}, nil
 		})
 		s.node.losing = map[string]string{"m1": "install: stage scripts: step db: exit status 1; the output ends with:\nno such table"}
-		s.node.begun = c.begun
+		s.node.begun, s.node.lasting = c.begun, c.lasting
 		const lost = "machine m1 is lost: install: stage scripts: step db: exit status 1; the output ends with:\nno such table\nwhat to do about machine m1: "
 		res, notes := s.installs(t, job(3, func(j *ore.Job) { j.Run.Outputs, j.Run.Retries = []string{"o*"}, c.retries }), nil)
 		if res.Kind != ore.Failed || res.ExitCode != ore.ExitFailed || len(res.Ranks) != 3 || res.Error != lost+c.want || strings.Count(res.Error, "step db") != 1 {

@@ -57,6 +57,7 @@ type fakeNode struct {
 	failing  map[string]string // machines whose installation fails, and why
 	losing   map[string]string // the same, and which end by it
 	begun    int               // how often these began
+	lasting  bool              // every other try of these would end so
 }
 
 func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node.Started, error) {
@@ -72,7 +73,7 @@ func (n *fakeNode) Start(_ context.Context, s node.Start, _ ore.Watcher) ([]node
 	for _, m := range s.Machines {
 		if why := n.losing[m.Name]; why != "" {
 			stages := slices.Repeat([]ore.Stage{{Name: installing.Begin, Machine: m.Name}}, n.begun)
-			all = append(all, node.Started{Machine: m, Lost: why, Stages: append(stages, ore.Stage{Name: "scripts", Machine: m.Name})})
+			all = append(all, node.Started{Machine: m, Lost: why, Lasting: n.lasting, Stages: append(stages, ore.Stage{Name: "scripts", Machine: m.Name})})
 			continue
 		}
 		old := n.machines[m.Name]

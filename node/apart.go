@@ -8,6 +8,7 @@ import (
 
 	"ore"
 	"ore/guest"
+	"ore/node/installing"
 )
 
 // oneApart is one for a machine whose failure to install itself is its own. It begins
@@ -18,7 +19,7 @@ func (b *batch) oneApart(ctx context.Context, p place, hosts []guest.Host) (*mac
 	if !b.alone(ctx, err) {
 		return m, err
 	}
-	if b.start.Install.Tries > 0 && ctx.Err() == nil {
+	if b.start.Install.Tries > 0 && ctx.Err() == nil && !lasting(err) {
 		var why *StartError
 		errors.As(err, &why) // alone has seen that it is one
 		b.watch.Tell(ore.Event{Stage: "retry", Machine: p.Name, Text: fmt.Sprintf("%s: %v: it begins anew, on a blank disk", why.Stage, why.Cause)})
@@ -46,6 +47,12 @@ func (b *batch) alone(ctx context.Context, err error) bool {
 	return b.start.Install != nil && errors.As(err, &failed) && b.node.ctx.Err() == nil && (cause == nil || errors.Is(cause, context.DeadlineExceeded))
 }
 
+// lasting says whether a machine's error is one that every other try would end with.
+func lasting(err error) bool {
+	var said *installing.Error
+	return errors.As(err, &said) && said.Lasting
+}
+
 // lose notes that a machine has failed, which ended. Where none of the start's was as
 // much as told what to install, the fault is this host's, and the start's.
 func (b *batch) lose(m *machine, err error) error {
@@ -54,6 +61,7 @@ func (b *batch) lose(m *machine, err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m.started.Lost = fmt.Sprintf("%s: %v", why.Stage, why.Cause) + ConsoleEnd(why.Console)
+	m.started.Lasting = lasting(err)
 	b.lost = append(b.lost, m.started)
 	begun := func(s Started) bool { return len(s.Stages) > 0 }
 	if len(b.lost) == len(b.start.Machines) && !slices.ContainsFunc(b.lost, begun) {

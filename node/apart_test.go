@@ -77,6 +77,26 @@ func TestInstallBeginsAnew(t *testing.T) {
 	}
 }
 
+// What every other try would end with is not tried again, and said to be so.
+func TestLastingFailureIsNotTriedAgain(t *testing.T) {
+	b := newBench(t)
+	s := b.ask("m0", "m1")
+	count := filepath.Join(t.TempDir(), "count")
+	b.installs(t, &s, `if grep -q m1; then echo x >>`+count+`; echo '{"stage":"hardware","event":"fail","text":"too small","lasting":true}'; exit 1; fi
+		echo '{"stage":"restart","event":"start"}'`)
+	s.Install.Tries, s.Install.Apart = 2, true
+	all, err := b.Start(t.Context(), s, nil)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if all[0].Lasting || !all[1].Lasting || !strings.Contains(all[1].Lost, "too small") {
+		t.Errorf("%+v", all)
+	}
+	if tries, err := os.ReadFile(count); err != nil || string(tries) != "x\n" {
+		t.Errorf("it was tried %d times, %v", len(tries)/2, err)
+	}
+}
+
 // Where no machine of a start so much as reaches its installer, that is the host's
 // fault, and who asked may try another host. Where one does, the others are lost.
 func TestHostsFaultIsNoMachines(t *testing.T) {

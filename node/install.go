@@ -64,7 +64,7 @@ func (b *batch) install(ctx context.Context, p place, hosts []guest.Host, m *mac
 			break
 		}
 		var said *installing.Error
-		if try >= b.start.Install.Tries || ctx.Err() != nil || !errors.As(err, &said) {
+		if try >= b.start.Install.Tries || ctx.Err() != nil || !errors.As(err, &said) || said.Lasting {
 			return "install", err
 		}
 		b.watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("machine %s: %v: it goes on there, try %d of %d", p.Name, err, try+2, b.start.Install.Tries+1)})

@@ -101,6 +101,7 @@ type Started struct {
 	Begun   time.Time
 	Lost    string      `json:",omitempty"` // how it ended, or why it never was ready, if it does not run any more
 	Stages  []ore.Stage `json:",omitempty"` // how it installed itself, if it did
+	Lasting bool        `json:",omitempty"` // Lost is what every other try would end with
 	Failed  string      `json:",omitempty"` // why it is still in its installer; see installing.Order
 }
 

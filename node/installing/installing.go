@@ -11,7 +11,8 @@
 //
 // The stage is a word for people; the event is start, advance, end or fail; done
 // and total count bytes or packages; text is a short sentence, and of a failure
-// why, with the end of what the step said. It is the form in which machines that
+// why, with the end of what the step said; lasting is true of one with which every
+// other try would end. It is the form in which machines that
 // boot from the network report, too. What the installer writes to its standard
 // error belongs to its console.
 //
@@ -105,12 +106,15 @@ type report struct {
 	Done  int64  `json:"done"`
 	Total int64  `json:"total"`
 	Text  string `json:"text"`
+	// Lasting says of a failure that every other try would end so.
+	Lasting bool `json:"lasting"`
 }
 
 // Error says in which stage an installation failed, and why.
 type Error struct {
-	Stage string
-	Text  string
+	Stage   string
+	Text    string
+	Lasting bool // every other try by the same recipe would end so
 }
 
 // Error returns the stage and the cause.
@@ -220,7 +224,7 @@ func (h *hearing) note(p report) {
 		s.End = now
 	case "fail":
 		s.End = now
-		h.failed = &Error{Stage: p.Stage, Text: p.Text}
+		h.failed = &Error{Stage: p.Stage, Text: p.Text, Lasting: p.Lasting}
 	}
 }
 
