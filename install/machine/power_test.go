@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ore"
 	"ore/install/disk"
 	"ore/install/recipe"
 )
@@ -120,25 +121,82 @@ func (c *camera) pass(r recipe.Report) {
 	}
 }
 
+// overBase has a recipe install packages over its image, and run scripts.
+func overBase(_ testing.TB, r recipe.Recipe, _ string) recipe.Recipe {
+	r.Partial, r.Strategy, r.Archive = true, recipe.Base, []string{"mirror:http://mirror.example.org/debian"}
+	r.Environment.Manual = []string{"sample"}
+	return r
+}
+
+// written is what packages and scripts leave in the tree: a file of each stage, of some MiB.
+func written(stage string) []byte { return bytes.Repeat([]byte(stage+"\n"), 3*mib/len(stage)) }
+
+// installs is a filler that works in all stages which are its own.
+func installs(_ context.Context, t Tree) error {
+	for _, stage := range []string{recipe.Install, "steps", recipe.Capture} { // as the events' stages are called
+		t.Watch.Tell(ore.Event{Stage: stage})
+		if err := os.WriteFile(filepath.Join(t.Target, stage), written(stage), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Power is lost at random moments of one long run. The disk as it then was is
 // taken for a machine only if it is one, and is not foreign: another run, that
 // finds it so, makes the machine.
 func TestPowerLoss(t *testing.T) {
-	for name, as := range map[string]func(testing.TB, recipe.Recipe, string) recipe.Recipe{
-		"tree": func(_ testing.TB, r recipe.Recipe, _ string) recipe.Recipe { return r }, "disk": wholeDisk,
+	stages := []string{recipe.Partition, recipe.Format, recipe.Root, recipe.Configure}
+	for _, c := range []struct {
+		name   string
+		as     func(testing.TB, recipe.Recipe, string) recipe.Recipe
+		stages []string
+		files  []string // what Onto leaves
+	}{
+		{"tree", func(_ testing.TB, r recipe.Recipe, _ string) recipe.Recipe { return r }, stages, nil},
+		{"disk", wholeDisk, stages, nil},
+		{"packages", overBase, append(stages[:3:3], recipe.Install, recipe.Scripts, recipe.Capture, recipe.Configure), []string{recipe.Install, "steps", recipe.Capture}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			device, file := loop(t, 300*mib)
-			losePower(t, as(t, sample(t, device), device), device, file)
+			r := c.as(t, sample(t, device), device)
+			losePower(t, r, device, file, c.stages, func() {
+				t.Helper()
+				whole(t, r, device)
+				has(t, r, device, c.files)
+			})
 		})
 	}
 }
 
-func losePower(t *testing.T, r recipe.Recipe, device, file string) {
+// has looks whether the file system on / has what packages and scripts leave.
+func has(t *testing.T, r recipe.Recipe, device string, files []string) {
+	t.Helper()
+	if len(files) == 0 {
+		return
+	}
+	at := t.TempDir()
+	for _, m := range look(t, r, device).FileSystems() {
+		if m.Mount == "/" {
+			sh(t, "mount", "-o", "ro", m.Device, at)
+			defer sh(t, "umount", at)
+		}
+	}
+	for _, name := range files {
+		if b, err := os.ReadFile(filepath.Join(at, name)); err != nil || !bytes.Equal(b, written(name)) {
+			t.Errorf("%s has %d bytes of %d: %v", name, len(b), len(written(name)), err)
+		}
+	}
+}
+
+// losePower installs by a recipe, and then again from the disk as it was at moments of
+// each of the stages, after which whole is to find the machine.
+func losePower(t *testing.T, r recipe.Recipe, device, file string, stages []string, whole func()) {
 	c := &camera{t: t, file: file, dir: memory(t), taken: map[string]int{}}
 	c.moved = sync.NewCond(&c.mu)
 	var running sync.WaitGroup
 	_, _, err := install(t, r, func(o *Options) {
+		o.Onto = installs
 		tell := o.Report
 		o.Report = func(r recipe.Report) {
 			if r.Stage == recipe.Partition && r.Event == recipe.Start {
@@ -153,9 +211,9 @@ func losePower(t *testing.T, r recipe.Recipe, device, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole(t, r, device)
+	whole()
 	t.Logf("copies: %v", c.taken)
-	for _, stage := range []string{recipe.Partition, recipe.Format, recipe.Root, recipe.Configure} {
+	for _, stage := range stages {
 		if c.taken[stage] < moments {
 			t.Fatalf("too few were taken in %s", stage)
 		}
@@ -170,10 +228,10 @@ func losePower(t *testing.T, r recipe.Recipe, device, file string) {
 			sh(t, "blockdev", "--flushbufs", device)
 			exec.Command("partx", "-u", device).Run() // it fails where there is no table yet
 			t.Logf("lost in %s: it is %v", stage, look(t, r, device).State())
-			if _, _, err := install(t, r); err != nil {
+			if _, _, err := install(t, r, func(o *Options) { o.Onto = installs }); err != nil {
 				t.Errorf("lost in %s, then: %v", stage, err)
 			}
-			whole(t, r, device) // also if nothing was done, since it was called installed
+			whole() // also if nothing was done, since it was called installed
 		}
 	}
 }
