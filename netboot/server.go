@@ -81,8 +81,11 @@ type Config struct {
 	Hold      time.Duration // how long an unknown machine waits; 0 means ten minutes
 	// Blob opens a kernel or an initramfs, and vouches for its bytes. An error
 	// that is fs.ErrNotExist is told as such.
-	Blob  func(context.Context, ore.Digest) (io.ReadSeekCloser, error)
-	Rest  http.Handler // answers what else installers ask for by HTTP, such as packages; nil: nobody
+	Blob func(context.Context, ore.Digest) (io.ReadSeekCloser, error)
+	Rest http.Handler // answers what else installers ask for by HTTP, such as packages; nil: nobody
+	// Ready, if not nil, is called when a machine has become a system, while it waits
+	// for the answer to its last report; by several goroutines.
+	Ready func(roster.Machine, roster.System)
 	Watch ore.Watcher
 }
 

@@ -306,6 +306,12 @@ func (s *Server) hear(token string, p roster.Report) error {
 		e.Text = "failed: " + p.Text
 	}
 	s.config.Watch.Tell(e)
+	if s.config.Ready == nil || m.State != roster.Installed || p.Stage != roster.StageReady {
+		return nil
+	}
+	if system, ok, err := s.roster.System(m.Is); err == nil && ok { // else somebody forgot it just now
+		s.config.Ready(m, system)
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ type Ask struct {
 	Chain       bool     // hosts can pass an image on
 	Each        bool     // machines can install themselves
 	Disk        []string // strategies by which machines install themselves onto their disks; none: they mount the image
+	Apart       bool     // machines share no cores with the hosts
 	Restarts    []string // how such a machine comes up again, such as "kexec", "restart"
 }
 

@@ -135,7 +135,7 @@ func (m *model) installing(from string, layers float64, packages []ore.Package) 
 		if by != "" {
 			kind += " " + by
 		}
-		return [][]Term{{Term{Law: lawName(kind, h.name()), Amounts: amounts}.on(h, 1, m.boxes[h.Box])}}
+		return [][]Term{{m.machines(Term{Law: lawName(kind, h.name()), Amounts: amounts}, h, 1, m.boxes[h.Box])}}
 	}
 	var slowest []Estimate
 	longest := -1.0

@@ -70,6 +70,21 @@ func TestChooseOntoDisks(t *testing.T) {
 	}
 }
 
+// Machines apart share no cores with the host, whatever works there.
+func TestApart(t *testing.T) {
+	exact := &image.Manifest{Key: testEnvironment().Key(), Layers: []image.Layer{{Digest: "sha256:l", Size: 4000}}}
+	ask := disks(1, FromImage)
+	ask.Hosts, ask.Apart = []Host{{Cores: 1, Load: 3}}, true
+	if o := Choose(ask, Have{Exact: exact}, diskRates()).Chosen(); !about(o.Total.Middle, 2+4+0.25) {
+		t.Errorf("%.2f s: %+v", o.Total.Middle, o.Stages)
+	}
+	r := diskRates()
+	kexec, known := r.Restarts(ByKexec)
+	if _, other := r.Restarts(ByFirmware); !known || other || kexec != 0.25 {
+		t.Errorf("kexec %.2f s, %v; firmware %v", kexec, known, other)
+	}
+}
+
 // slowDisk has making a disk image take 6.5 s for the test's image.
 func slowDisk() Rates {
 	r := diskRates()

@@ -243,6 +243,21 @@ func (m *model) start(ways []string, stage string) started {
 	return best
 }
 
+// machines returns the term as work of machines of a host.
+func (m *model) machines(t Term, h Host, threads, copies int) Term {
+	if m.ask.Apart {
+		return t
+	}
+	return t.on(h, threads, copies)
+}
+
+// Restarts returns the seconds that machines with disks of their own take to start again
+// in one of the ways of Ask.Restarts, and whether that is known.
+func (r Rates) Restarts(by string) (seconds float64, known bool) {
+	l, one := r.Laws[lawName(Restart+" "+by, Here)], []float64{1, 1}
+	return l.Seconds(one), l.Knows(one)
+}
+
 func (m *model) startBy(by, stage string) Estimate {
 	kind := stage
 	if by != "" {
@@ -258,7 +273,7 @@ func (m *model) startBy(by, stage string) Estimate {
 		name := lawName(kind, h.name())
 		first := Term{Law: name, Amounts: []float64{1, 0}} // what a machine waits for, others or not
 		rounds := max(1, float64(n)/float64(h.cores()))
-		all := Term{Law: name, Amounts: []float64{0, rounds}}.on(h, n, 1)
+		all := m.machines(Term{Law: name, Amounts: []float64{0, rounds}}, h, n, 1)
 		l := m.law(name)
 		s := first.Times()*l.Seconds(first.Amounts) + all.Times()*l.Seconds(all.Amounts)
 		if known := l.Knows([]float64{1, 1}); e.Branches == nil || s > longest || !known {

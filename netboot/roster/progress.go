@@ -257,7 +257,22 @@ func (m *Machine) apply(p Report, now time.Time) {
 	case p.Stage == StageRestart && m.State == Installing:
 		m.State, m.Since, m.Offers = Restarting, now, nil
 	case p.Stage == StageReady && p.Event == End && m.State == Restarting:
+		m.restarted(now)
 		m.State, m.Since, m.Is, m.Reason = Installed, now, m.Want, ""
+	}
+}
+
+// restarted ends the stage in which the machine started again, by the clock here: the
+// system that it has started need not go by the clock that the installer went by.
+func (m *Machine) restarted(now time.Time) {
+	i := slices.IndexFunc(m.Stages, func(s ore.Stage) bool { return s.Name == StageRestart })
+	if i < 0 {
+		return
+	}
+	s := &m.Stages[i]
+	s.End = s.Start.Add(max(0, now.Sub(m.Since)))
+	for i++; i < len(m.Stages); i++ {
+		m.Stages[i].Start, m.Stages[i].End = s.End, s.End
 	}
 }
 

@@ -109,6 +109,21 @@ func TestLife(t *testing.T) {
 	expect(t, m, Assigned, Install)
 }
 
+// TestRestartIsTimedHere has a machine start a system whose clock is two hours off: what
+// its restart took is what it took here.
+func TestRestartIsTimedHere(t *testing.T) {
+	r := open(t, t.TempDir())
+	assign(t, r, 1, "m1", "a")
+	_, token := ask(t, r, 1, day)
+	hear(t, r, token, Report{Number: 1, Stage: "base", Event: Start, At: day.Add(time.Second)}, day.Add(time.Second))
+	hear(t, r, token, Report{Number: 2, Stage: "base", Event: End, At: day.Add(4 * time.Second)}, day.Add(4*time.Second))
+	hear(t, r, token, Report{Number: 3, Stage: "restart", Event: Start, At: day.Add(5 * time.Second), Text: "kexec"}, day.Add(5*time.Second))
+	m := hear(t, r, token, Report{Number: 4, Stage: "ready", Event: End, At: day.Add(2 * time.Hour)}, day.Add(12*time.Second))
+	if n := len(m.Stages); n != 3 || m.Stages[0].End.Sub(m.Stages[0].Start) != 3*time.Second || m.Stages[1].End.Sub(m.Stages[1].Start) != 7*time.Second || m.Stages[1].Note != "kexec" || !m.Stages[2].End.Equal(m.Stages[1].End) {
+		t.Errorf("stages: %+v", m.Stages)
+	}
+}
+
 func TestAgainInstallsWhatIsInstalled(t *testing.T) {
 	r := open(t, t.TempDir())
 	assign(t, r, 1, "m1", "a")

@@ -13,6 +13,7 @@ import (
 	"ore/node/installing"
 	"ore/plan"
 	"ore/site/disks"
+	"ore/site/installing/choice"
 )
 
 // decider has machines install themselves as the plan says, and makes the image if
@@ -27,7 +28,7 @@ func (d *decider) Make(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	o := mk.Plan.Chosen()
 	d.maker.From = cmp.Or(recipe.Strategy(o.Strategy), d.maker.From, recipe.Whole)
 	if o.Strategy != "" {
-		watch.Tell(ore.Event{Stage: "note", Text: chosen(mk.Plan)})
+		watch.Tell(ore.Event{Stage: "note", Text: choice.Text(mk.Plan)})
 	}
 	switch d.maker.From {
 	case recipe.Whole:
@@ -107,21 +108,6 @@ func (d *decider) Have(ctx context.Context, env ore.Environment) (plan.Have, err
 	}
 	h.Disk = disks.Kept(ctx, d.maker.Site.Cache, env.Key(), d.maker.Job.Machines)
 	return h, nil
-}
-
-// chosen says in a line how machines install themselves, and what lost.
-func chosen(p plan.Plan) string {
-	o := p.Chosen()
-	s := "machines install themselves from " + o.Strategy
-	if o.Known {
-		s += fmt.Sprintf(", predicted %.1f s", o.Total.Middle)
-	}
-	for _, other := range p.Options[1:] {
-		if other.Possible && other.Strategy != o.Strategy {
-			return s + "; from " + other.Strategy + ": " + other.Why
-		}
-	}
-	return s
 }
 
 // order is a cluster.Install.

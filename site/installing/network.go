@@ -61,7 +61,7 @@ const noKexec = " sysctl.kernel.kexec_load_disabled=1"
 // Tell makes what h boots and is told so that it becomes what j says. What that
 // names is found by Blob from then on, also in another process.
 func (n *Network) Tell(ctx context.Context, j ore.Job, h Host) (Told, error) {
-	j = netbooted(j, h.Firmware)
+	j = Netbooted(j, h.Firmware)
 	packed, err := n.pack(ctx)
 	if err != nil {
 		return Told{}, fmt.Errorf("make the installer: %w", err)
@@ -103,9 +103,9 @@ func (n *Network) packages(ctx context.Context, w ore.Wants, r *recipe.Recipe) e
 	return nil
 }
 
-// netbooted is j for a machine that boots from the network with this firmware, unless j
+// Netbooted is j for a machine that boots from the network with this firmware, unless j
 // names another: it starts on its own.
-func netbooted(j ore.Job, f ore.Firmware) ore.Job {
+func Netbooted(j ore.Job, f ore.Firmware) ore.Job {
 	j.Machines.Root, j.Machines.System.Loader = ore.OnDisk, ore.GRUB
 	j.Machines.System.Firmware = cmp.Or(j.Machines.System.Firmware, f)
 	Complete(&j)

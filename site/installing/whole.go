@@ -16,7 +16,7 @@ import (
 // is one that boots from the network; without, one that 'ore run' starts.
 func WholeDisk(ctx context.Context, s *site.Site, j ore.Job, f ore.Firmware, watch ore.Watcher) (img image.Manifest, made bool, err error) {
 	if f != "" {
-		j = netbooted(j, f)
+		j = Netbooted(j, f)
 	} else {
 		j.Machines.Root = ore.OnDisk
 		Complete(&j)

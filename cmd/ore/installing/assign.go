@@ -50,8 +50,8 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 	f.StringVarP(&s.file, "file", "f", "", "job `file` that says what the machines are to be, - for standard input")
 	f.StringVar(&s.name, "name", "", "the machine's host `name`; default: that which it has, else one made of its card's address")
 	f.StringVar(&s.firmware, "firmware", "", "bios or uefi, for a machine that was never seen; default: what it was seen to boot with")
-	f.StringVar(&s.from, "install-from", "image", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; packages alone; or mirror: packages, which each fetches there for itself")
-	f.StringVar(&s.restart, "restart", "kexec", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware")
+	f.StringVar(&s.from, "install-from", "", "what is installed: image, written as it is; disk, the image of a whole disk of the size that the job file has, or image on another; base, with the other packages; packages alone; or mirror: packages, which each fetches there for itself; default: what is predicted to be quickest, by what such machines took before")
+	f.StringVar(&s.restart, "restart", "", "how the machine starts what it has installed: kexec, straight into it where it can, or firmware; default: what is quicker, by what such machines took before")
 	f.BoolVar(&s.capture, "capture", true, "keep what is installed from base or packages as an image, if there is none: one of the machines sends it; =false: do not")
 	f.BoolVar(&s.waiting, "waiting", false, "all machines that wait, as well")
 	f.BoolVar(&s.again, "again", false, "install also what is installed already")
@@ -139,7 +139,7 @@ func (s *assigning) order(ctx context.Context, a *Shell, j ore.Job, r *roster.Ro
 	defer func() { err = errors.Join(err, on.Close()) }()
 	var orders []roster.Order
 	for _, m := range list {
-		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware), From: s.from, Slow: s.restart == "firmware", Discard: !s.capture}
+		w := Want{Job: j, Name: s.nameFor(m), MAC: m.MAC, Firmware: firmwareOf(m, s.firmware), From: s.from, Restart: s.restart, Discard: !s.capture}
 		system, err := on.System(ctx, w)
 		if err != nil {
 			return fmt.Errorf("assign %s: %w", called(m), err)

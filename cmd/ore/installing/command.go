@@ -60,6 +60,9 @@ type Site struct {
 	// Rest gives what answers what else installers ask of the server, such as
 	// packages (a deb/proxy does), and takes the images that they send, until Close.
 	Rest func(watch ore.Watcher) (http.Handler, error)
+	// Learn takes what a machine that has become y took into what is known of such
+	// machines; nil does not. It may be called concurrently.
+	Learn func(m roster.Machine, y roster.System) error
 	// Sweep lets go of what none of these systems names, which are all of the list.
 	Sweep func(systems []roster.System) error
 	// Close lets go of the site.
@@ -73,7 +76,7 @@ type Want struct {
 	MAC      link.MAC
 	Firmware ore.Firmware // what it was seen to boot with; "" when it was never seen
 	From     string       // what it installs from: image, disk, base or packages; "" for what is best
-	Slow     bool         // it starts again through its firmware, and not by kexec
+	Restart  string       // how it starts again: kexec or firmware; "" for what is best
 	Discard  bool         // what it installs is not kept as an image
 }
 

@@ -70,11 +70,12 @@ type bench struct {
 	loader   string
 	anywhere bool // commands are not about a list of machines
 	disks    []ore.Firmware
-	swept    []int // of how many systems was known, each time that the site was swept
+	learned  chan string // of machines that are ready
+	swept    []int       // of how many systems was known, each time that the site was swept
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{dir: t.TempDir(), loader: filepath.Join(t.TempDir(), "undionly.kpxe")}
+	b := &bench{dir: t.TempDir(), learned: make(chan string, 10), loader: filepath.Join(t.TempDir(), "undionly.kpxe")}
 	if err := os.WriteFile(b.loader, []byte("loader"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +105,10 @@ func (b *bench) site(_ context.Context, list string) (*Site, error) {
 		},
 		Loaders: func(context.Context) (netboot.Loaders, error) { return netboot.Loaders{BIOS: b.loader}, nil },
 		Rest:    func(ore.Watcher) (http.Handler, error) { return http.NotFoundHandler(), nil },
+		Learn: func(m roster.Machine, y roster.System) error {
+			b.learned <- fmt.Sprintf("%s: %s, %d stages", m.Name, y.Recipe, len(m.Stages))
+			return errors.New("no room for what was learned")
+		},
 		Sweep: func(all []roster.System) error {
 			b.swept = append(b.swept, len(all))
 			return nil
@@ -193,7 +198,7 @@ func TestListAssignForget(t *testing.T) {
 	}
 	b.json = false
 	b.must(t, "assign", two, "--install-from", "packages", "--restart", "firmware", "--capture=false", "--again", "-f", "node.yaml")
-	if w := b.wants[len(b.wants)-1]; w.From != "packages" || !w.Slow || !w.Discard || b.wants[0].From != "image" || b.wants[0].Slow || b.wants[0].Discard {
+	if w := b.wants[len(b.wants)-1]; w.From != "packages" || w.Restart != "firmware" || !w.Discard || b.wants[0].From != "" || b.wants[0].Restart != "" || b.wants[0].Discard {
 		t.Errorf("the site was asked for %+v, and for %+v at first", w, b.wants[0])
 	}
 	b.must(t, "forget", "node2", one)
@@ -405,7 +410,10 @@ func TestServeAndWait(t *testing.T) {
 	if server.closed != 1 {
 		t.Errorf("the server's site was closed %d times", server.closed)
 	}
-	for _, want := range []string{`"machine":"good"`, `"stage":"base"`, "failed: foreign data"} {
+	if got := <-server.learned; !strings.HasPrefix(got, "good: good is to be node, see ") || !strings.HasSuffix(got, ", 3 stages") || len(server.learned) > 0 {
+		t.Errorf("learned of %s, and %d more", got, len(server.learned))
+	}
+	for _, want := range []string{"no room for what was learned", `"machine":"good"`, `"stage":"base"`, "failed: foreign data"} {
 		if !strings.Contains(server.out.String(), want) {
 			t.Errorf("not told: %s\n%s", want, server.out.String())
 		}

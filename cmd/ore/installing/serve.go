@@ -132,6 +132,13 @@ func (a *Shell) serve(ctx context.Context, c netboot.Config) (err error) {
 		return err
 	}
 	c.Blob, c.Watch = s.Blob, t.tell
+	if s.Learn != nil {
+		c.Ready = func(m roster.Machine, y roster.System) {
+			if err := s.Learn(m, y); err != nil { // the machine is none the worse for it
+				t.tell(ore.Event{Stage: "netboot", Text: err.Error()})
+			}
+		}
+	}
 	server, err := netboot.Start(ctx, c)
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: be root, or give the program the right with setcap cap_net_bind_service,cap_net_raw+ep", err)
