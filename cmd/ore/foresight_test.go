@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
-	"io"
-	"net"
 	"net/url"
-	"os/exec"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"ore"
+	"ore/cache/registry/registrytest"
 	"ore/image"
+	"ore/testbed/cable"
 )
 
 // What would be removed is told with the reason, and stays.
@@ -109,55 +106,6 @@ func TestMoreThanWasAsked(t *testing.T) {
 	p.must(t, "images", "rm", string(exact.Key))
 }
 
-// mortal passes connections on to the cache at address until bytes have come from it,
-// and is gone then: connections end, and there are no new ones. It returns its address.
-func mortal(t *testing.T, address string, bytes int64) (at string, died func() bool) {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	var left atomic.Int64
-	left.Store(bytes)
-	to := u.Host
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			end := func() { in.Close(); out.Close() }
-			go func() { io.Copy(out, in); end() }()
-			go func() {
-				defer end()
-				b := make([]byte, 16<<10)
-				for {
-					n, err := out.Read(b)
-					if left.Add(-int64(n)) < 0 {
-						l.Close()
-						return
-					}
-					if _, werr := in.Write(b[:n]); err != nil || werr != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	u.Host = l.Addr().String()
-	return u.String(), func() bool { return left.Load() < 0 }
-}
-
 // A cache that dies while an image comes from it costs what had come: the job goes on
 // with an image that is made here, which is the same.
 func TestCacheThatDiesInTheMiddle(t *testing.T) {
@@ -169,14 +117,20 @@ func TestCacheThatDiesInTheMiddle(t *testing.T) {
 	}
 	want := alice.with(made("alice", "--write")).build(t, "-p", "ed", "--cache", address, "--cache-push")
 	base := want.Layers[0]
-	at, died := mortal(t, address, base.Size/4)
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := cable.Lay(t, u.Host)
+	line.CutAfter(base.Size/4, nil)
+	u.Host = line.Addr
 	stranger := *bob.with(made("bob"))
 	stranger.home = bob.results(t)
 	stranger.env = append(stranger.env, "ORE_HOME="+stranger.home)
 	stranger.seed(t, alice) // what is fetched from a mirror otherwise
-	o := stranger.must(t, "run", "-p", "ed", "--cache", at, "--results", bob.results(t), "--", "ed", "--version")
-	if !died() || !strings.Contains(o.err, "it is built here") || !strings.Contains(o.err, "configure") || !strings.Contains(o.out, "ed") {
-		t.Errorf("the cache is dead: %v; %v", died(), o)
+	o := stranger.must(t, "run", "-p", "ed", "--cache", u.String(), "--results", bob.results(t), "--", "ed", "--version")
+	if !line.WasCut() || !strings.Contains(o.err, "it is built here") || !strings.Contains(o.err, "configure") || !strings.Contains(o.out, "ed") {
+		t.Errorf("the cache is dead: %v; %v", line.WasCut(), o)
 	}
 	var got image.Manifest
 	if err := json.Unmarshal([]byte(stranger.must(t, "build", "--json", "-p", "ed").out), &got); err != nil || got.Tree != want.Tree {
@@ -190,33 +144,8 @@ func TestCacheThatDiesInTheMiddle(t *testing.T) {
 // An image goes to a registry that others have made, and comes from there: here
 // Debian's docker-registry, without TLS.
 func TestRunFromARegistry(t *testing.T) {
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed: test/needs installs it")
-	}
 	alice, bob := as(t, subIDs), as(t, oneID)
-	dir := t.TempDir()
-	config := alice.file(t, "registry.yml", "version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: "+dir+"}}\nhttp: {addr: \"127.0.0.1:0\"}\n")
-	cmd := exec.Command(program, "serve", config)
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	at := ""
-	for lines := bufio.NewScanner(log); at == ""; {
-		if !lines.Scan() {
-			t.Fatal("the registry ended: ", lines.Err())
-		}
-		if _, rest, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			at, _, _ = strings.Cut(rest, `"`)
-		}
-	}
-	go io.Copy(io.Discard, log) // ends with the registry
-	address := "oci+http://" + at + "/group/images"
+	address := "oci+http://" + registrytest.Start(t) + "/group/images"
 	made := alice.build(t, "-p", "ed", "--cache", address, "--cache-push")
 	stranger := bob.with("ORE_HOME=" + bob.results(t))
 	o := stranger.must(t, "run", "-p", "ed", "--cache", address, "--results", bob.results(t), "--", "ed", "--version")
