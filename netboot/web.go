@@ -297,7 +297,8 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 
 // hear takes one report and tells of it.
 func (s *Server) hear(token string, p roster.Report) error {
-	m, fresh, err := s.roster.Hear(token, p, time.Now())
+	now := time.Now()
+	m, fresh, err := s.roster.Hear(token, p, now)
 	if err != nil || !fresh {
 		return err
 	}
@@ -306,8 +307,8 @@ func (s *Server) hear(token string, p roster.Report) error {
 		e.Text = "failed: " + p.Text
 	}
 	s.config.Watch.Tell(e)
-	if s.config.Ready == nil || m.State != roster.Installed || p.Stage != roster.StageReady {
-		return nil
+	if s.config.Ready == nil || m.State != roster.Installed || !m.Since.Equal(now) {
+		return nil // it has not become that just now: a machine says it whenever it starts
 	}
 	if system, ok, err := s.roster.System(m.Is); err == nil && ok { // else somebody forgot it just now
 		s.config.Ready(m, system)

@@ -390,7 +390,7 @@ func TestServeAndWait(t *testing.T) {
 	fakeMachine(t, url, two, `{"n":1,"stage":"partition","event":"start"}`, `{"n":2,"stage":"partition","event":"fail","text":"foreign data"}`)
 	says(t, &w.err, "bad: failed", waited)
 	fakeMachine(t, url, one, `{"n":1,"stage":"base","event":"start"}`, `{"n":2,"stage":"base","event":"end"}`,
-		`{"n":3,"stage":"restart","event":"start"}`, `{"n":4,"stage":"ready","event":"end"}`)
+		`{"n":3,"stage":"restart","event":"start"}`, `{"n":4,"stage":"ready","event":"end"}`, `{"n":5,"stage":"ready","event":"end"}`)
 	err := <-waited
 	if err == nil || !strings.Contains(err.Error(), "1 of 2 machines failed") || !strings.Contains(err.Error(), "bad ("+two+"): stage partition: foreign data") {
 		t.Errorf("waiting ended with %v", err)
