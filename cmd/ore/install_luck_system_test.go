@@ -4,9 +4,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -174,4 +176,35 @@ func (d dying) Write(b []byte) (int, error) {
 		panic(http.ErrAbortHandler)
 	}
 	return d.ResponseWriter.Write(b)
+}
+
+// A disk that takes no more writes, as one whose host is full or that is broken, fails
+// its machine, which says so, and hangs nowhere. What QEMU does then is seen in vmtest.
+func TestDiskFailsWrites(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("file systems are mounted by root alone: run it as root")
+	}
+	p := someone(t)
+	p.must(t, "build", "-q", "-p", "hello")
+	dir := filepath.Join(p.home, "run")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	host(t, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=700,size=60m,uid=%d,gid=%d", p.uid, p.gid), "tmpfs", dir)
+	defer host(t, "umount", dir)
+	o := p.patiently(t, "run", "-q", "--root", "disk", "--disk", "2G", "-m", "512M", "--install-from", "image", "-p", "hello", "--hypervisor", "uml",
+		"--results", p.results(t), "--", "hello")
+	if o.code != ore.ExitFailed || !strings.Contains(o.err, "the disk is broken or full: replace it") || !strings.Contains(o.err, "there is no room for its disk in ") {
+		t.Errorf("%v", o)
+	}
+}
+
+// host runs a program of this host.
+func host(t *testing.T, argv ...string) string {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
