@@ -67,18 +67,25 @@ func TestFullFileSystem(t *testing.T) {
 	for _, c := range []struct {
 		summary string
 		after   func(error) error // what comes of the write's error
+		gone    bool              // what was written is removed
 	}{
-		{"a write of our own", func(err error) error { return err }},
-		{"what is advised where a host's disk is full", image.Full},
+		{"a write of our own", func(err error) error { return err }, false},
+		{"one whose file is gone", func(err error) error { return err }, true},
+		{"what is advised where a host's disk is full", image.Full, false},
 		{"the words of a program", func(err error) error {
 			return errors.New(image.Full(fmt.Errorf("tar: x: Cannot write: No space left on device: %w", err)).Error())
-		}},
+		}, false},
 	} {
 		device, _ := loop(t, 300*mib)
 		r := sample(t, device)
 		_, k, err := install(t, r, func(o *Options) {
 			o.Configure = func(_ context.Context, to configure.Options) error {
-				return c.after(os.WriteFile(filepath.Join(to.Target, "var/lib/data/large"), make([]byte, 80*mib), 0o600))
+				name := filepath.Join(to.Target, "var/lib/data/large")
+				err := os.WriteFile(name, make([]byte, 80*mib), 0o600)
+				if c.gone {
+					os.Remove(name)
+				}
+				return c.after(err)
 			}
 		})
 		want := ": /var/lib/data on " + device + "p2 is full: give it more of the disk, or use a larger one (--disk)"

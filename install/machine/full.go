@@ -29,12 +29,15 @@ func (e *fullError) Error() string { return e.text }
 // Unwrap returns the cause.
 func (e *fullError) Unwrap() error { return e.cause }
 
-// fullest returns the file system of which the least part is left, and whether it is full:
-// after an error for which it was, at most a tenth is left of it. A disk that takes no
-// more is none.
-func (m *mounts) fullest() (on string, full bool) {
-	least := uint64(10) // tenths of it that are left
+// fullest returns the file system which was full, from after that: of which less than a
+// tenth is left or, where what was written is gone by now, which an error names; else /.
+func (m *mounts) fullest(err error) (on string) {
+	least := uint64(1) // tenths of it that are left
+	named := 0
 	for i, at := range m.done {
+		if strings.Contains(err.Error(), at) { // what is mounted below comes after
+			named = i
+		}
 		var st unix.Statfs_t
 		if unix.Statfs(at, &st) != nil || st.Blocks == 0 {
 			continue
@@ -44,19 +47,23 @@ func (m *mounts) fullest() (on string, full bool) {
 			left = min(left, st.Ffree*10/st.Files)
 		}
 		if left < least {
-			least, on = left, "/"+strings.Trim(strings.TrimPrefix(at, m.target), "/")+" on "+m.from[i]
+			least, on = left, m.name(i)
 		}
 	}
-	return on, least == 0
+	if on == "" && named < len(m.done) {
+		on = m.name(named)
+	}
+	return on
+}
+
+// name is where a file system will be mounted, and what it is on.
+func (m *mounts) name(i int) string {
+	return "/" + strings.Trim(strings.TrimPrefix(m.done[i], m.target), "/") + " on " + m.from[i]
 }
 
 // full says what to do about a file system of the machine that is full, in place of what
-// is advised about a host's. It is nil where none is.
+// is advised about a host's.
 func (m *mounts) full(err error) error {
-	on, full := m.fullest()
-	if !full {
-		return nil
-	}
 	text := strings.ReplaceAll(err.Error(), ": "+image.ErrFull.Error(), "")
-	return recipe.Fault{Err: &fullError{fmt.Sprintf("%s: %s is full: give it more of the disk, or use a larger one (--disk)", text, on), err}}
+	return recipe.Fault{Err: &fullError{fmt.Sprintf("%s: %s is full: give it more of the disk, or use a larger one (--disk)", text, m.fullest(err)), err}}
 }

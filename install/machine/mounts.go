@@ -68,14 +68,12 @@ func (m *mounts) sync() error {
 // only, or a program's exit code. A file system whose disk fails says so (EIO), or
 // takes nothing any more (EROFS; ext4(5), errors).
 func (m *mounts) blame(err error) error {
-	if roomless(err) {
-		if full := m.full(err); full != nil {
-			return full
-		}
-	}
 	if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EROFS) {
 		if broken := m.sync(); broken != nil {
 			return fmt.Errorf("%w; %w", err, broken)
+		}
+		if roomless(err) { // and no disk is broken, which may say so too
+			return m.full(err)
 		}
 		return err
 	}
