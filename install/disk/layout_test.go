@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -377,4 +378,13 @@ func FuzzMark(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What marks on disks were made with stays as it is: machines that were installed before
+// are known again.
+func TestDigestOfAWishStays(t *testing.T) {
+	was := sha256.Sum256([]byte(`{"Storage":{"Disks":null,"Arrays":null,"Volumes":null},"Firmware":"uefi","Machine":"m0","Need":0}`))
+	if got := (Wish{Firmware: UEFI, Machine: "m0"}).digest(); got != was {
+		t.Errorf("%x, and it was %x", got, was)
+	}
 }
