@@ -53,7 +53,7 @@ func (g *ground) pours(e *Engine, layer string) (*work, ore.Digest) {
 	for i := range 2 {
 		name := cluster.MachineName(i)
 		w.start.Hosts = append(w.start.Hosts, name)
-		o.Machines[name] = installing.Machine{Recipe: []byte(`"` + name + `"`), Root: guest.Root{UUID: "u", FS: "ext4", Part: 1}}
+		o.Machines[name] = installing.Machine{Recipe: []byte(`"` + name + `"`), Root: guest.Root{FileSystem: guest.FileSystem{UUID: "u", FS: "ext4", Part: 1}}}
 	}
 	return w, d
 }

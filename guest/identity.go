@@ -47,18 +47,26 @@ const DiskPath = "/dev/disk/by-id/ore-disk"
 
 // Root is a system on a disk of the machine's own, without layers under it.
 type Root struct {
-	UUID    string   // of the root's file system
-	FS      string   // its kind
-	Part    int      // the partition that it is on; 0 where tools have to find it by UUID
-	Modules []string // to be loaded before, by tools
-	Arrays  bool     // there are arrays, which tools assemble (mdadm(8))
-	Volumes bool     // there are volumes, which tools activate (lvm(8))
-	More    bool     // its fstab(5) has more than the root
+	FileSystem
+	Usr     *FileSystem // mounted on /usr before all else, whose programs are there; nil if it is the root's
+	Modules []string    // to be loaded before, by tools
+	Arrays  bool        // there are arrays, which tools assemble (mdadm(8))
+	Volumes bool        // there are volumes, which tools activate (lvm(8))
+	More    bool        // its fstab(5) has more than the root and /usr
+}
+
+// FileSystem is one on the machine's disk.
+type FileSystem struct {
+	UUID string
+	FS   string // its kind
+	Part int    // the partition that it is on; 0 where tools have to find it by UUID
 }
 
 // Tools says whether somebody else's programs are needed to find or mount the
 // root: the kernel itself has ext4 and partitions.
-func (r Root) Tools() bool { return r.Part == 0 || len(r.Modules) > 0 || r.Arrays || r.Volumes }
+func (r Root) Tools() bool {
+	return r.Part == 0 || r.Usr != nil && r.Usr.Part == 0 || len(r.Modules) > 0 || r.Arrays || r.Volumes
+}
 
 // Mount is an input that a machine mounts, from a squashfs.
 type Mount struct {

@@ -27,7 +27,7 @@ func (b *bench) installs(t *testing.T, s *Start, script string) {
 		Command: []string{"/bin/sh", "-c", script}, Machines: map[string]installing.Machine{},
 	}
 	for _, m := range s.Machines {
-		s.Install.Machines[m.Name] = installing.Machine{Recipe: []byte(`"` + m.Name + `"`), Root: guest.Root{UUID: "u", FS: "ext4", Part: 1}}
+		s.Install.Machines[m.Name] = installing.Machine{Recipe: []byte(`"` + m.Name + `"`), Root: guest.Root{FileSystem: guest.FileSystem{UUID: "u", FS: "ext4", Part: 1}}}
 	}
 	s.Resources.Disk = 1 << 20
 }

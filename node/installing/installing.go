@@ -63,6 +63,9 @@ type Machine struct {
 // Root says where the system that was installed is.
 type Root = guest.Root
 
+// FileSystem is one that such a system has.
+type FileSystem = guest.FileSystem
+
 // What a recipe may rely on: the folder with the devices of [Order].Blobs, by
 // their digests, and the link to the machine's disk.
 const (

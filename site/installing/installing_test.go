@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"ore"
 	"ore/cluster"
 	"ore/image"
@@ -31,25 +33,36 @@ func part(size ore.Share, fs, mount string) ore.Partition {
 
 var rest = ore.Share{Rest: true}
 
+func on(fs string, part int) installing.FileSystem { return installing.FileSystem{FS: fs, Part: part} }
+
 // Where the root will be is known before there is a disk.
 func TestRootOf(t *testing.T) {
 	lvm := one(ore.Partition{Size: rest, Group: "vg0"})
 	lvm.Volumes = []ore.Volume{{Group: "vg0", Name: "root", Size: rest, FileSystem: ore.FileSystem{FS: "xfs", Mount: "/"}}}
+	half := ore.Share{Percent: 50}
+	volume := one(part(half, "ext4", "/"), ore.Partition{Size: rest, Group: "vg0"})
+	volume.Volumes = []ore.Volume{{Group: "vg0", Name: "usr", Size: rest, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/usr"}}}
 	raid := one(ore.Partition{Size: ore.Share{Percent: 40}, Array: "md0"}, ore.Partition{Size: ore.Share{Percent: 40}, Array: "md0"})
 	raid.Arrays = []ore.RAID{{Name: "md0", Level: 1, FileSystem: ore.FileSystem{FS: "ext4", Mount: "/"}}}
 	for _, c := range []struct {
 		summary string
 		storage ore.Storage
 		system  ore.System
-		want    installing.Root // but for the UUID
+		want    installing.Root // but for the UUIDs
 	}{
-		{"the default", ore.Storage{}, ore.System{}, installing.Root{FS: "ext4", Part: 1}},
-		{"what a firmware needs comes before it", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.BIOS}, installing.Root{FS: "ext4", Part: 2}},
-		{"an EFI system partition", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.UEFI}, installing.Root{FS: "ext4", Part: 2, More: true, Modules: modules("vfat")}},
-		{"swap and more", one(part(ore.Share{Bytes: 64 << 20}, "swap", ""), part(rest, "ext4", "/")), ore.System{}, installing.Root{FS: "ext4", Part: 2, More: true}},
-		{"btrfs", one(part(rest, "btrfs", "/")), ore.System{}, installing.Root{FS: "btrfs", Modules: []string{"btrfs"}}},
-		{"a volume", lvm, ore.System{}, installing.Root{FS: "xfs", Modules: []string{"xfs", "dm-mod"}, Volumes: true}},
-		{"an array", raid, ore.System{}, installing.Root{FS: "ext4", Modules: []string{"raid1"}, Arrays: true}},
+		{"the default", ore.Storage{}, ore.System{}, installing.Root{FileSystem: on("ext4", 1)}},
+		{"what a firmware needs comes before it", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.BIOS}, installing.Root{FileSystem: on("ext4", 2)}},
+		{"an EFI system partition", ore.Storage{}, ore.System{Loader: ore.GRUB, Firmware: ore.UEFI}, installing.Root{FileSystem: on("ext4", 2), More: true, Modules: modules("vfat")}},
+		{"swap and more", one(part(ore.Share{Bytes: 64 << 20}, "swap", ""), part(rest, "ext4", "/")), ore.System{}, installing.Root{FileSystem: on("ext4", 2), More: true}},
+		{"/usr as well", one(part(ore.Share{Bytes: 64 << 20}, "swap", ""), part(half, "ext4", "/usr"), part(rest, "ext4", "/")), ore.System{},
+			installing.Root{FileSystem: on("ext4", 3), Usr: new(on("ext4", 2)), More: true}},
+		{"/usr alone", one(part(half, "ext4", "/"), part(rest, "ext4", "/usr")), ore.System{}, installing.Root{FileSystem: on("ext4", 1), Usr: new(on("ext4", 2))}},
+		{"/usr of another kind", one(part(half, "ext4", "/"), part(rest, "xfs", "/usr")), ore.System{},
+			installing.Root{FileSystem: on("ext4", 1), Usr: new(on("xfs", 0)), Modules: []string{"xfs"}}},
+		{"/usr on a volume", volume, ore.System{}, installing.Root{FileSystem: on("ext4", 1), Usr: new(on("ext4", 0)), Modules: []string{"dm-mod"}, Volumes: true}},
+		{"btrfs", one(part(rest, "btrfs", "/")), ore.System{}, installing.Root{FileSystem: on("btrfs", 0), Modules: []string{"btrfs"}}},
+		{"a volume", lvm, ore.System{}, installing.Root{FileSystem: on("xfs", 0), Modules: []string{"xfs", "dm-mod"}, Volumes: true}},
+		{"an array", raid, ore.System{}, installing.Root{FileSystem: on("ext4", 0), Modules: []string{"raid1"}, Arrays: true}},
 	} {
 		r := recipe.Recipe{Name: "m0", Seed: "job/m0", Storage: disks.Of(c.storage), System: c.system}
 		got, err := rootOf(r, 8<<30)
@@ -57,14 +70,14 @@ func TestRootOf(t *testing.T) {
 			t.Errorf("%s: %v", c.summary, err)
 			continue
 		}
-		uuid := got.UUID
-		got.UUID = ""
-		if !slices.Equal(got.Modules, c.want.Modules) || uuid == "" {
-			t.Errorf("%s: %+v", c.summary, got)
+		if got.UUID == "" || got.Usr != nil && got.Usr.UUID == "" {
+			t.Errorf("%s: %+v: no UUID", c.summary, got)
 		}
-		got.Modules, c.want.Modules = nil, nil
-		if got.FS != c.want.FS || got.Part != c.want.Part || got.More != c.want.More || got.Volumes != c.want.Volumes || got.Arrays != c.want.Arrays {
-			t.Errorf("%s: %+v, want %+v", c.summary, got, c.want)
+		if got.UUID = ""; got.Usr != nil {
+			got.Usr.UUID = ""
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", c.summary, d)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ore"
+	"ore/install/disk"
 	"ore/install/fit"
 	"ore/install/recipe"
 	"ore/node/installing"
@@ -47,9 +48,13 @@ func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
 	}
 	root := installing.Root{Arrays: len(l.Arrays) > 0, Volumes: len(l.Groups) > 0}
 	for _, m := range l.FileSystems() {
-		if m.Mount == "/" {
-			root.UUID, root.FS = m.UUID, m.FS
-		} else {
+		fs := installing.FileSystem{UUID: m.UUID, FS: m.FS, Part: number(l, m)}
+		switch m.Mount {
+		case "/":
+			root.FileSystem = fs
+		case "/usr":
+			root.Usr = &fs
+		default:
 			root.More = true
 		}
 		for _, name := range modules(m.FS) {
@@ -67,12 +72,16 @@ func rootOf(r recipe.Recipe, size int64) (installing.Root, error) {
 	if root.Volumes {
 		root.Modules = append(root.Modules, "dm-mod")
 	}
-	for i, p := range l.Disks[0].Parts {
-		if p.Mount == "/" && p.FS == "ext4" {
-			root.Part = i + 1
-		}
-	}
 	return root, nil
+}
+
+// number returns the number of the partition that a kernel alone mounts a file
+// system from; 0 if there is none.
+func number(l disk.Layout, m disk.Made) int {
+	if m.FS != "ext4" {
+		return 0
+	}
+	return 1 + slices.IndexFunc(l.Disks[0].Parts, func(p disk.Made) bool { return p.UUID == m.UUID })
 }
 
 // modules returns what a file system needs that kernels do not have at the start.

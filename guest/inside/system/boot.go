@@ -53,8 +53,8 @@ func (b *Machine) Boot() (failed string, err error) {
 		Stage{"disk", b.mountDisk},
 		Stage{"overlay", b.mountOverlay},
 		Stage{"root", b.switchRoot},
-		Stage{"kernel modules", b.mountModules},
 		Stage{"file systems", b.mountMore},
+		Stage{"kernel modules", b.mountModules},
 		Stage{"system", b.setUpSystem},
 		Stage{"network", b.setUpNetwork},
 	)

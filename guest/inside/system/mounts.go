@@ -182,7 +182,8 @@ func (b *Machine) switchRoot() error {
 }
 
 // mountModules mounts the kernel's modules where programs look for them, in a
-// root without the merged /usr as well.
+// root without the merged /usr as well; over what a disk has there, whose modules are
+// another kernel's.
 func (b *Machine) mountModules() error {
 	if !b.Identity.Modules {
 		return nil

@@ -17,7 +17,9 @@ import (
 // A root on a disk is mounted here if that takes no more than the kernel: a
 // partition with ext4. What lies on volumes or arrays, or is of another kind, is
 // found by the programs that also made it: the layers are then those of the
-// installer, in which mdadm, lvm and mount run, before the root is another.
+// installer, in which mdadm, lvm and mount run, before the root is another. If
+// /usr is a file system of its own it is mounted in the same way, as Debian's
+// initramfs does: /bin and /lib lead there, and with them mount itself.
 
 // toolsRoot is where tools have their root, and toolsTarget where they mount
 // what is to be ours.
@@ -32,11 +34,22 @@ func (b *Machine) mountRoot() error {
 	if r.Tools() {
 		return b.mountWithTools()
 	}
-	device := partition(b.devices[len(b.devices)-1], r.Part)
-	if err := await(device, func() bool { return exists(device) }); err != nil {
-		return err
+	list := rootMounts(b.devices[len(b.devices)-1], r)
+	for _, m := range list {
+		if err := await(m.source, func() bool { return exists(m.source) }); err != nil {
+			return err
+		}
 	}
-	return mount{source: device, target: newRoot, kind: r.FS, flags: noatime}.do()
+	return mountAll(list)
+}
+
+// rootMounts are the mounts of a root that takes no tools, from its disk.
+func rootMounts(disk string, r *guest.Root) []mount {
+	list := []mount{{source: partition(disk, r.Part), target: newRoot, kind: r.FS, flags: noatime}}
+	if u := r.Usr; u != nil {
+		list = append(list, mount{source: partition(disk, u.Part), target: newRoot + "/usr", kind: u.FS, flags: noatime})
+	}
+	return list
 }
 
 // partition names a partition of a disk as the kernel does, with a p where the
@@ -80,7 +93,16 @@ func (b *Machine) toolCalls() [][]string {
 	if r.Volumes {
 		calls = append(calls, []string{"/sbin/vgchange", "--activate", "y", "--config", "activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0}"})
 	}
-	return append(calls, []string{"/bin/mount", "-t", r.FS, "-o", "noatime", "UUID=" + r.UUID, toolsTarget})
+	calls = append(calls, mountCall(r.FileSystem, toolsTarget))
+	if r.Usr != nil {
+		calls = append(calls, mountCall(*r.Usr, toolsTarget+"/usr"))
+	}
+	return calls
+}
+
+// mountCall is the command that mounts a file system.
+func mountCall(f guest.FileSystem, target string) []string {
+	return []string{"/bin/mount", "-t", f.FS, "-o", "noatime", "UUID=" + f.UUID, target}
 }
 
 // mountTools mounts the layers as the root of tools, which write to memory alone.

@@ -16,23 +16,45 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+func onPart(n int) guest.FileSystem { return guest.FileSystem{UUID: "u", FS: "ext4", Part: n} }
+
+// Without tools the root is mounted first and then /usr, where all programs are, also
+// those that mount the rest.
+func TestRootMounts(t *testing.T) {
+	root := mount{source: "/dev/vdb1", target: "/ore/root", kind: "ext4", flags: noatime}
+	usr := mount{source: "/dev/vdb2", target: "/ore/root/usr", kind: "ext4", flags: noatime}
+	if got := rootMounts("/dev/vdb", &guest.Root{FileSystem: onPart(1)}); !slices.Equal(got, []mount{root}) {
+		t.Errorf("one file system: %+v", got)
+	}
+	if got := rootMounts("/dev/vdb", &guest.Root{FileSystem: onPart(1), Usr: new(onPart(2))}); !slices.Equal(got, []mount{root, usr}) {
+		t.Errorf("/usr as another: %+v", got)
+	}
+}
+
 // Tools are called where the kernel alone does not find the root, and no others.
 func TestToolCalls(t *testing.T) {
+	onVolume := guest.FileSystem{UUID: "u", FS: "ext4"}
 	for _, c := range []struct {
 		summary string
 		root    guest.Root
 		tools   bool
 		want    []string
 	}{
-		{"a partition", guest.Root{UUID: "u", FS: "ext4", Part: 1}, false, []string{"/bin/mount"}},
-		{"another kind", guest.Root{UUID: "u", FS: "xfs", Modules: []string{"xfs"}}, true, []string{"/bin/mount"}},
-		{"a volume", guest.Root{UUID: "u", FS: "ext4", Volumes: true}, true, []string{"/sbin/vgchange", "/bin/mount"}},
-		{"all", guest.Root{UUID: "u", FS: "ext4", Part: 1, Arrays: true, Volumes: true}, true, []string{"/sbin/mdadm", "/sbin/vgchange", "/bin/mount"}},
+		{"a partition", guest.Root{FileSystem: onPart(1)}, false, []string{"/bin/mount UUID=u /mnt"}},
+		{"another kind", guest.Root{FileSystem: guest.FileSystem{UUID: "u", FS: "xfs"}, Modules: []string{"xfs"}}, true, []string{"/bin/mount UUID=u /mnt"}},
+		{"a volume", guest.Root{FileSystem: onVolume, Volumes: true}, true, []string{"/sbin/vgchange", "/bin/mount UUID=u /mnt"}},
+		{"/usr on a partition, too", guest.Root{FileSystem: onPart(1), Usr: new(onPart(2))}, false, []string{"/bin/mount UUID=u /mnt", "/bin/mount UUID=u /mnt/usr"}},
+		{"/usr alone on a volume", guest.Root{FileSystem: onPart(1), Usr: &onVolume}, true, []string{"/bin/mount UUID=u /mnt", "/bin/mount UUID=u /mnt/usr"}},
+		{"all", guest.Root{FileSystem: onPart(1), Arrays: true, Volumes: true}, true, []string{"/sbin/mdadm", "/sbin/vgchange", "/bin/mount UUID=u /mnt"}},
 	} {
 		b := &Machine{Identity: guest.Identity{Root: &c.root}}
 		var got []string
 		for _, call := range b.toolCalls() {
-			got = append(got, call[0])
+			if call[0] != "/bin/mount" {
+				call = call[:1]
+			}
+			words := slices.Concat(call[:1], call[max(1, len(call)-2):])
+			got = append(got, strings.Join(words, " "))
 		}
 		if !slices.Equal(got, c.want) || c.root.Tools() != c.tools {
 			t.Errorf("%s: %q, tools %v", c.summary, got, c.root.Tools())
