@@ -393,6 +393,14 @@ func everyFileSystem(s ore.Storage, do func(ore.FileSystem)) {
 	}
 }
 
+// links are what Debian's folder for the root has in the place of folders of /usr
+// (the package base-files), and starting what mounts all but the root and /usr, with
+// its libraries: the first process, systemd, and mount(8).
+var (
+	links    = [...]string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"}
+	starting = [...]string{"/usr/bin", "/usr/lib", "/usr/lib64", "/usr/lib/systemd", "/usr/lib/x86_64-linux-gnu", "/usr/sbin"}
+)
+
 // NotOnDisk says why no file system of a disk can be mounted at a path, which is
 // absolute and clean, "" if one can.
 func NotOnDisk(path string) string {
@@ -401,8 +409,16 @@ func NotOnDisk(path string) string {
 			return "a machine has " + d + " in memory"
 		}
 	}
-	if path == "/etc" {
+	for _, d := range links {
+		if within(path, d) {
+			return d + " is a link to /usr" + d
+		}
+	}
+	switch {
+	case path == "/etc":
 		return "/etc/fstab, which says what is mounted, is there"
+	case slices.Contains(starting[:], path):
+		return "what mounts it is there, though /usr as a whole can be a file system"
 	}
 	return ""
 }
@@ -427,8 +443,11 @@ func checkMountPoints(s ore.Storage) error {
 		return err
 	case seen["/"] == "":
 		return fmt.Errorf("machines: disks are described, but nothing is mounted on /: add a partition or volume with mount: /")
-	case seen["/"] == "vfat":
-		return fmt.Errorf("machines: / is vfat, which has neither owners nor links: use ext4, xfs or btrfs")
+	}
+	for _, path := range []string{"/", "/usr"} {
+		if seen[path] == "vfat" {
+			return fmt.Errorf("machines: %s is vfat, which has neither owners nor links: use ext4, xfs or btrfs", path)
+		}
 	}
 	return nil
 }

@@ -105,6 +105,8 @@ func TestCheckStorage(t *testing.T) {
 		{"in memory", "mount: /home", "mount: /proc/x", "a machine has /proc in memory: use another path"},
 		{"fstab", "mount: /home", "mount: /etc", "mount /etc: /etc/fstab, which says what is mounted, is there: use another path"},
 		{"vfat", "fs: ext4, label: root, uuid: 0a1b2c3d-0a1b-4c2d-8e3f-0a1b2c3d4e5f", "fs: vfat", "/ is vfat"},
+		{"a link", "mount: /home", "mount: /lib/modules", "mount /lib/modules: /lib is a link to /usr/lib: use another path"},
+		{"what mounts it", "mount: /home", "mount: /usr/bin", "mount /usr/bin: what mounts it is there, though /usr as a whole can be a file system: use another path"},
 		{"few members", "level: 1", "level: 5", "array md0 has 2 partitions, level 5 needs 3"},
 		{"unknown array", "name: md0", "name: md1", "array md1 has 0 partitions"},
 		{"unknown group", "group: vg0, name", "group: vg1, name", "no partition or array has group: vg1"},
@@ -124,10 +126,12 @@ func TestCheckStorage(t *testing.T) {
 	}
 }
 
-// What is below /etc can be a file system of its own.
-func TestBelowEtcIsMountable(t *testing.T) {
-	if why := NotOnDisk("/etc/letsencrypt"); why != "" {
-		t.Error(why)
+// What is below /etc can be a file system of its own, and /usr with what no start needs.
+func TestMountableOnDisk(t *testing.T) {
+	for _, path := range []string{"/etc/letsencrypt", "/usr", "/usr/lib/modules", "/usr/local", "/var", "/library"} {
+		if why := NotOnDisk(path); why != "" {
+			t.Errorf("%s: %s", path, why)
+		}
 	}
 }
 

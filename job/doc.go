@@ -95,8 +95,9 @@
 // vfat or swap; label and uuid are optional. What the firmware needs is added by the
 // installer where it is not described: one partition mounted on /boot/efi is the EFI
 // system partition, which root alone may read; a vfat that is mounted elsewhere is
-// root's, and everybody may read it. Nothing is mounted on /etc, where fstab is. The
-// package install/disk says exactly how a layout comes of it.
+// root's, and everybody may read it. Nothing is mounted on /etc, where fstab is; /usr
+// may be a file system, but not what mounts others there, such as /usr/bin. The package
+// install/disk says exactly how a layout comes of it.
 //
 // # System
 //
