@@ -12,6 +12,7 @@ import (
 
 	"ore"
 	"ore/install/disk"
+	"ore/install/disk/table"
 	"ore/install/recipe"
 )
 
@@ -247,7 +248,7 @@ func TestLoader(t *testing.T) {
 	dir := tree(t, files...)
 	o := Options{Target: dir, Layout: l, Recipe: recipe.Recipe{Name: "m0", Console: "ttyS0,115200", System: ore.System{Loader: ore.GRUB, Firmware: ore.BIOS}}}
 	calls(t, apply(t, o), "update-initramfs -c -k 6.1.0-9", "update-initramfs -u -k 6.1.0-10",
-		"grub-install --target=i386-pc --no-floppy --recheck /dev/sda", "grub-mkconfig -o /boot/grub/grub.cfg")
+		"grub-install --target=i386-pc --no-floppy --recheck --modules=part_gpt /dev/sda", "grub-mkconfig -o /boot/grub/grub.cfg")
 	is(t, dir, "etc/initramfs-tools/conf.d/resume", resume(l))
 	is(t, dir, "etc/default/grub.d/ore.cfg", "GRUB_TIMEOUT=1\nGRUB_DISABLE_OS_PROBER=true\nGRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200\"\nGRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n")
 	s, err := Starts(o)
@@ -263,13 +264,24 @@ func TestLoader(t *testing.T) {
 	if err := Apply(t.Context(), o); err == nil || !strings.Contains(err.Error(), "did not write root=UUID=") {
 		t.Error(err)
 	}
-	if !slices.Contains(p.calls, "grub-install --target=x86_64-efi --efi-directory=/boot/efi --bootloader-id=debian --no-nvram --recheck --removable") {
+	if !slices.Contains(p.calls, "grub-install --target=x86_64-efi --efi-directory=/boot/efi --bootloader-id=debian --no-nvram --recheck --modules=part_gpt --removable") {
 		t.Errorf("%q", p.calls)
 	}
 	for _, m := range l.FileSystems() {
 		if _, err := os.Lstat(byUUID + "/" + m.UUID); err == nil {
 			t.Errorf("%s/%s was left", byUUID, m.UUID)
 		}
+	}
+}
+
+// GRUB's core reads the tables of all disks, whatever the installer's kernel calls them.
+func TestLoaderReadsTables(t *testing.T) {
+	var l disk.Layout
+	for _, kind := range []table.Kind{table.MBR, table.GPT, table.MBR} {
+		l.Disks = append(l.Disks, disk.Placed{Table: table.Table{Kind: kind}})
+	}
+	if got := strings.Join(readers(l), " "); got != "part_msdos part_gpt" {
+		t.Errorf("%q", got)
 	}
 }
 

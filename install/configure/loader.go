@@ -120,14 +120,32 @@ func (s *setup) plain() bool {
 // a place for removable disks when its memory names nothing, and whether it
 // does is not for an installer to say: the disk may go to another machine.
 func (s *setup) grubInstall() [][]string {
+	modules := "--modules=" + strings.Join(readers(s.Layout), " ")
 	if s.Recipe.System.Firmware == ore.UEFI {
-		argv := []string{"grub-install", "--target=x86_64-efi", "--efi-directory=/boot/efi", "--bootloader-id=debian", "--no-nvram", "--recheck"}
+		argv := []string{"grub-install", "--target=x86_64-efi", "--efi-directory=/boot/efi", "--bootloader-id=debian", "--no-nvram", "--recheck", modules}
 		return [][]string{argv, append(slices.Clone(argv), "--removable")}
 	}
 	var all [][]string
 	for _, d := range s.Layout.Disks {
 		if starts(d) {
-			all = append(all, []string{"grub-install", "--target=i386-pc", "--no-floppy", "--recheck", d.Path()})
+			all = append(all, []string{"grub-install", "--target=i386-pc", "--no-floppy", "--recheck", modules, d.Path()})
+		}
+	}
+	return all
+}
+
+// readers returns GRUB's modules for the disks' tables. It would find out by itself,
+// but knows a partition by what its device is called, and not what User Mode Linux
+// calls one (ubda2): its core would then see a disk without partitions.
+func readers(l disk.Layout) []string {
+	var all []string
+	for _, d := range l.Disks {
+		module := "part_gpt"
+		if d.Table.Kind == table.MBR {
+			module = "part_msdos"
+		}
+		if !slices.Contains(all, module) {
+			all = append(all, module)
 		}
 	}
 	return all
