@@ -21,10 +21,27 @@ const volumes = `machines:
         - {size: rest, group: vg0}
         - {mount: swap, size: 128M}
   volumes:
-    - {group: vg0, name: root, size: 2G, mount: /, fs: xfs}
+    - {group: vg0, name: root, size: 512M, mount: /, fs: xfs}
+    - {group: vg0, name: usr, size: 1G, mount: /usr, fs: ext4}
     - {group: vg0, name: home, size: 512M, mount: /home, fs: ext4}
 run:
   script: cut -d' ' -f1-3 /proc/mounts | grep ^/dev/mapper; tail -n +2 /proc/swaps | cut -c1-5; dpkg --audit
+`
+
+// several is a layout in which neither the programs nor what they keep are on the
+// root, and one place below is a file system, too.
+const several = `machines:
+  root: disk
+  disk: 3G
+  memory: 512M
+  disks:
+    - partitions:
+        - {mount: /, fs: ext4, size: 512M}
+        - {mount: /usr, fs: ext4, size: 1G}
+        - {mount: /usr/local, fs: ext4, size: 64M}
+        - {mount: /var, fs: ext4, size: rest}
+run:
+  script: findmnt -rno TARGET,FSTYPE --real | grep ext4; dpkg --audit; dpkg --verify; exit 7
 `
 
 // Volumes, other file systems, every source and both hypervisors: each machine
@@ -32,13 +49,22 @@ run:
 func TestRootOnDiskEverywhere(t *testing.T) {
 	p := someone(t)
 	p.file(t, "volumes.yaml", volumes)
+	p.file(t, "several.yaml", several)
 	for _, hypervisor := range []string{"uml", "qemu"} {
 		t.Run(hypervisor+"/volumes", func(t *testing.T) {
 			o := p.patiently(t, "run", "-q", "-f", "volumes.yaml", "--hypervisor", hypervisor, "--results", p.results(t))
-			if want := "/dev/mapper/vg0-root / xfs\n/dev/mapper/vg0-home /home ext4\n/dev/\n"; o.out != want {
+			if want := "/dev/mapper/vg0-root / xfs\n/dev/mapper/vg0-usr /usr ext4\n/dev/mapper/vg0-home /home ext4\n/dev/\n"; o.out != want {
 				t.Errorf("want %q: %v", want, o)
 			}
 		})
+		for _, from := range []string{"image", "packages", "disk"} {
+			t.Run(hypervisor+"/several/"+from, func(t *testing.T) {
+				o := p.patiently(t, "run", "-q", "-f", "several.yaml", "--install-from", from, "--capture=false", "--hypervisor", hypervisor, "--results", p.results(t))
+				if want := "/ ext4\n/usr ext4\n/usr/local ext4\n/var ext4\n"; o.code != 7 || o.out != want {
+					t.Errorf("want %q and exit code 7: %v", want, o)
+				}
+			})
+		}
 	}
 	for _, hypervisor := range []string{"uml", "qemu"} {
 		for _, from := range []string{"image", "base", "packages", "disk"} {
