@@ -107,6 +107,7 @@ func TestCheckStorage(t *testing.T) {
 		{"vfat", "fs: ext4, label: root, uuid: 0a1b2c3d-0a1b-4c2d-8e3f-0a1b2c3d4e5f", "fs: vfat", "/ is vfat"},
 		{"a link", "mount: /home", "mount: /lib/modules", "mount /lib/modules: /lib is a link to /usr/lib: use another path"},
 		{"what mounts it", "mount: /home", "mount: /usr/bin", "mount /usr/bin: what mounts it is there, though /usr as a whole can be a file system: use another path"},
+		{"vfat for programs", "mount: /home, fs: btrfs", "mount: /usr, fs: vfat", "/usr is vfat"},
 		{"few members", "level: 1", "level: 5", "array md0 has 2 partitions, level 5 needs 3"},
 		{"unknown array", "name: md0", "name: md1", "array md1 has 0 partitions"},
 		{"unknown group", "group: vg0, name", "group: vg1, name", "no partition or array has group: vg1"},

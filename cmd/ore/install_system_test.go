@@ -29,7 +29,8 @@ run:
 `
 
 // several is a layout in which neither the programs nor what they keep are on the
-// root, and one place below is a file system, too.
+// root, and two places below are file systems, too; of which one has the modules of
+// no kernel, so that those of the one that runs must be seen there.
 const several = `machines:
   root: disk
   disk: 3G
@@ -38,10 +39,11 @@ const several = `machines:
     - partitions:
         - {mount: /, fs: ext4, size: 512M}
         - {mount: /usr, fs: ext4, size: 1G}
+        - {mount: /usr/lib/modules, fs: ext4, size: 64M}
         - {mount: /usr/local, fs: ext4, size: 64M}
         - {mount: /var, fs: ext4, size: rest}
 run:
-  script: findmnt -rno TARGET,FSTYPE --real | grep ext4; dpkg --audit; dpkg --verify; exit 7
+  script: findmnt -rno TARGET,FSTYPE --real | grep ext4; test -d /lib/modules/$(uname -r) || echo no modules; dpkg --audit; dpkg --verify; exit 7
 `
 
 // Volumes, other file systems, every source and both hypervisors: each machine
@@ -60,7 +62,7 @@ func TestRootOnDiskEverywhere(t *testing.T) {
 		for _, from := range []string{"image", "packages", "disk"} {
 			t.Run(hypervisor+"/several/"+from, func(t *testing.T) {
 				o := p.patiently(t, "run", "-q", "-f", "several.yaml", "--install-from", from, "--capture=false", "--hypervisor", hypervisor, "--results", p.results(t))
-				if want := "/ ext4\n/usr ext4\n/usr/local ext4\n/var ext4\n"; o.code != 7 || o.out != want {
+				if want := "/ ext4\n/usr ext4\n/usr/lib/modules ext4\n/usr/local ext4\n/var ext4\n"; o.code != 7 || o.out != want {
 					t.Errorf("want %q and exit code 7: %v", want, o)
 				}
 			})
