@@ -183,6 +183,7 @@ func (s *Server) Close() error {
 		err = errors.Join(err, s.closes[i]())
 	}
 	s.closes = nil
+	s.chain.Close()
 	s.all.Wait()
 	return err
 }

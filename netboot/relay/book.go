@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ const (
 
 // Book is the server's half: which machines began with which blob, in their order,
 // and the sums of its chunks. What it knows is in memory: machines that have begun go
-// on without it. Its methods may be called concurrently.
+// on without it. Its methods may be called concurrently; Close ends it.
 type Book struct {
 	// Open opens a blob, and vouches for nothing: the bytes are compared with the
 	// digest here. An error that is fs.ErrNotExist is told as such.
@@ -40,16 +39,19 @@ type Book struct {
 	// Tell tells people what a machine does.
 	Tell func(machine, text string)
 
-	mu    sync.Mutex // guards what follows, and the holders of entries
-	blobs map[ore.Digest]*entry
-	order []ore.Digest // of blobs, the oldest first
+	all sync.WaitGroup // of what makes sums
+
+	mu     sync.Mutex // guards what follows, and what entries have
+	ctx    context.Context
+	cancel context.CancelFunc
+	closed bool
+	blobs  map[ore.Digest]*entry
+	order  []ore.Digest // of blobs, the oldest first
 }
 
 // entry is what a book has of one blob.
 type entry struct {
-	read    sync.Mutex // held while the sums are made; guards sums and size
-	sums    []byte
-	size    int64
+	sums    *sums    // nil until somebody asks
 	holders []holder // in the order of beginning
 }
 
@@ -76,8 +78,8 @@ func (b *Book) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e := b.entry(digest)
 	answer := chain{}
-	if answer.Sums, answer.Size, err = e.list(r.Context(), b.Open, digest); err != nil {
-		b.refuse(w, r, digest, err)
+	if answer.Sums, answer.Size, err = b.list(r.Context(), e, digest); err != nil {
+		refuse(w, err)
 		return
 	}
 	h := holder{token: token}
@@ -93,14 +95,15 @@ func (b *Book) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer) // who is gone asks again
 }
 
-// refuse says why there is no list.
-func (b *Book) refuse(w http.ResponseWriter, r *http.Request, d ore.Digest, err error) {
+// refuse says that there is no list, or not yet.
+func refuse(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		code = http.StatusNotFound
-	}
-	if r.Context().Err() == nil && code != http.StatusNotFound {
-		b.Tell("", fmt.Sprintf("chunks of %s: %v: machines get it from here, each on its own", d.Short(), err))
+	case errors.Is(err, errNotReady):
+		code = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
 	}
 	http.Error(w, http.StatusText(code), code)
 }
@@ -149,54 +152,4 @@ func (b *Book) before(e *entry, h holder) (from, names []string) {
 		}
 	}
 	return from, names
-}
-
-// list returns the sums of a blob's chunks, and its size, which the first who asks
-// has read: the others wait for that.
-func (e *entry) list(ctx context.Context, open func(context.Context, ore.Digest) (io.ReadSeekCloser, error), d ore.Digest) ([]byte, int64, error) {
-	e.read.Lock()
-	defer e.read.Unlock()
-	if e.sums != nil {
-		return e.sums, e.size, nil
-	}
-	f, err := open(ctx, d)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	sums, size, err := sum(ctx, f, d)
-	if err == nil {
-		e.sums, e.size = sums, size
-	}
-	return sums, size, err
-}
-
-// sum reads a blob and returns the sums of its chunks.
-func sum(ctx context.Context, r io.Reader, d ore.Digest) (sums []byte, size int64, err error) {
-	whole, room := sha256.New(), make([]byte, Chunk)
-	sums = []byte{}
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, 0, err
-		}
-		n, err := io.ReadFull(r, room)
-		if n > 0 {
-			whole.Write(room[:n])
-			one := sha256.Sum256(room[:n])
-			sums, size = append(sums, one[:]...), size+int64(n)
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if size >= maxBlob {
-			return nil, 0, fmt.Errorf("it has more than %d bytes", int64(maxBlob))
-		}
-	}
-	if got := ore.NewDigest([sha256.Size]byte(whole.Sum(nil))); got != d {
-		return nil, 0, fmt.Errorf("its bytes have the digest %s: remove it and assign the machine again", got.Short())
-	}
-	return sums, size, nil
 }

@@ -18,7 +18,11 @@
 //
 //	{"size": 52428800, "sums": "...", "from": ["http://10.9.0.51:40123/blob/"]}
 //
-// A chunk is then asked of the first of these, as a range of GET /blob/sha256:...
+// The first machine that begins with a blob has the server read it for the sums. Until
+// they are there the answer is 503 (RFC 9110, section 15.6.4), the machine reads the blob
+// from the server itself, and asks each second; then it goes on with chunks where it is.
+//
+// A chunk is asked of the first of these, as a range of GET /blob/sha256:...
 // (RFC 9110, section 14), which is how the server gives it too. Who is asked for a
 // chunk that he does not have asks for it himself, once for all who wait, and so
 // nobody waits until a machine before it has written what it got: a slow disk holds

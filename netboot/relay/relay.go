@@ -1,13 +1,9 @@
 package relay
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,9 +23,14 @@ const (
 	maxMemory = 1 << 30
 	// leastMemory is what it keeps in any case: what is asked for ahead, by some.
 	leastMemory = 16 * Chunk
-	// joinTime is how long the server may take to say who is before: the first time
-	// it reads the whole blob.
-	joinTime = time.Minute
+	// joinTime is how long the server may take to say who is before, or that it does
+	// not know the sums yet.
+	joinTime = 10 * time.Second
+	// joinWait is how long who asks for a blob waits for that: less than anybody waits
+	// for a first byte. The server is asked for the blob itself then, and for what is
+	// before each joinAgain until it says so.
+	joinWait  = 3 * time.Second
+	joinAgain = time.Second
 	// dialTime is how long a machine may take to answer at all.
 	dialTime = 5 * time.Second
 	// maxConnections and maxPerAddress bound those who ask here: the next machines,
@@ -68,18 +69,18 @@ type Relay struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup // of fetches, and of the server
 
-	joining sync.Mutex // held while the server is asked about a blob
-	given   atomic.Int64
-	came    struct{ home, near atomic.Int64 }
+	given atomic.Int64
+	came  struct{ home, near atomic.Int64 }
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	blobs  map[ore.Digest]*blob
-	places map[string]*place // neighbours, by address
-	pieces map[key]*piece    // that are here, or on their way
-	held   []key             // those that are here, the oldest first
-	used   int64             // their bytes
-	takes  time.Duration     // this machine for a chunk, of late
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	blobs   map[ore.Digest]*blob
+	joining map[ore.Digest]chan struct{} // blobs that the server is asked about; closed at the end of that
+	places  map[string]*place            // neighbours, by address
+	pieces  map[key]*piece               // that are here, or on their way
+	held    []key                        // those that are here, the oldest first
+	used    int64                        // their bytes
+	takes   time.Duration                // this machine for a chunk, of late
 }
 
 // Start begins to pass on what is asked for, until Close. It listens at the address
@@ -99,7 +100,7 @@ func newRelay(ctx context.Context, c Config) *Relay {
 	}
 	c.Memory = max(c.Memory, leastMemory)
 	r := &Relay{config: c, base: c.Transport, home: newPlace(c.Blobs),
-		blobs: map[ore.Digest]*blob{}, places: map[string]*place{}, pieces: map[key]*piece{}}
+		blobs: map[ore.Digest]*blob{}, joining: map[ore.Digest]chan struct{}{}, places: map[string]*place{}, pieces: map[key]*piece{}}
 	if r.base == nil {
 		r.base = &http.Transport{DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, MaxConnsPerHost: maxAsking, MaxIdleConnsPerHost: maxAsking, IdleConnTimeout: idleTime / 2}
 	}
@@ -174,7 +175,7 @@ func (r *Relay) Counts() Counts {
 }
 
 // RoundTrip answers who asks for a range of a blob. Where the server knows of no
-// chunks, it is asked itself.
+// chunks, or not yet, it is asked itself.
 func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 	name, ok := strings.CutPrefix(req.URL.String(), r.config.Blobs)
 	from, to, ranged := span(req.Header.Get("Range"))
@@ -182,8 +183,11 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok || !ranged || err != nil || req.Method != http.MethodGet {
 		return r.base.RoundTrip(req)
 	}
-	b, err := r.blob(req.Context(), digest)
-	if err != nil || from >= b.size {
+	b := r.blob(req.Context(), digest)
+	if b == nil {
+		return r.plainly(req, digest)
+	}
+	if from >= b.size {
 		return r.base.RoundTrip(req)
 	}
 	to = min(to, b.size-1)
@@ -208,69 +212,11 @@ func (r *Relay) give(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	r.mu.Lock()
-	b := r.blobs[d]
-	r.mu.Unlock()
+	b := r.known(d)
 	if b == nil {
 		http.NotFound(w, q)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, q, "", time.Time{}, &given{reader{ctx: q.Context(), blob: b, end: b.size}})
-}
-
-// blob returns what is known of a blob, for which the server is asked the first time.
-func (r *Relay) blob(ctx context.Context, d ore.Digest) (*blob, error) {
-	r.joining.Lock()
-	defer r.joining.Unlock()
-	r.mu.Lock()
-	b := r.blobs[d]
-	r.mu.Unlock()
-	if b != nil {
-		return b, nil
-	}
-	c, err := r.join(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b = &blob{relay: r, digest: d, size: c.Size, sums: c.Sums}
-	for _, from := range c.From[:min(len(c.From), Neighbours)] {
-		if r.places[from] == nil {
-			r.places[from] = newPlace(from)
-		}
-		b.near = append(b.near, r.places[from])
-	}
-	r.blobs[d] = b
-	return b, nil
-}
-
-// join asks the server who is before this machine.
-func (r *Relay) join(ctx context.Context, d ore.Digest) (c chain, err error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTime)
-	defer cancel()
-	text, err := json.Marshal(join{Port: r.port})
-	if err != nil {
-		return c, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.config.Chain+string(d), bytes.NewReader(text))
-	if err != nil {
-		return c, err
-	}
-	resp, err := r.base.RoundTrip(req)
-	if err != nil {
-		return c, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return c, fmt.Errorf("the server answers %s", resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxChain)).Decode(&c); err != nil {
-		return c, err
-	}
-	if c.Size < 0 || c.Size > maxBlob || int64(len(c.Sums)) != chunks(c.Size)*sha256.Size {
-		return c, fmt.Errorf("%d bytes of sums for a blob of %d bytes", len(c.Sums), c.Size)
-	}
-	return c, nil
 }

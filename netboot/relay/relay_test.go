@@ -39,6 +39,7 @@ func (opened) Close() error { return nil }
 type lender struct {
 	URL   string
 	mux   *http.ServeMux
+	book  *Book
 	line  *line // that what is given crosses; nil bounds nothing
 	blobs map[ore.Digest][]byte
 	gave  atomic.Int64 // bytes of blobs
@@ -61,7 +62,7 @@ func newLender(all ...[]byte) *lender {
 		}
 		return opened{bytes.NewReader(b)}, nil
 	}
-	s.mux.Handle(Pattern, &Book{Open: open, Installs: func(token string) (string, bool) {
+	s.book = &Book{Open: open, Installs: func(token string) (string, bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return "machine " + token, token != "stranger" && !s.gone[token]
@@ -69,7 +70,8 @@ func newLender(all ...[]byte) *lender {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.told = append(s.told, machine+" "+text)
-	}})
+	}}
+	s.mux.Handle(Pattern, s.book)
 	s.mux.HandleFunc("GET /blob/{digest}", func(w http.ResponseWriter, r *http.Request) {
 		f, err := open(r.Context(), ore.Digest(r.PathValue("digest")))
 		if err != nil {
@@ -86,7 +88,10 @@ func lend(t testing.TB, all ...[]byte) *lender {
 	t.Helper()
 	s := newLender(all...)
 	server := httptest.NewServer(s.mux)
-	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		server.Close()
+		s.book.Close()
+	})
 	s.URL = server.URL
 	return s
 }
