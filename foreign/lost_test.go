@@ -33,6 +33,12 @@ func imports(t *testing.T, kind, text string) (file, left string) {
 // gives up all of it, of that very disk.
 func TestWipe(t *testing.T) {
 	const two = "part / --size=1 --grow --ondisk=sda\npart /scratch --size=1 --grow --ondisk=sdb\n"
+	const all = "clearpart --all\n" + two
+	const group = "disk_config sda\nprimary /boot 1G ext4 rw\nprimary - 10G- - -\n"
+	const taken = "d-i partman-auto/disk string /dev/sda\nd-i partman-auto/method string regular\n"
+	lucie := func(slice, mount, preserve string) string {
+		return "partition 'x' do |p|\np.slice = '" + slice + "'\np.mount_point = '" + mount + "'\np.size = 900\np.preserve = " + preserve + "\nend\n"
+	}
 	for _, c := range []struct {
 		kind, text string
 		wiped      []string // paths of the disks that may be lost
@@ -49,6 +55,46 @@ func TestWipe(t *testing.T) {
 		{"fai", "disk_config sda\nprimary / 5G ext4 rw\nprimary /home 10G- ext4 rw\n", []string{"/dev/sda"}, ""},
 		{"fai", "disk_config sda preserve_always:2\nprimary / 5G ext4 rw\nprimary /home 10G- ext4 rw\n", nil, "preserve_always:2: nothing is kept"},
 		{"fai", "disk_config sda\nprimary / 5G ext4 rw\nprimary /home 10G:preserve_always ext4 rw\n", nil, "nothing is kept"},
+		{"fai", "disk_config sda preserve_always:2\nprimary / 5G ext4 rw\ndisk_config sdb\nprimary /b 5G ext4 rw\n", []string{"/dev/sdb"}, "nothing is kept"},
+		{"fai", "disk_config sda preserve_always:2\nprimary / 5G ext4 rw\ndisk_config sda\nprimary /b 5G ext4 rw\n", nil, "nothing is kept"},
+		{"fai", "disk_config sda virtual\nprimary / 5G ext4 rw\n", nil, "virtual: nothing is kept"},
+		{"fai", group + "disk_config lvm preserve_always:v-h\nvg v sda2\nv-r / 5G ext4 rw\n", nil, "preserve_always:v-h: nothing is kept"},
+		{"fai", group + "disk_config lvm\nvg v sda2\nv-r / 5G ext4 rw\nv-h /home 5G:preserve_always ext4 rw\n", nil, "v-h /home 5G:preserve_always ext4 rw: nothing is kept"},
+		{"fai", group + "disk_config lvm\nvg v sda2\nv-r / 5G ext4 rw\n", []string{"/dev/sda"}, ""},
+		{"kickstart", all + "part /home --noformat --onpart=sda3\n", []string{"/dev/sdb"}, "part /home: nothing is kept"},
+		{"kickstart", all + "part /home --onpart=/dev/sdb1\n", []string{"/dev/sda"}, "part /home: nothing is kept"},
+		{"kickstart", all + "part /home --noformat --ondisk=sdb\n", []string{"/dev/sda"}, "part /home: nothing is kept"},
+		{"kickstart", all + "part /home --onpart=LABEL=home\n", nil, "part /home: nothing is kept"},
+		{"kickstart", all + "part /home --usepart=nvme0n1p2\n", []string{"/dev/sda", "/dev/sdb"}, "part /home: nothing is kept"},
+		{"kickstart", "clearpart --all\npart / --size=1 --grow\npart /home --onpart=sda2\n", nil, "part /home: nothing is kept"},
+		{"kickstart", "clearpart --all\npart / --size=1 --grow --ondisk=disk/by-id/ata-1\npart /home --onpart=sda2\n", nil, "part /home: nothing is kept"},
+		{"kickstart", all + "logvol /home --vgname=v --name=h --useexisting\n", nil, "logvol /home: nothing is kept"},
+		{"kickstart", all + "volgroup v --noformat\n", nil, "volgroup: nothing is kept"},
+		{"kickstart", all + "raid /home --device=md0 --level=1 --noformat\n", nil, "raid /home: nothing is kept"},
+		{"kickstart", all + "clearpart --none\n", nil, "disk /dev/sda: another clearpart gives up less"},
+		{"kickstart", all + "clearpart --linux\n", nil, "disk /dev/sda: another clearpart gives up less"},
+		{"kickstart", all + "ignoredisk --drives=sdb\n", []string{"/dev/sda"}, "disk /dev/sdb: it may be one that ignoredisk keeps"},
+		{"kickstart", all + "ignoredisk --only-use=sdb\n", []string{"/dev/sdb"}, "disk /dev/sda: it may be one that ignoredisk keeps"},
+		{"kickstart", "clearpart --all\nignoredisk --only-use=sdb\npart / --size=1 --grow\n", []string{"/dev/sdb"}, ""},
+		{"kickstart", "clearpart --all\nignoredisk --drives=sda\npart / --size=1 --grow\n", nil, "it may be one that ignoredisk keeps"},
+		{"preseed", taken, []string{"/dev/sda"}, ""},
+		{"preseed", taken + "d-i partman-auto/purge_lvm_from_device boolean false\n", nil, "purge_lvm_from_device false: nothing is kept"},
+		{"preseed", taken + "d-i partman-lvm/device_remove_lvm boolean false\n", nil, "device_remove_lvm false: nothing is kept"},
+		{"preseed", taken + "d-i partman-md/device_remove_md boolean false\n", nil, "device_remove_md false: nothing is kept"},
+		{"preseed", taken + "d-i partman-lvm/device_remove_lvm boolean true\nd-i partman/confirm_nooverwrite boolean true\n", []string{"/dev/sda"}, ""},
+		{"preseed", taken + "d-i partman/confirm boolean false\n", nil, "partman/confirm false: nothing is kept"},
+		{"preseed", taken + "d-i partman-auto/init_automatically_partition select biggest_free\n", nil, "biggest_free: nothing is kept"},
+		{"preseed", taken + "d-i partman-auto/expert_recipe string x :: 900 1 -1 ext4 mountpoint{ / } . 900 1 900 ext4 method{ keep } mountpoint{ /home } .\n", nil, "method{ keep }: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false"), []string{"/dev/sda"}, ""},
+		{"lucie", lucie("sda", "/", "false") + lucie("sda", "/data", "true"), nil, "f:7: partition x: nothing is kept"},
+		{"lucie", lucie("hda", "/data", "true") + lucie("/dev/hda", "/", "false"), nil, "f:1: partition x: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + lucie("sdb", "/data", "true"), []string{"/dev/sda"}, "f:7: partition x: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + lucie("disk/by-id/ata-1", "/data", "true"), nil, "f:7: partition x: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + lucie("sda", "/data", "KEEP"), nil, "f:7: partition x: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + lucie("sda", "/data", "!fresh?"), nil, "f:7: partition x: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + "p.preserve = true\n", nil, "f:7: p.preserve = true: nothing is kept"},
+		{"lucie", lucie("sda", "/", "false") + strings.TrimSuffix(lucie("sda", "/data", "true"), "end\n"), nil, "f:7: partition x: nothing is kept"},
+		{"lucie", "disk_config hda\nprimary / 5000 rw ; -j ext3\nprimary /data preserve2 rw\n", nil, "nothing is kept"},
 	} {
 		file, left := imports(t, c.kind, c.text)
 		j, err := job.Parse("job.yaml", "/", []byte(file), job.Default(""))

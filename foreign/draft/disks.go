@@ -116,6 +116,36 @@ func (p *Place) Disk(name string) *ore.Disk {
 	return &s.Disks[len(s.Disks)-1]
 }
 
+// NotKept is what becomes of what an installer would keep.
+const NotKept = "nothing is kept of a disk that is divided: wipe is left out, so that it is divided only if it is empty"
+
+// Keep notes that the installer would keep something of a disk, which is named by
+// its device or by that of a partition: by another name, or none, it may be any of
+// them. A disk is divided anew here, or left alone: so whatever else is said of it, it
+// does not get wipe, and nothing is lost of it until somebody says so.
+func (p *Place) Keep(device, what string) {
+	p.Leave(what, NotKept)
+	path := ""
+	if m := kernels.FindStringSubmatch(strings.TrimPrefix(device, "/dev/")); m != nil {
+		path = "/dev/" + m[1] + m[2]
+	}
+	if l, ok := strings.CutPrefix(path, "/dev/hd"); ok {
+		path = "/dev/sd" + l // as Disk calls it
+	}
+	p.kept = append(p.kept, path)
+}
+
+// kernels are the kernel's names of disks and of their partitions.
+var kernels = regexp.MustCompile(`^(?:((?:sd|hd|vd|xvd)[a-z]+)[0-9]*|(nvme[0-9]+n[0-9]+|mmcblk[0-9]+)(?:p[0-9]+)?)$`)
+
+// keeps says whether the disk of a path can be one of which something is kept. A path
+// that is not the kernel's own name can be that of any.
+func (d *Draft) keeps(path string) bool {
+	return slices.ContainsFunc(d.kept, func(k string) bool {
+		return k == "" || k == path || !kernels.MatchString(strings.TrimPrefix(path, "/dev/"))
+	})
+}
+
 // Partition adds a partition to a disk.
 func (p *Place) Partition(disk string, part ore.Partition) {
 	if d := p.Disk(disk); d != nil {

@@ -26,6 +26,7 @@ type Draft struct {
 
 	accounts []account // of the image, unless machines can have them
 	zone     string    // likewise
+	kept     []string  // paths of disks that hold what is to be kept, "" for any disk
 }
 
 // Left is a line that could not be carried over.

@@ -104,6 +104,11 @@ func (d *Draft) Settle(file string) {
 		}
 		return len(x.Partitions) == 0
 	})
+	for i := range d.Storage.Disks {
+		if x := &d.Storage.Disks[i]; d.keeps(x.Match.Path) {
+			x.Wipe = false
+		}
+	}
 	d.OnDisk = d.OnDisk || !d.Storage.Empty()
 	d.At(file, 1).settleAccounts()
 	if d.Storage.Empty() {

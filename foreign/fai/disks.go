@@ -15,8 +15,9 @@ type storage struct {
 	index map[string]int // of disks by the names that FAI gives them
 	next  map[string]int // the number of a disk's next partition, and of its next logical one
 	parts map[string]part
-	later []func() // members that are taken once all partitions are known
-	kind  string   // "disk", "lvm", "raid" or "" for a kind that is left
+	kept  map[string]bool // disks of which something is to be kept, by the names that FAI gives them
+	later []func()        // members that are taken once all partitions are known
+	kind  string          // "disk", "lvm", "raid" or "" for a kind that is left
 	disk  string
 }
 
@@ -30,7 +31,7 @@ func (p part) get() *ore.Partition { return &p.draft.Storage.Disks[p.disk].Parti
 
 func (s *storage) read(d *draft.Draft, from Source) {
 	if s.index == nil {
-		s.index, s.next, s.parts = map[string]int{}, map[string]int{}, map[string]part{}
+		s.index, s.next, s.parts, s.kept = map[string]int{}, map[string]int{}, map[string]part{}, map[string]bool{}
 	}
 	for i, line := range strings.Split(string(from.Data), "\n") {
 		p := d.At(from.Name, i+1)
@@ -61,7 +62,9 @@ func (s *storage) begin(p *draft.Place, f []string) {
 	case "lvm", "raid":
 		s.kind = f[0]
 		for _, o := range f[1:] {
-			if o != "fstabkey:uuid" {
+			if strings.HasPrefix(o, "preserve") || strings.HasPrefix(o, "resize") {
+				p.Keep("", o)
+			} else if o != "fstabkey:uuid" {
 				p.Leave(o, "there is nothing like it in a job file")
 			}
 		}
@@ -76,7 +79,7 @@ func (s *storage) begin(p *draft.Place, f []string) {
 		s.kind = ""
 		return
 	}
-	d.Wipe = true // what is not preserved, FAI destroys
+	d.Wipe = !s.kept[f[0]] // what is not preserved, FAI destroys
 	for _, o := range f[1:] {
 		switch name, value, _ := strings.Cut(o, ":"); {
 		case name == "disklabel" && (value == "msdos" || value == "mbr"):
@@ -84,7 +87,7 @@ func (s *storage) begin(p *draft.Place, f []string) {
 		case name == "disklabel" && (value == "gpt" || value == "gpt-bios"), o == "fstabkey:uuid", o == "align-at:1M":
 		case name == "bootable":
 			s.starts(p, o, s.disk+"."+value)
-		case strings.HasPrefix(name, "preserve") || strings.HasPrefix(name, "resize"):
+		case strings.HasPrefix(name, "preserve") || strings.HasPrefix(name, "resize") || o == "virtual":
 			s.preserve(p, o)
 		default:
 			p.Leave(o, "there is nothing like it in a job file")
@@ -98,7 +101,13 @@ func (s *storage) preserve(p *draft.Place, what string) {
 	if d := s.find(p, s.disk); d != nil {
 		d.Wipe = false
 	}
-	p.Leave(what, "nothing is kept of a disk that is divided: wipe is left out, so that it is divided only if it is empty")
+	s.kept[s.disk] = true
+	p.Leave(what, draft.NotKept)
+}
+
+// keeps says whether a size has the option that keeps what is there.
+func keeps(size string) bool {
+	return strings.Contains(size, "preserve") || strings.Contains(size, "resize")
 }
 
 var numbered = regexp.MustCompile(`^disk([1-9][0-9]?)$`)
@@ -130,7 +139,7 @@ func (s *storage) partition(p *draft.Place, f []string) {
 		return
 	}
 	fs, more := system(f)
-	if strings.Contains(f[2], "preserve") || strings.Contains(f[2], "resize") || f[0] == "raw-disk" {
+	if keeps(f[2]) || f[0] == "raw-disk" {
 		s.preserve(p, strings.Join(f, " "))
 		return
 	}
@@ -327,6 +336,10 @@ func (s *storage) lvm(p *draft.Place, f []string) {
 	group, name, ok := strings.Cut(f[0], "-")
 	if !ok || len(f) < 4 {
 		p.Leave(strings.Join(f, " "), "a volume is: group-name, mount point, size, file system")
+		return
+	}
+	if keeps(f[2]) {
+		p.Keep("", strings.Join(f, " "))
 		return
 	}
 	v := ore.Volume{Group: draft.Name(group), Name: draft.Name(name), Size: size(p, f[2])}

@@ -37,7 +37,7 @@ func (r *reader) known() commands {
 		"rootpw": r.rootpw, "user": r.user, "group": r.group, "sshkey": r.sshkey, "lang": r.lang, "timezone": r.timezone,
 		"services": r.services, "network": r.network, "bootloader": r.bootloader, "clearpart": r.clearpart,
 		"part": r.part, "partition": r.part, "volgroup": r.volgroup, "logvol": r.logvol, "raid": r.raid, "autopart": r.autopart,
-		"zerombr": r.zerombr,
+		"zerombr": r.zerombr, "ignoredisk": r.ignoredisk,
 	}
 	for why, names := range map[string]string{
 		noQuestions: "text graphical cmdline install eula firstboot skipx reboot unsupported_hardware",
@@ -48,7 +48,6 @@ func (r *reader) known() commands {
 		"no firewall is set up: what reaches a machine is said by network and --publish": "firewall",
 		"Debian's machines run without SELinux":                                          "selinux",
 		"set it in a step, with Debian's own programs":                                   "auth authconfig authselect realm winbind",
-		"which disks are used is said by what lies on them: others are left alone":       "ignoredisk",
 		"disks of other kinds are found by the kernel alone":                             "iscsi iscsiname fcoe zfcp nvdimm multipath dmraid device deviceprobe driverdisk zipl",
 		"a step may make it, once the machine is installed":                              "snapshot btrfs reqpart mount",
 		"it belongs to the installer itself":                                             "updates rescue upgrade kdump sshpw timesource pwpolicy method bootc ostreecontainer logging autostep interactive",

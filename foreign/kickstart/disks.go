@@ -15,6 +15,9 @@ import (
 type disks struct {
 	wipe    bool     // what is on disks may be lost,
 	only    []string // if any are named: on these alone
+	spare   bool     // a clearpart gives up less, whatever another one does
+	use     []string // the disks that alone are used, if any are named
+	ignored []string // those that are not
 	kind    ore.Table
 	members map[string]string // of pv.01, raid.01: the group or array that takes them
 	plain   []placed          // partitions that belong to nothing else
@@ -35,12 +38,13 @@ type placed struct {
 // all: a disk of which only a part is given up is left to the reader of the job file.
 func (r *reader) clearpart(p *draft.Place, words []string) {
 	o := draft.Option(words, "all", "none", "linux", "initlabel", "cdl")
-	drives := strings.FieldsFunc(o.Get("drives"), func(c rune) bool { return c == ',' || c == ' ' })
 	if o.Has("all") {
-		r.wipe, r.only, r.cleared = true, append(r.only, drives...), p
+		r.wipe, r.only, r.cleared = true, append(r.only, drives(o.Get("drives"))...), p
 	}
+	r.spare = r.spare || o.Has("none")
 	for _, n := range []string{"linux", "list"} {
 		if o.Has(n) {
+			r.spare = true
 			p.Leave("clearpart --"+n, "a disk is taken as a whole or not at all: set wipe: true if all that it holds may be lost")
 		}
 	}
@@ -51,18 +55,42 @@ func (r *reader) clearpart(p *draft.Place, words []string) {
 	default:
 		p.Leave("clearpart --disklabel="+label, "tables are gpt and mbr: gpt is used")
 	}
-	o.Skip("none", "initlabel")
+	o.Skip("initlabel")
 	rest(p, "clearpart", &o, 0)
 }
 
 // plainDrive is a kernel's name of a disk.
 var plainDrive = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
-// given says whether what a disk holds may be lost.
-func (r *reader) given(d ore.Disk) bool {
-	return r.wipe && (len(r.only) == 0 || slices.ContainsFunc(r.only, func(n string) bool {
-		return "/dev/"+strings.TrimPrefix(n, "/dev/") == d.Match.Path
-	}))
+// ignoredisk reads which disks the installer does not see, of which it loses nothing.
+func (r *reader) ignoredisk(p *draft.Place, words []string) {
+	o := draft.Option(words, "interactive")
+	r.use = append(r.use, drives(o.Get("only-use"))...)
+	r.ignored = append(r.ignored, drives(o.Get("drives"))...)
+	p.Leave(strings.Join(append([]string{"ignoredisk"}, words...), " "), "which disks are used is said by what lies on them: others are left alone")
+}
+
+// drives are the disks that an option names.
+func drives(s string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
+}
+
+// given says whether what a disk holds may be lost, or else why not.
+func (r *reader) given(d ore.Disk) (ok bool, why string) {
+	named := func(all []string) bool {
+		return slices.ContainsFunc(all, func(n string) bool { return "/dev/"+strings.TrimPrefix(n, "/dev/") == d.Match.Path })
+	}
+	switch {
+	case !r.wipe:
+		return false, ""
+	case r.spare:
+		return false, "another clearpart gives up less"
+	case len(r.only) > 0 && !named(r.only):
+		return false, "clearpart --drives does not name it"
+	case len(r.use) > 0 && !named(r.use) || named(r.ignored) || len(r.ignored) > 0 && d.Match.Path == "":
+		return false, "it may be one that ignoredisk keeps"
+	}
+	return true, ""
 }
 
 func (r *reader) zerombr(p *draft.Place, _ []string) { r.zeroed = p }
@@ -135,8 +163,12 @@ func (r *reader) part(p *draft.Place, words []string) {
 	}
 	o.Skip("asprimary")
 	fs := o.Get("fstype")
-	if r.OnDisk = true; o.Has("onpart") || o.Has("noformat") || o.Has("usepart") {
-		p.Leave("part "+name, "partitions that are there already are not taken: a disk is divided anew")
+	r.OnDisk = true
+	if there := o.Get("onpart") + o.Get("usepart"); there != "" || o.Has("noformat") || o.Has("resize") {
+		if there == "" {
+			there = disk
+		}
+		p.Keep(there, "part "+name)
 		return
 	}
 	switch {
@@ -149,6 +181,19 @@ func (r *reader) part(p *draft.Place, words []string) {
 		r.plain = append(r.plain, placed{p, disk, name, part})
 	}
 	rest(p, "part", &o, 1)
+}
+
+// used says whether a group, a volume or an array is one that is there already. What
+// disk it is on is not said.
+func used(p *draft.Place, what string, o *draft.Options) bool {
+	there := false
+	for _, n := range []string{"useexisting", "noformat", "resize"} {
+		there = o.Has(n) || there
+	}
+	if there {
+		p.Keep("", what)
+	}
+	return there
 }
 
 func (r *reader) takes(names []string, by string) {
@@ -166,6 +211,7 @@ func (r *reader) volgroup(p *draft.Place, words []string) {
 		p.Leave("volgroup", "it has no name")
 		return
 	}
+	used(p, "volgroup", &o)
 	r.takes(o.Rest[1:], "group "+draft.Name(o.Rest[0]))
 	if s := o.Get("pesize"); s != "" && s != "4096" && s != "4" {
 		p.Leave("volgroup --pesize", "extents have 4 MiB")
@@ -178,6 +224,9 @@ func (r *reader) logvol(p *draft.Place, words []string) {
 	mount := ""
 	if len(o.Rest) > 0 {
 		mount = o.Rest[0]
+	}
+	if used(p, "logvol "+mount, &o) {
+		return
 	}
 	name, group := o.Get("name"), o.Get("vgname")
 	if o.Has("thinpool") || o.Has("thin") || name == "" || group == "" {
@@ -194,6 +243,9 @@ func (r *reader) raid(p *draft.Place, words []string) {
 	o := draft.Option(words, partFlags[:]...)
 	if len(o.Rest) == 0 {
 		p.Leave("raid", "it says neither where it is mounted nor what it is for")
+		return
+	}
+	if used(p, "raid "+o.Rest[0], &o) {
 		return
 	}
 	level, err := strconv.Atoi(strings.TrimPrefix(strings.ToLower(o.Get("level")), "raid"))
@@ -272,11 +324,14 @@ func (l placed) on(first string) {
 func (r *reader) settle() {
 	for i := range r.Storage.Disks {
 		d := &r.Storage.Disks[i]
-		if d.Match.Path == "" && len(r.Storage.Disks) == 1 && len(r.only) == 1 && plainDrive.MatchString(r.only[0]) {
-			d.Match.Path = "/dev/" + r.only[0] // the one that is given up is the one that is used
+		for _, named := range [][]string{r.only, r.use} {
+			if d.Match.Path == "" && len(r.Storage.Disks) == 1 && len(named) == 1 && plainDrive.MatchString(named[0]) {
+				d.Match.Path = "/dev/" + named[0] // the one that is given up is the one that is used
+			}
 		}
-		if d.Wipe = r.given(*d); r.wipe && !d.Wipe {
-			r.cleared.Leave("disk "+d.Match.Path, "clearpart --drives does not name it: it is divided only if it is empty, or with wipe: true")
+		var why string
+		if d.Wipe, why = r.given(*d); why != "" {
+			r.cleared.Leave("disk "+d.Match.Path, "%s: it is divided only if it is empty, or with wipe: true", why)
 		}
 		if r.kind != "" {
 			d.Table = r.kind

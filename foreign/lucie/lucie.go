@@ -122,13 +122,16 @@ func (r *reader) statements(file string, lines []string) {
 			r.finish(*b)
 			b = nil
 		case b != nil:
-			b.assign(p, line)
+			r.assign(b, p, line)
 		default:
 			b = r.statement(p, line)
 		}
 	}
 	if b != nil {
 		b.at.Leave(b.kind+" "+b.label, "it has no end")
+		if b.preserved() {
+			b.at.Keep(b.values["slice"], b.kind+" "+b.label)
+		}
 	}
 }
 
@@ -156,7 +159,7 @@ func (r *reader) statement(p *draft.Place, line string) *block {
 	}
 	m := calls.FindStringSubmatch(line)
 	if m == nil {
-		p.Leave(line, "only the words of Lucie's files are read, and no other Ruby")
+		unread(p, line)
 		return nil
 	}
 	names := literals(m[2])
@@ -183,9 +186,18 @@ func (r *reader) statement(p *draft.Place, line string) *block {
 		p.Leave(line, "only what is asked for is installed, and what that needs")
 	case "aptget_clean", "clean":
 	default:
-		p.Leave(line, "only the words of Lucie's files are read, and no other Ruby")
+		unread(p, line)
 	}
 	return nil
+}
+
+// unread notes a line that is not understood. One about what is preserved may be about
+// any disk.
+func unread(p *draft.Place, line string) {
+	p.Leave(line, "only the words of Lucie's files are read, and no other Ruby")
+	if strings.Contains(line, "preserve") {
+		p.Keep("", line)
+	}
 }
 
 // literals returns the strings of an argument: 'a', "a" or %w(a b).
@@ -200,10 +212,10 @@ func literals(s string) []string {
 	return all
 }
 
-func (b *block) assign(p *draft.Place, line string) {
+func (r *reader) assign(b *block, p *draft.Place, line string) {
 	m := assigns.FindStringSubmatch(line)
 	if m == nil || m[1] != b.variable {
-		p.Leave(line, "only the words of Lucie's files are read, and no other Ruby")
+		unread(p, line)
 		return
 	}
 	value := strings.TrimSpace(m[4])
@@ -211,6 +223,9 @@ func (b *block) assign(p *draft.Place, line string) {
 		value = s[0]
 	} else if variable.MatchString(value) && value != "true" && value != "false" {
 		p.Leave(line, "only values that stand there are read, and no other Ruby")
+		if m[2] == "preserve" {
+			b.values[m[2]] = value // it may be true
+		}
 		return
 	}
 	b.values[m[2]], b.places[m[2]] = value, p
@@ -257,6 +272,12 @@ func (b block) get(name string) string {
 	return b.values[name]
 }
 
+// preserved says whether what the partition holds may be to be kept.
+func (b block) preserved() bool {
+	p := b.get("preserve")
+	return p != "" && p != "false"
+}
+
 // leave notes attributes that were given.
 func (b block) leave(why string, names ...string) {
 	for _, a := range b.assignments {
@@ -288,8 +309,8 @@ func (r *reader) installer(b block) {
 
 // partition reads the block of that name.
 func (r *reader) partition(b block) {
-	if b.get("preserve") == "true" {
-		b.at.Leave("partition "+b.label, "a disk is divided anew")
+	if b.preserved() {
+		b.at.Keep(b.values["slice"], "partition "+b.label)
 		for _, a := range b.assignments {
 			b.read[a.name] = true // as the whole is noted
 		}

@@ -17,6 +17,7 @@ const million = 1000 * 1000
 // disks makes a layout of what is said about partman. Recipes that the installer
 // has itself have names; a recipe of the file's own is read.
 func (r *reader) disks(p *draft.Place) {
+	r.keep()
 	method := r.value("partman-auto/method")
 	if method == "" {
 		for _, question := range together {
@@ -50,7 +51,7 @@ func (r *reader) disks(p *draft.Place) {
 	}
 	l.recipe(recipe)
 	if d := at.Disk(device); d != nil {
-		d.Wipe = true // partman-auto takes the whole disk, whatever it holds
+		d.Wipe = true // partman-auto takes the whole disk, whatever it holds, unless told to keep it
 		for _, question := range []string{"partman-partitioning/default_label", "partman-partitioning/choose_label"} {
 			switch label := r.value(question); label {
 			case "", "gpt":
@@ -59,6 +60,37 @@ func (r *reader) disks(p *draft.Place) {
 			default:
 				r.place(question, p).Leave(question+" "+label, "tables are gpt and mbr: gpt is used")
 			}
+		}
+	}
+}
+
+// keeping are the answers that have the installer stop, or leave alone what disks hold.
+var keeping = map[string]string{
+	"partman-auto/init_automatically_partition": "biggest_free",
+	"partman-auto/purge_lvm_from_device":        "false",
+	"partman-auto/confirm":                      "false",
+	"partman-auto-lvm/confirm":                  "false",
+	"partman-lvm/confirm":                       "false",
+	"partman-lvm/confirm_nooverwrite":           "false",
+	"partman-lvm/device_remove_lvm":             "false",
+	"partman-lvm/device_remove_lvm_span":        "false",
+	"partman-md/confirm":                        "false",
+	"partman-md/confirm_nooverwrite":            "false",
+	"partman-md/device_remove_md":               "false",
+	"partman/confirm":                           "false",
+	"partman/confirm_nooverwrite":               "false",
+}
+
+func (a answer) keeps() bool {
+	value, ok := keeping[a.question]
+	return ok && value == a.value
+}
+
+// keep notes what such an answer keeps, of whatever disk.
+func (r *reader) keep() {
+	for _, a := range r.order {
+		if a.keeps() {
+			a.at.Keep("", a.question+" "+a.value)
 		}
 	}
 }
@@ -156,6 +188,9 @@ func (l *layout) partition(words []string) {
 		}
 		l.member = true
 		l.at.Partition(l.device, ore.Partition{Size: size, Group: l.group})
+		return
+	case method == "keep":
+		l.at.Keep(l.device, strings.Join(words[:4], " ")+" method{ keep }")
 		return
 	case method == "raid" || method == "crypto":
 		l.at.Leave("method "+method, "describe it under machines, arrays")

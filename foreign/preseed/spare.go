@@ -78,6 +78,8 @@ func (r *reader) spares(a answer) bool {
 		return true
 	}
 	switch values, ok := spared[a.question]; {
+	case a.keeps():
+		return true // of which keep tells
 	case ok && (len(values) == 0 || slices.Contains(values, a.value)):
 		return true
 	case a.question == "grub-installer/bootdev":
