@@ -258,6 +258,9 @@ func TestNothingVanishes(t *testing.T) {
 		{"preseed", "d-i partman-auto/disk string /dev/sda\n" + method + "d-i grub-installer/bootdev string /dev/sdb\n", "f:3: grub-installer/bootdev: "},
 		{"preseed", "d-i base-installer/install-recommends boolean true\n", "f:1: base-installer/install-recommends: "},
 		{"preseed", "d-i debian-installer/country string NL\n", "f:1: debian-installer/country: "},
+		{"preseed", "d-i debian-installer/language string fr\nd-i debian-installer/locale string en_US\n", "f:1: debian-installer/language: "},
+		{"preseed", "d-i debian-installer/locale string en_US.UTF-8\nd-i debian-installer/language string e\n", "f:2: debian-installer/language: "},
+		{"preseed", "d-i debian-installer/locale string en_US.UTF-8\nd-i debian-installer/country string FR\n", "f:2: debian-installer/country: "},
 		{"preseed", "d-i clock-setup/ntp-server string ntp.example.org\n", "f:1: clock-setup/ntp-server: "},
 		{"preseed", "d-i partman/early_command string true\n", "f:1: partman/early_command: it runs in the installer"},
 		{"preseed", "d-i netcfg/choose_interface select eth1\n", "f:1: netcfg/choose_interface: "},
@@ -298,7 +301,7 @@ func TestNothingIsSaidInVain(t *testing.T) {
 		"kickstart": "text\ninstall\nskipx\neula --agreed\nfirstboot --disable\nreboot\nzerombr\nclearpart --all --initlabel\nbootloader --location=mbr\n" +
 			"network --bootproto=dhcp --onboot=yes --activate\nautopart --type=plain --nohome --noswap --noboot --fstype=ext4\n%packages --nobase --exclude-weakdeps\nhttpd\n%end\n" +
 			"part / --size=1 --grow --asprimary\n",
-		"preseed": "d-i debian-installer/locale string nl_NL.UTF-8\nd-i debian-installer/country string NL\nd-i clock-setup/utc boolean true\nd-i mirror/http/proxy string\n" +
+		"preseed": "d-i debian-installer/locale string nl_NL.UTF-8\nd-i debian-installer/country string NL\nd-i debian-installer/language string nl\nd-i clock-setup/utc boolean true\nd-i mirror/http/proxy string\n" +
 			"d-i partman-auto/disk string /dev/sda\nd-i partman-auto/method string lvm\nd-i partman-auto/choose_recipe select atomic\nd-i partman-lvm/confirm boolean true\n" +
 			"d-i partman/confirm boolean true\nd-i grub-installer/bootdev string /dev/sda\nd-i passwd/root-login boolean true\nd-i time/zone seen true\n" +
 			"d-i base-installer/install-recommends boolean false\nd-i finish-install/reboot_in_progress note\n",

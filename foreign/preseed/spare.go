@@ -85,9 +85,21 @@ func (r *reader) spares(a answer) bool {
 	case a.question == "grub-installer/bootdev":
 		return a.value == r.answers["partman-auto/disk"].value
 	case a.question == "debian-installer/language" || a.question == "debian-installer/country":
-		return r.answers["debian-installer/locale"].value != "" // which says both
+		return names(r.answers["debian-installer/locale"].value, a)
 	}
 	return false
+}
+
+// names says whether a locale, language_COUNTRY with a character set or without one,
+// has the language or the country of an answer, so that this needs no word beside it.
+func names(locale string, a answer) bool {
+	locale, _, _ = strings.Cut(locale, ".")
+	locale, _, _ = strings.Cut(locale, "@")
+	language, country, _ := strings.Cut(locale, "_")
+	if a.question == "debian-installer/country" {
+		return a.value == country
+	}
+	return a.value == language || a.value == locale
 }
 
 // why returns the reason for which an answer to a question of the installer has no
