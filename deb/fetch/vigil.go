@@ -19,7 +19,7 @@ type vigil struct {
 
 	mu     sync.Mutex // guards what follows
 	timer  *time.Timer
-	since  time.Time     // when the timer was started
+	since  time.Time     // when the timer was started, or before
 	left   time.Duration // of the part, then
 	passed int           // parts
 	paused bool
@@ -31,8 +31,8 @@ func newVigil(wait time.Duration, call func()) *vigil {
 	v := &vigil{part: wait / rounds, call: call}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.timer = time.AfterFunc(v.part, v.pass)
 	v.since, v.left = time.Now(), v.part
+	v.timer = time.AfterFunc(v.part, v.pass)
 	return v
 }
 
@@ -42,11 +42,12 @@ func (v *vigil) run(left time.Duration) {
 	v.timer.Reset(max(0, left))
 }
 
-// pass is the end of a part.
+// pass is the end of a part. One that waited for mu while the timer was set anew is
+// not the end of what it was set to.
 func (v *vigil) pass() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.over || v.paused {
+	if v.over || v.paused || time.Since(v.since) < v.left {
 		return
 	}
 	if v.passed++; v.passed < rounds {

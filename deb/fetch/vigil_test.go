@@ -1,0 +1,30 @@
+package fetch
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A part's end that comes late, when the vigil has been paused and resumed meanwhile,
+// does not count: neither the part before nor the one that runs is over.
+func TestLatePass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		called := 0
+		v := newVigil(rounds*time.Second, func() { called++ })
+		defer v.end()
+		for range rounds {
+			v.pause()
+			v.resume()
+			v.pass()
+		}
+		if called != 0 || v.passed != 0 {
+			t.Errorf("%d parts have passed and it was called %d times, in no time", v.passed, called)
+		}
+		time.Sleep(rounds * time.Second)
+		synctest.Wait()
+		if called != 1 {
+			t.Errorf("it was called %d times when the time was over", called)
+		}
+	})
+}
