@@ -71,7 +71,8 @@ type Agent struct {
 
 	mu     sync.Mutex // guards what follows
 	jobs   map[string]*job
-	called time.Time // when somebody with a certificate called last
+	called time.Time // when somebody with a certificate called last, or this began
+	heard  bool      // that somebody has called
 	closed bool
 }
 
@@ -95,7 +96,7 @@ func start(ctx context.Context, c Config) (*Agent, error) {
 	if c.LeaseTime == 0 {
 		c.LeaseTime = LeaseTime
 	}
-	a := &Agent{config: c, log: c.Log, done: make(chan struct{}), jobs: map[string]*job{}, called: time.Now().Add(firstCall)}
+	a := &Agent{config: c, log: c.Log, done: make(chan struct{}), jobs: map[string]*job{}, called: time.Now()}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -203,18 +204,23 @@ func (a *Agent) look() {
 // lapsed returns the jobs whose lease has lapsed at a moment, and whether the agent's
 // own has. What passed since the look before it, beyond the usual, counts for nobody:
 // an agent that did not run, on a host that is overloaded or was suspended, has heard
-// nobody, whoever called.
+// nobody, whoever called. Whom it has heard since is as fresh as now, not more.
 func (a *Agent) lapsed(last, now time.Time) (over []*job, idle bool) {
 	deaf := max(0, now.Sub(last)-2*lookEvery)
+	excused := func(sign time.Time) time.Time { return sign.Add(min(deaf, now.Sub(sign))) }
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.called = a.called.Add(deaf)
+	a.called = excused(a.called)
 	for _, j := range a.jobs {
-		j.renewed = j.renewed.Add(deaf)
+		j.renewed = excused(j.renewed)
 		if now.Sub(j.renewed) > a.config.LeaseTime && !j.leaving {
 			j.leaving = true
 			over = append(over, j)
 		}
 	}
-	return over, a.config.Lease && now.Sub(a.called) > a.config.LeaseTime
+	patience := a.config.LeaseTime
+	if !a.heard {
+		patience += firstCall
+	}
+	return over, a.config.Lease && now.Sub(a.called) > patience
 }

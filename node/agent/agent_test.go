@@ -289,22 +289,49 @@ func TestJobsEndWithTheirOwner(t *testing.T) {
 	}
 }
 
-// While an agent did not run it has heard nobody, and nobody's lease lapses by that.
+// While an agent did not run it has heard nobody, and nobody's lease lapses by that, nor
+// lasts longer than from the last sign.
 func TestLeasesOfWhoWasNotHeard(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		summary    string
 		look, sign time.Duration // before now: the agent's last look, and the owner's last sign
+		silent     time.Duration // that follow, with a look each second
 		over       bool
 	}{
-		{"a sign lately", lookEvery, LeaseTime / 2, false},
-		{"no sign", lookEvery, LeaseTime + lookEvery, true},
-		{"no look, and no sign since", 2 * LeaseTime, 2*LeaseTime + lookEvery, false},
-		{"no look, and no sign long before", 2 * LeaseTime, 3*LeaseTime + 3*lookEvery, true},
+		{"a sign lately", lookEvery, LeaseTime / 2, 0, false},
+		{"no sign", lookEvery, LeaseTime + lookEvery, 0, true},
+		{"no look, and no sign since", 2 * LeaseTime, 2*LeaseTime + lookEvery, 0, false},
+		{"no look, and no sign long before", 2 * LeaseTime, 3*LeaseTime + 3*lookEvery, 0, true},
+		{"no look, a sign just before this one, and then some", 10 * LeaseTime, 0, LeaseTime - lookEvery, false},
+		{"no look, a sign just before this one, and then none", 10 * LeaseTime, 0, LeaseTime + 2*lookEvery, true},
 	} {
-		a := &Agent{config: Config{Lease: true, LeaseTime: LeaseTime}, called: now.Add(-c.sign), jobs: map[string]*job{"j": {renewed: now.Add(-c.sign)}}}
-		if over, idle := a.lapsed(now.Add(-c.look), now); idle != c.over || len(over) == 1 != c.over {
-			t.Errorf("%s: %d jobs lapse, the agent itself: %v", c.summary, len(over), idle)
+		a := &Agent{config: Config{Lease: true, LeaseTime: LeaseTime}, called: now.Add(-c.sign), heard: true, jobs: map[string]*job{"j": {renewed: now.Add(-c.sign)}}}
+		jobs, idle := a.lapsed(now.Add(-c.look), now)
+		for passed := lookEvery; passed <= c.silent; passed += lookEvery {
+			more, over := a.lapsed(now.Add(passed-lookEvery), now.Add(passed))
+			jobs, idle = append(jobs, more...), idle || over
+		}
+		if idle != c.over || len(jobs) == 1 != c.over {
+			t.Errorf("%s: %d jobs lapse, the agent itself: %v", c.summary, len(jobs), idle)
+		}
+	}
+}
+
+// An agent that nobody has called yet waits longer, also where it did not run meanwhile.
+func TestLeaseBeforeTheFirstCall(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		begun, look time.Duration // before now
+		over        bool
+	}{
+		{LeaseTime + firstCall - lookEvery, lookEvery, false},
+		{LeaseTime + firstCall + lookEvery, lookEvery, true},
+		{10 * firstCall, 10*firstCall - lookEvery, false},
+	} {
+		a := &Agent{config: Config{Lease: true, LeaseTime: LeaseTime}, called: now.Add(-c.begun)}
+		if _, idle := a.lapsed(now.Add(-c.look), now); idle != c.over {
+			t.Errorf("begun %v and looked %v before: it ends: %v", c.begun, c.look, idle)
 		}
 	}
 }

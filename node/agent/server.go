@@ -122,7 +122,7 @@ func (a *Agent) known(serve func(caller, http.ResponseWriter, *http.Request)) ht
 			return
 		}
 		a.mu.Lock()
-		a.called = time.Now() // the first call ends the time that there is for it
+		a.called, a.heard = time.Now(), true // the first call ends the time that there is for it
 		a.mu.Unlock()
 		serve(who, w, r)
 	})
