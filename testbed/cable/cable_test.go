@@ -47,8 +47,11 @@ func TestCutAfter(t *testing.T) {
 		t.Errorf("%d bytes came", n)
 	}
 	<-over
-	if conn, err := net.Dial("tcp", c.Addr); err == nil || !c.WasCut() {
+	if conn, err := net.Dial("tcp", c.Addr); err == nil {
 		conn.Close()
 		t.Error("one can connect still")
+	}
+	if !c.WasCut() {
+		t.Error("it does not know that it was cut")
 	}
 }
