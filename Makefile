@@ -35,7 +35,7 @@ test: build
 
 test-system: build
 	./test/needs system
-	$(GO) test -tags system -timeout 60m -p 1 ./...
+	$(GO) test -tags system -timeout 120m -p 1 ./...
 
 soak: build
 	./test/needs
