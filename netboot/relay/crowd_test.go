@@ -15,7 +15,11 @@ import (
 	"time"
 
 	"ore"
+	places "ore/install/pour/blob"
 )
+
+// pause is how long an installer waits before it asks again.
+const pause = 2 * time.Second
 
 // line is as narrow as it is made, in virtual time.
 type line struct {
@@ -134,6 +138,9 @@ func (n narrowed) RoundTrip(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
+	if since := time.Since(n.crowd.begun); r.URL.Hostname() == "10.0.0.1" && n.crowd.from < since && since < n.crowd.from+n.crowd.down {
+		return nil, syscall.ECONNREFUSED
+	}
 	resp, err := n.base.RoundTrip(r)
 	if err == nil {
 		resp.Body = slowed{resp.Body, n.crowd.lines[r.URL.Host]}
@@ -171,6 +178,9 @@ type crowd struct {
 	lost    int              // the host that is lost, 0 for none
 	when    time.Time        // it is
 	silent  bool             // and nobody hears of it, as when its power is gone
+	begun   time.Time        // the machines have
+	from    time.Duration    // after that the server refuses
+	down    time.Duration    // for so long
 }
 
 // mute says whether nothing is heard of a host.
@@ -178,23 +188,17 @@ func (c *crowd) mute(host int) bool {
 	return c.silent && host == c.lost && !time.Now().Before(c.when)
 }
 
-// get reads the blob as a machine that takes some time for each chunk of it.
+// get reads the blob as a machine that takes some time for each chunk of it, and as
+// patiently as an installer.
 func (c *crowd) get(by http.RoundTripper) {
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.lender.URL+"/blob/"+string(ore.DigestOf(c.content)), nil)
-	if err != nil {
-		c.t.Error(err)
-		return
-	}
-	req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", len(c.content)-1))
-	resp, err := by.RoundTrip(req)
-	if err != nil {
-		c.t.Error(err)
-		return
-	}
-	defer resp.Body.Close()
+	d := ore.DigestOf(c.content)
+	client := places.Client{HTTP: &http.Client{Transport: by}, Pause: pause, Stall: time.Hour}
+	s := client.Open(c.t.Context(), places.Blob{Digest: d, Size: int64(len(c.content)), From: []string{c.lender.URL + "/blob/" + string(d)}}, 0, int64(len(c.content)))
+	defer s.Close()
 	room := make([]byte, len(c.content))
+	var err error
 	for at := 0; at < len(room) && err == nil; at += Chunk {
-		_, err = io.ReadFull(resp.Body, room[at:min(at+Chunk, len(room))])
+		_, err = io.ReadFull(s, room[at:min(at+Chunk, len(room))])
 		time.Sleep(c.pace)
 	}
 	if err != nil || !bytes.Equal(room, c.content) {
@@ -205,6 +209,7 @@ func (c *crowd) get(by http.RoundTripper) {
 // begin has eight machines get the blob, relaying or each for itself, and returns how
 // many copies left the server, and how long each machine took.
 func (c *crowd) begin(relaying bool) (copies float64, took [8]time.Duration) {
+	c.begun = time.Now()
 	net := &fabric{at: map[string]*port{}}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	c.lender = newLender(c.content)
@@ -357,6 +362,46 @@ func TestSlowMachinesStayTogether(t *testing.T) {
 			if took[i] > 2*apart[i] {
 				t.Errorf("machine %d took %v, and %v from the server", i, took[i], apart[i])
 			}
+		}
+	})
+}
+
+// A server that refuses for a while, half-way, costs that time and the pauses of who
+// asks again, and no more copies: no machine leaves another for it.
+func TestAServerThatRefusesForAWhile(t *testing.T) {
+	for _, down := range []time.Duration{time.Second, 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCrowd(t, 2*megabyte)
+			c.content = content(64*Chunk + 100)
+			c.from, c.down = c.whole()/2, down
+			copies, took := c.begin(true)
+			t.Logf("%v: %.2f copies in %v, not %v", down, copies, took, c.whole())
+			if copies > 1.1 {
+				t.Errorf("%.2f copies left the server that refused for %v", copies, down)
+			}
+			for i := range took {
+				if most := c.whole()*11/10 + 2*down + 2*pause; took[i] > most {
+					t.Errorf("machine %d took %v, and at most %v are %v and what the server and the machines wait", i, took[i], most, c.whole())
+				}
+			}
+		})
+	}
+}
+
+// What was on its way when a neighbour broke off fails as one; a later break counts again.
+func TestOneBreakIsOneStrike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace("")
+		for i, want := range []time.Duration{firstLeave, 2 * firstLeave} {
+			asked := time.Now()
+			for range ahead + 1 {
+				p.strike(io.ErrUnexpectedEOF, asked)
+				time.Sleep(time.Second / 2)
+			}
+			if got := p.until.Sub(asked); got != want {
+				t.Errorf("break %d: left alone for %v, not %v", i, got, want)
+			}
+			time.Sleep(time.Until(p.until))
 		}
 	})
 }

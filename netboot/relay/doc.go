@@ -40,12 +40,16 @@
 // A neighbour that answers with an error, or not at all for some time, has the chunk
 // asked for at the next place as well, at last at the server, and the first that
 // comes counts. If that is the later place, the neighbour is left alone for a while, and
-// longer each time. If it was the neighbour after all, its time is doubled: where the
+// longer each time, where what was on its way at once counts once. One that says (502) that
+// nobody gives the chunk to it, is not: it is asked for the next one, and where the server
+// refuses for a while, all stay where they are. If it was the neighbour after all, its time is doubled: where the
 // server's own line is slow, everything is, and to leave for the server would make it
 // slower for all. The time is two seconds, or more where the machine itself takes long for what
 // it gets: a neighbour that holds nobody up is not left for a server that would be
 // quicker. So one that is slow, but gives a chunk in that time, is not compared with
-// others. A server that is gone matters as little as neighbours have what is asked for.
+// others. A server that is gone matters as little as neighbours have what is asked for. If
+// it says (404, 410) that it has the blob no more, and no neighbour has the chunk, who
+// reads the blob is told so by the server itself.
 //
 // # Bounds
 //

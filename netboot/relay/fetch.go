@@ -33,8 +33,14 @@ const (
 	silence = time.Minute
 )
 
-// errLied is a chunk that is not what the server's sum says.
-var errLied = errors.New("its bytes are others than the server's sum says")
+var (
+	// errLied is a chunk that is not what the server's sum says.
+	errLied = errors.New("its bytes are others than the server's sum says")
+	// errGone is a blob that a place does not have.
+	errGone = errors.New("it does not have it")
+	// errBehind is a neighbour that has nobody to get a chunk from.
+	errBehind = errors.New("nobody gives it the chunk")
+)
 
 // place is a machine, or the server, and what is known of how it answers.
 type place struct {
@@ -50,11 +56,15 @@ type place struct {
 
 func newPlace(url string) *place { return &place{url: url, patience: leastPatience} }
 
-// strike leaves a place alone for a while, for ever if it lied.
-func (p *place) strike(err error) {
+// strike leaves a place alone for a while, for ever if it lied. What it was asked for
+// before it was left alone last has failed by the same break, and counts once.
+func (p *place) strike(err error, asked time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.liar = p.liar || errors.Is(err, errLied)
+	if asked.Before(p.until) {
+		return
+	}
 	p.until, p.intime = time.Now().Add(firstLeave<<p.strikes), 0
 	p.strikes = min(p.strikes+1, maxStrikes)
 }
@@ -136,13 +146,13 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 		case a := <-came:
 			if a.err == nil {
 				places[a.place].gave(time.Since(begun[a.place]), len(begun) > a.place+1)
-				b.leave(places[:a.place], lost)
+				b.leave(places[:a.place], begun, lost)
 				b.count(places[a.place], len(a.bytes))
 				return a.bytes, nil
 			}
 			lost[a.place] = a.err
-			if ctx.Err() == nil && places[a.place] != b.relay.home {
-				places[a.place].strike(a.err)
+			if ctx.Err() == nil && places[a.place] != b.relay.home && !errors.Is(a.err, errBehind) {
+				places[a.place].strike(a.err, begun[a.place])
 			}
 			more = len(lost) == len(begun)
 		case <-wait.C:
@@ -156,11 +166,12 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 	return nil, b.lost(index, places, lost)
 }
 
-// leave leaves those alone that were asked before, and have not answered.
-func (b *blob) leave(before []*place, lost map[int]error) {
+// leave leaves those alone that were asked before the one that gave, and have not
+// answered.
+func (b *blob) leave(before []*place, asked []time.Time, lost map[int]error) {
 	for i, p := range before {
 		if _, answered := lost[i]; !answered && p != b.relay.home {
-			p.strike(nil)
+			p.strike(nil, asked[i])
 		}
 	}
 }
@@ -174,10 +185,14 @@ func (b *blob) count(from *place, n int) {
 	}
 }
 
-// lost says that no place gives a chunk.
+// lost says that no place gives a chunk. A blob that the server has no more is
+// forgotten.
 func (b *blob) lost(index int64, places []*place, why map[int]error) error {
 	all := []error{fmt.Errorf("chunk %d of %s", index, b.digest.Short())}
 	for i, p := range places {
+		if p == b.relay.home && errors.Is(why[i], errGone) {
+			b.relay.forget(b)
+		}
 		all = append(all, fmt.Errorf("from %s: %w", p.url, why[i]))
 	}
 	return errors.Join(all...)
@@ -201,6 +216,12 @@ func (b *blob) ask(ctx context.Context, p *place, index int64) ([]byte, error) {
 		return nil, cause(ctx, err)
 	}
 	defer resp.Body.Close()
+	switch code := resp.StatusCode; {
+	case code == http.StatusBadGateway && p != b.relay.home:
+		return nil, errBehind
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return nil, errGone
+	}
 	if want := fmt.Sprintf("bytes %d-%d/%d", from, to-1, b.size); resp.StatusCode != http.StatusPartialContent || resp.Header.Get("Content-Range") != want {
 		return nil, fmt.Errorf("it answers %s with %q, not %q", resp.Status, resp.Header.Get("Content-Range"), want)
 	}

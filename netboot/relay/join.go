@@ -21,6 +21,15 @@ func (r *Relay) known(d ore.Digest) *blob {
 	return r.blobs[d]
 }
 
+// forget forgets a blob: the next who asks for it begins anew.
+func (r *Relay) forget(b *blob) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.blobs[b.digest] == b {
+		delete(r.blobs, b.digest)
+	}
+}
+
 // blob returns what is known of a blob, for which the server is asked the first time.
 // It is nil where the server has not said so in time, or says that it does not know.
 func (r *Relay) blob(ctx context.Context, d ore.Digest) *blob {

@@ -121,28 +121,37 @@ func (r *reader) Read(b []byte) (int, error) {
 	if r.at >= r.end {
 		return 0, io.EOF
 	}
-	index := r.at / Chunk
-	if r.bytes == nil || r.index != index {
-		p := r.blob.want(index)
-		for i := index + 1; i <= index+r.ahead && i*Chunk < r.end; i++ {
-			r.blob.want(i)
-		}
-		begun := time.Now()
-		if r.bytes != nil && r.most > 0 {
-			r.blob.relay.took(begun.Sub(r.had))
-		}
-		var err error
-		if r.bytes, err = p.wait(r.ctx); err != nil {
-			return 0, err
-		}
-		r.index, r.had = index, time.Now()
-		if r.ahead = min(2*r.ahead+1, r.most); r.had.Sub(begun) > leastPatience {
-			r.ahead = 0
-		}
+	if err := r.load(); err != nil {
+		return 0, err
 	}
-	n := copy(b[:min(int64(len(b)), r.end-r.at)], r.bytes[r.at-index*Chunk:])
+	n := copy(b[:min(int64(len(b)), r.end-r.at)], r.bytes[r.at-r.index*Chunk:])
 	r.at += int64(n)
 	return n, nil
+}
+
+// load waits for the chunk of the next byte.
+func (r *reader) load() error {
+	index := r.at / Chunk
+	if r.bytes != nil && r.index == index {
+		return nil
+	}
+	p := r.blob.want(index)
+	for i := index + 1; i <= index+r.ahead && i*Chunk < r.end; i++ {
+		r.blob.want(i)
+	}
+	begun := time.Now()
+	if r.bytes != nil && r.most > 0 {
+		r.blob.relay.took(begun.Sub(r.had))
+	}
+	var err error
+	if r.bytes, err = p.wait(r.ctx); err != nil {
+		return err
+	}
+	r.index, r.had = index, time.Now()
+	if r.ahead = min(2*r.ahead+1, r.most); r.had.Sub(begun) > leastPatience {
+		r.ahead = 0
+	}
+	return nil
 }
 
 // Close implements io.Closer: what is on its way may be of use to others.

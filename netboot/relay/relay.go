@@ -191,9 +191,16 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 		return r.base.RoundTrip(req)
 	}
 	to = min(to, b.size-1)
+	body := &reader{ctx: req.Context(), blob: b, at: from, end: to + 1, most: ahead}
+	switch err := body.load(); {
+	case err != nil && r.known(digest) == nil:
+		return r.base.RoundTrip(req) // the server has it no more, and says so itself
+	case err != nil:
+		return nil, err
+	}
 	h := http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", from, to, b.size)}}
 	return &http.Response{Status: "206 Partial Content", StatusCode: http.StatusPartialContent, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, ContentLength: to + 1 - from, Request: req, Body: &reader{ctx: req.Context(), blob: b, at: from, end: to + 1, most: ahead}}, nil
+		Header: h, ContentLength: to + 1 - from, Request: req, Body: body}, nil
 }
 
 // span reads the header Range, of one range with both ends (RFC 9110, section 14.2).
@@ -217,6 +224,14 @@ func (r *Relay) give(w http.ResponseWriter, q *http.Request) {
 		http.NotFound(w, q)
 		return
 	}
+	g := &given{reader{ctx: q.Context(), blob: b, end: b.size}}
+	if from, _, ok := span(q.Header.Get("Range")); ok && from < b.size {
+		g.at = from
+		if err := g.load(); err != nil {
+			http.Error(w, errBehind.Error(), http.StatusBadGateway)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeContent(w, q, "", time.Time{}, &given{reader{ctx: q.Context(), blob: b, end: b.size}})
+	http.ServeContent(w, q, "", time.Time{}, g)
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,4 +129,31 @@ func TestClosedBookMakesNoSums(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A blob that the server has lost since its sums were made is not asked for time and
+// again, neither by the first machine nor by one behind it: who wants it goes on without.
+func TestWhatTheServerLostIsLost(t *testing.T) {
+	b := content(8 * Chunk)
+	s := newLender(b)
+	defer s.book.Close()
+	var asked atomic.Int64
+	mux := http.NewServeMux()
+	mux.Handle(Pattern, s.book)
+	mux.HandleFunc("GET /blob/{digest}", func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.Error(w, "gone", http.StatusGone)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	s.URL = server.URL
+	for _, token := range []string{"first", "second"} {
+		asked.Store(0)
+		c := places.Client{HTTP: &http.Client{Transport: s.joins(t, token, 0)}, Pause: time.Millisecond}
+		from := places.Blob{Digest: ore.DigestOf(b), Size: int64(len(b)), From: []string{s.URL + "/blob/" + string(ore.DigestOf(b))}}
+		_, err := io.ReadAll(c.Open(t.Context(), from, 0, int64(len(b))))
+		if err == nil || !strings.Contains(err.Error(), "410 Gone") || asked.Load() > 3 {
+			t.Errorf("the %s asked %d times: %v", token, asked.Load(), err)
+		}
+	}
 }
