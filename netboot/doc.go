@@ -41,7 +41,8 @@
 // # Limits
 //
 // What machines install at once of an image or a disk image, they have from one another
-// (package relay), and it leaves this server about once. The installer itself, a kernel
+// (package relay), and it leaves this server about once, or some times where it is larger
+// than a quarter of a machine's memory and they begin seconds apart. The installer itself, a kernel
 // and an initramfs that firmware loads, leaves it for each machine, and so do packages,
 // which this server fetches once. Everything is bound to one interface. Nothing here is secret from the network
 // that machines boot from, and nothing that comes from there is believed more

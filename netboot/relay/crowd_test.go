@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -172,6 +173,7 @@ type crowd struct {
 	lender  *lender // of this time: the book is a new one each time
 	rate    int     // of its line, in bytes a second
 	content []byte
+	memory  int64            // of machines for others, in bytes; 0: more than the blob
 	pace    time.Duration    // that machines take for a chunk
 	lines   map[string]*line // of machines, outwards, by address
 	gap     time.Duration    // between the beginnings of two machines
@@ -226,7 +228,7 @@ func (c *crowd) begin(relaying bool) (copies float64, took [8]time.Duration) {
 		own, lose := context.WithCancel(ctx)
 		defer lose()
 		if relaying {
-			r := newRelay(own, Config{Chain: fmt.Sprintf("%s/chain/%d/", c.lender.URL, i), Blobs: c.lender.URL + "/blob/", Memory: 1 << 30, Transport: by})
+			r := newRelay(own, Config{Chain: fmt.Sprintf("%s/chain/%d/", c.lender.URL, i), Blobs: c.lender.URL + "/blob/", Memory: cmp.Or(c.memory, 1<<30), Transport: by})
 			r.serve(net.listen(2 + i))
 			by = r
 			last.Go(func() {
@@ -364,6 +366,27 @@ func TestSlowMachinesStayTogether(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Machines that begin together need no memory for the blob, since they are never far from
+// one another: an eighth of it does. Those that begin later than the memory of those
+// before reaches back cost more copies, though fewer than when each asks for itself.
+func TestLittleMemory(t *testing.T) {
+	for _, c := range []struct {
+		gap  time.Duration
+		most float64
+	}{{0, 1.02}, {time.Second, 4.5}} {
+		synctest.Test(t, func(t *testing.T) {
+			crowd := newCrowd(t, 10*megabyte)
+			crowd.content = content(128*Chunk + 100)
+			crowd.memory, crowd.gap = leastMemory, c.gap
+			copies, took := crowd.begin(true)
+			t.Logf("%v apart: %.2f copies in %v", c.gap, copies, took)
+			if copies > c.most {
+				t.Errorf("%v apart: %.2f copies left the server, not %v at most", c.gap, copies, c.most)
+			}
+		})
+	}
 }
 
 // A server that refuses for a while, half-way, costs that time and the pauses of who

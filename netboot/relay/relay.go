@@ -67,7 +67,7 @@ type Relay struct {
 	server *http.Server
 	ctx    context.Context // of what is fetched, for all who wait
 	cancel context.CancelFunc
-	all    sync.WaitGroup // of fetches, and of the server
+	all    sync.WaitGroup // of fetches, of the server, and of who is given something
 
 	given atomic.Int64
 	came  struct{ home, near atomic.Int64 }
@@ -219,11 +219,12 @@ func (r *Relay) give(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	b := r.known(d)
+	b := r.enter(d)
 	if b == nil {
 		http.NotFound(w, q)
 		return
 	}
+	defer r.all.Done()
 	g := &given{reader{ctx: q.Context(), blob: b, end: b.size}}
 	if from, _, ok := span(q.Header.Get("Range")); ok && from < b.size {
 		g.at = from
@@ -234,4 +235,17 @@ func (r *Relay) give(w http.ResponseWriter, q *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, q, "", time.Time{}, g)
+}
+
+// enter returns what is known of a blob for one who is given of it, whom Close waits for
+// until all is done; nil for nothing.
+func (r *Relay) enter(d ore.Digest) *blob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.blobs[d]
+	if b == nil || r.closed {
+		return nil
+	}
+	r.all.Add(1)
+	return b
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ore"
@@ -230,6 +231,55 @@ func TestNothingIsGivenAfterTheEnd(t *testing.T) {
 	if _, err := s.read(t.Context(), r, ore.DigestOf(b), 0, 10); err != nil && !errors.Is(err, errClosed) {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// held is who takes nothing until he is let go.
+type held struct {
+	*httptest.ResponseRecorder
+	took, free chan struct{}
+}
+
+// Write implements io.Writer.
+func (h held) Write(b []byte) (int, error) {
+	close(h.took)
+	<-h.free
+	return len(b), nil
+}
+
+// When Close has returned, nothing is given any more.
+func TestCloseWaitsForWhoIsGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := content(10) // one write
+		s := newLender(b)
+		net := &fabric{at: map[string]*port{}}
+		s.URL = "http://10.0.0.1:80"
+		server := &http.Server{Handler: s.mux}
+		var all sync.WaitGroup
+		l := net.listen(1)
+		all.Go(func() { server.Serve(l) })
+		base := net.transport(2)
+		r := newRelay(t.Context(), Config{Chain: s.URL + "/chain/m/", Blobs: s.URL + "/blob/", Transport: base})
+		s.has(t, r, b)
+		h := held{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		q := httptest.NewRequest(http.MethodGet, "/blob/", nil)
+		q.SetPathValue("digest", string(ore.DigestOf(b)))
+		all.Go(func() { r.give(h, q) })
+		<-h.took
+		var closed atomic.Bool
+		all.Go(func() {
+			r.Close()
+			closed.Store(true)
+		})
+		synctest.Wait()
+		if closed.Load() {
+			t.Error("it is closed while it gives")
+		}
+		close(h.free)
+		base.CloseIdleConnections()
+		server.Close()
+		s.book.Close()
+		all.Wait()
+	})
 }
 
 // asks has a machine begin with a blob, and returns who is before it.

@@ -131,6 +131,46 @@ func TestClosedBookMakesNoSums(t *testing.T) {
 	})
 }
 
+// Who asks for a blob that is known does not wait until another one is, and who is gone
+// waits for none.
+func TestNoBlobWaitsForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		known, slow := content(2*Chunk), content(3*Chunk)
+		net := &fabric{at: map[string]*port{}}
+		s := newLender(known, slow)
+		s.URL = "http://10.0.0.1:80"
+		server := &http.Server{Handler: s.mux}
+		var all sync.WaitGroup
+		l := net.listen(1)
+		all.Go(func() { server.Serve(l) })
+		base := net.transport(2)
+		r := newRelay(t.Context(), Config{Chain: s.URL + "/chain/m/", Blobs: s.URL + "/blob/", Transport: base})
+		s.has(t, r, known)
+		s.slowSums(slow, time.Minute)
+		asker, leave := context.WithCancel(t.Context())
+		begun := time.Now()
+		var left atomic.Bool
+		all.Go(func() {
+			defer left.Store(true)
+			if b, err := s.read(asker, r, ore.DigestOf(slow), 0, 10); err == nil {
+				t.Errorf("who is gone got %d bytes", len(b))
+			}
+		})
+		synctest.Wait() // it waits to hear of the other blob
+		s.has(t, r, known)
+		leave()
+		synctest.Wait()
+		if took := time.Since(begun); took > 0 || !left.Load() {
+			t.Errorf("a known blob waited %v, and who is gone still waits: %v", took, !left.Load())
+		}
+		r.Close()
+		server.Close()
+		all.Wait()
+		s.book.Close()
+		base.CloseIdleConnections()
+	})
+}
+
 // A blob that the server has lost since its sums were made is not asked for time and
 // again, neither by the first machine nor by one behind it: who wants it goes on without.
 func TestWhatTheServerLostIsLost(t *testing.T) {
