@@ -13,6 +13,7 @@ const (
 	FromBase     = "base"     // each writes the base's, and installs the rest
 	FromPackages = "packages" // each installs all
 	FromDisk     = "disk"     // the image of a whole disk is made once, and each writes it
+	FromMirror   = "mirror"   // each fetches all packages there for itself: only where somebody asks for it
 )
 
 // Directly is how machines start from the disk that they have installed where their

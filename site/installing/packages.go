@@ -16,12 +16,13 @@ import (
 	"ore/deb/fetch"
 	"ore/deb/proxy"
 	"ore/install/recipe"
+	"ore/plan"
 	"ore/rpm"
 )
 
 // FromMirror as a Maker's From has each machine install all packages, and fetch them
 // from the mirror for itself, as it was before there were caches: to compare with.
-const FromMirror recipe.Strategy = "mirror"
+const FromMirror recipe.Strategy = plan.FromMirror
 
 // archives says where machines find packages: at the depot, and where that fails, at
 // the mirror itself, if their network lets them.

@@ -67,7 +67,7 @@ On disks with data of others nothing is written, unless the job file says wipe: 
 func (s *assigning) words() map[string][]string {
 	return map[string][]string{
 		"firmware":     {string(ore.BIOS), string(ore.UEFI)},
-		"install-from": {plan.FromImage, plan.FromDisk, plan.FromBase, plan.FromPackages, "mirror"},
+		"install-from": {plan.FromImage, plan.FromDisk, plan.FromBase, plan.FromPackages, plan.FromMirror},
 		"restart":      {plan.ByKexec, plan.ByFirmware},
 	}
 }
