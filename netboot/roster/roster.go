@@ -68,21 +68,36 @@ type book struct {
 
 // Open uses the roster in the folder dir, which is made if need be.
 func Open(dir string, l Limits) (*Roster, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	r := in(dir, l)
+	err := r.change(func(b *book) (bool, error) { return false, errors.Join(keep.Sweep(r.path), r.tidy(b)) })
+	if err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	return r, nil
+}
+
+// Look is Open for who only asks of machines that are there: nothing is made, and
+// where there is no folder, or no roster in it, there are no machines.
+func Look(dir string, l Limits) (*Roster, error) {
+	r := in(dir, l)
+	if _, err := r.All(); err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	return r, nil
+}
+
+// in is the roster in a folder that is not looked at yet.
+func in(dir string, l Limits) *Roster {
 	if l.Silence == 0 {
 		l.Silence = defaultSilence
 	}
 	if l.Attempts == 0 {
 		l.Attempts = defaultAttempts
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("roster: %w", err)
-	}
-	r := &Roster{path: filepath.Join(dir, "machines.json"), limits: l}
-	err := r.change(func(b *book) (bool, error) { return false, errors.Join(keep.Sweep(r.path), r.tidy(b)) })
-	if err != nil {
-		return nil, fmt.Errorf("roster: %w", err)
-	}
-	return r, nil
+	return &Roster{path: filepath.Join(dir, "machines.json"), limits: l}
 }
 
 // load reads the file if it is another than the one that was read last. Files

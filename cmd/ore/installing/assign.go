@@ -99,7 +99,7 @@ func (a *Shell) assign(ctx context.Context, s assigning, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, dir, err := s.roster(roster.Limits{})
+	r, dir, err := s.roster(roster.Open)
 	if err != nil {
 		return err
 	}

@@ -145,13 +145,15 @@ func (p *place) folder() (string, error) {
 	return filepath.Join(dirs.State, "netboot"), err
 }
 
-// roster opens the list of machines, with the folder that it is in.
-func (p *place) roster(l roster.Limits) (*roster.Roster, string, error) {
+// roster opens the list of machines, with the folder that it is in. It is opened by
+// [roster.Open] by who puts machines onto it, so that it is made, and by [roster.Look]
+// by all others: a folder that somebody mistyped is not made.
+func (p *place) roster(open func(string, roster.Limits) (*roster.Roster, error)) (*roster.Roster, string, error) {
 	dir, err := p.folder()
 	if err != nil {
 		return nil, "", err
 	}
-	r, err := roster.Open(dir, l)
+	r, err := open(dir, roster.Limits{})
 	if errors.Is(err, os.ErrPermission) {
 		err = fmt.Errorf("%w: be who runs the server, or give another folder with --dir", err)
 	}
@@ -215,7 +217,7 @@ func called(m roster.Machine) string {
 
 // completeMachines offers what 'ls' lists.
 func (p *place) completeMachines(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	r, _, err := p.roster(roster.Limits{})
+	r, _, err := p.roster(roster.Look)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

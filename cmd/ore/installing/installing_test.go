@@ -473,6 +473,31 @@ func TestNothingIsNotReady(t *testing.T) {
 	}
 }
 
+// TestMistypedFolder has commands that ask of machines look into a folder that is not
+// there: they make none, as 'assign' does.
+func TestMistypedFolder(t *testing.T) {
+	b := newBench(t)
+	b.dir = filepath.Join(t.TempDir(), "mistyped")
+	for command, says := range map[string]string{
+		"ls": "", "wait": "no machine is assigned on the list in " + b.dir, "wait " + one: "not on the list", "forget " + one: "not on the list",
+		cobra.ShellCompNoDescRequestCmd + " wait --dir " + b.dir + " ": "",
+	} {
+		if err := b.run(t.Context(), strings.Split(command, " ")...); says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v, without %q", command, err, says)
+		}
+		if _, err := os.Stat(b.dir); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("%s makes the folder: %v", command, err)
+		}
+	}
+	if b.must(t, "ls"); !strings.Contains(b.err.String(), "no server answers the machines on the list in "+b.dir) {
+		t.Errorf("ls says %s", &b.err)
+	}
+	b.must(t, "assign", one, "-f", "node.yaml")
+	if s := b.must(t, "ls"); !strings.Contains(s, one) {
+		t.Errorf("assigned:\n%s", s)
+	}
+}
+
 // TestNobodyServes has commands that look at a list say that no server does.
 func TestNobodyServes(t *testing.T) {
 	b := newBench(t)

@@ -76,7 +76,7 @@ func newList(a *Shell) *cobra.Command {
   failed      it stays as it is until it is assigned again`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			r, dir, err := at.roster(roster.Limits{})
+			r, dir, err := at.roster(roster.Look)
 			if err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func newForget(a *Shell) *cobra.Command {
 
 // forget takes machines off the list, and what was kept for them alone.
 func (a *Shell) forget(ctx context.Context, at place, args []string) (err error) {
-	r, dir, err := at.roster(roster.Limits{})
+	r, dir, err := at.roster(roster.Look)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ installed disk has said so. Without a word, all that are assigned are waited for
 it is an error if none ever was.
 It ends with an error as soon as all are installed or failed, and one has failed.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			r, dir, err := at.roster(roster.Limits{})
+			r, dir, err := at.roster(roster.Look)
 			if err != nil {
 				return err
 			}
