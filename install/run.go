@@ -113,7 +113,7 @@ func (r *run) listen(ctx context.Context, g *errgroup.Group, in *json.Decoder) e
 		case m.Refused != "":
 			return &refusal{m.Refused}
 		case m.Error != "":
-			return errors.New(m.Error)
+			return m.Failure()
 		case m.Event != nil:
 			r.builder.Watch.Tell(*m.Event)
 		case m.Done != nil:

@@ -14,7 +14,6 @@ import (
 
 	"ore"
 	"ore/deb/archive"
-	"ore/image"
 	"ore/install/exact"
 	"ore/install/kept"
 	"ore/install/layer"
@@ -75,7 +74,7 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 		return say.Say(wire.Message{Refused: no.why})
 	}
 	if err != nil {
-		return errors.Join(say.Say(wire.Message{Error: image.Full(err).Error()}))
+		return say.Say(wire.Failed(err))
 	}
 	return say.Say(wire.Message{Done: done})
 }

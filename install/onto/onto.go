@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"ore"
 	"ore/deb/fetch"
@@ -57,12 +56,15 @@ type Options struct {
 // returns its manifest, without layers unless they were saved.
 func Install(ctx context.Context, o Options) (image.Manifest, error) {
 	m, err := o.install(ctx)
-	if err != nil && o.Save != nil && ctx.Err() == nil && strings.Contains(err.Error(), image.ErrFull.Error()) {
+	if err != nil && o.Save != nil && ctx.Err() == nil && errors.Is(err, image.ErrFull) {
 		o.unsaved(err)
 		o.Save = nil
 		m, err = o.install(ctx)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, image.ErrFull): // of the machine's, and this says which of its file systems
+		return m, fmt.Errorf("install packages in %s: %w", o.path(""), err)
+	case err != nil:
 		return m, fmt.Errorf("install packages: %w", err)
 	}
 	return m, nil

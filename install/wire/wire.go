@@ -6,10 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"ore"
 	"ore/image"
@@ -82,7 +85,32 @@ type Message struct {
 	Tried   exact.Memory   `json:",omitempty"` // what a build that starts from From relies on
 	Refused string         `json:",omitempty"` // why the build cannot start from From
 	Error   string         `json:",omitempty"`
+	Full    bool           `json:",omitempty"` // with Error: it comes of a full disk
 }
+
+// Failed returns the message of an error.
+func Failed(err error) Message {
+	err = image.Full(err)
+	return Message{Error: err.Error(), Full: errors.Is(err, image.ErrFull)}
+}
+
+// Failure returns the error of a message that has one: of a full disk, it matches
+// [image.ErrFull] and ENOSPC as that which was sent did.
+func (m Message) Failure() error {
+	if m.Full {
+		return fullError(m.Error)
+	}
+	return errors.New(m.Error)
+}
+
+// fullError is an error of a full disk, in the words of who met it.
+type fullError string
+
+// Error returns the words.
+func (e fullError) Error() string { return string(e) }
+
+// Unwrap returns what it matches.
+func (e fullError) Unwrap() []error { return []error{image.ErrFull, unix.ENOSPC} }
 
 // Sealed is a finished layer.
 type Sealed struct {
