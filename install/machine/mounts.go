@@ -72,10 +72,7 @@ func (m *mounts) blame(err error) error {
 		if broken := m.sync(); broken != nil {
 			return fmt.Errorf("%w; %w", err, broken)
 		}
-		if roomless(err) { // and no disk is broken, which may say so too
-			return m.full(err)
-		}
-		return err
+		return m.full(err) // where no disk is broken, which may say so too
 	}
 	device := "a disk"
 	for i, at := range m.done { // what is mounted below comes after
