@@ -103,6 +103,7 @@ type Machine struct {
 	UUID     string       `json:"uuid,omitempty"`
 	Want     ore.Digest   `json:"want,omitempty"`   // the system that it is to become
 	Is       ore.Digest   `json:"is,omitempty"`     // the system that it is
+	Began    time.Time    `json:"began,omitzero"`   // when the installer of the last try called home, by the clock here
 	Tries    int          `json:"tries,omitempty"`  // how often an installer has called home
 	Token    ore.Digest   `json:"token,omitempty"`  // hash of the secret of the last try
 	Offers   []ore.Digest `json:"offers,omitempty"` // of the secrets that were given since, the newest last

@@ -196,7 +196,7 @@ func (r *Roster) Hear(token string, p Report, now time.Time) (m Machine, fresh b
 		}
 		greets := m.Token != hash
 		if greets { // nothing of the try before it counts any more
-			m.Token, m.Offers, m.Last, m.Stages, m.Since = hash, nil, 0, nil, now
+			m.Token, m.Offers, m.Last, m.Stages, m.Since, m.Began = hash, nil, 0, nil, now, now
 			m.Tries++
 		}
 		if p.Number <= m.Last {

@@ -258,7 +258,7 @@ func (r *Roster) Assign(o Order, now time.Time) (Machine, error) {
 			return true, nil
 		}
 		m.Want, m.State, m.Since, m.Tries, m.Reason = want, Assigned, now, 0, ""
-		m.Stages, m.Token, m.Offers, m.Last = nil, "", nil, 0
+		m.Stages, m.Token, m.Offers, m.Last, m.Began = nil, "", nil, 0, time.Time{}
 		b.Machines[o.MAC], b.Systems[want] = m, o.System.kept()
 		return true, r.store(o.System)
 	})

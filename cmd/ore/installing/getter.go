@@ -60,7 +60,11 @@ func (g *getter) tell(w ore.Watcher) {
 // ready for what is installed over it.
 func (g *getter) base(ctx context.Context, t machine.Tree) error {
 	if t.Recipe.Finished() == nil {
-		return onto.Bring(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Client: g.client, Watch: t.Watch})
+		err := onto.Bring(ctx, onto.Options{Target: t.Target, Recipe: t.Recipe, Client: g.client, Watch: t.Watch})
+		if err == nil {
+			g.tell(t.Watch)
+		}
+		return err
 	}
 	from := map[ore.Digest][]string{}
 	for _, l := range t.Recipe.Image.Layers {

@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"ore"
+	"ore/install/machine"
 	"ore/install/pour/blob"
 	"ore/install/recipe"
 	"ore/netboot"
@@ -83,4 +86,15 @@ func TestGetterPassesOn(t *testing.T) {
 	silent := &getter{}
 	silent.tell(func(e ore.Event) { t.Errorf("a machine that did not boot from the network tells %+v", e) })
 	silent.close()
+}
+
+// Where an image from which a machine is made comes from, and why nothing is passed on, is
+// told also where something is still to be installed over it.
+func TestGetterTellsOfWhatIsNotFinished(t *testing.T) {
+	g := &getter{alone: errors.New("no relay")}
+	var told []string
+	w := ore.Watcher(func(e ore.Event) { told = append(told, e.Text) })
+	if err := g.base(t.Context(), machine.Tree{Target: t.TempDir(), Recipe: recipe.Recipe{}, Watch: w}); err != nil || !slices.Contains(told, "no relay") {
+		t.Errorf("told %q, %v", told, err)
+	}
 }

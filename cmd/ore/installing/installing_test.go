@@ -451,26 +451,39 @@ func TestNothingIsNotReady(t *testing.T) {
 			t.Errorf("nothing to wait for: %v", err)
 		}
 	}
-	end := func(mac, name, event string) {
+	end := func(mac, name, event string, ahead time.Duration) {
 		t.Helper()
-		b.must(t, "assign", mac, "--name", name, "-f", "node.yaml")
+		b.must(t, "assign", mac, "--name", name, "--again", "-f", "node.yaml")
 		_, token, err := r.Ask(roster.Caller{MAC: card(t, mac)}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, p := range []roster.Report{{Stage: "restart", Event: "start"}, {Stage: "ready", Event: event, Text: "no space"}} {
-			p.Number = int64(i + 1)
+			p.Number, p.At = int64(i+1), time.Now().Add(ahead)
 			if _, _, err := r.Hear(token, p, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	end(one, "good", "end")
-	b.must(t, "wait")
-	end(two, "bad", "fail")
-	if err := b.run(t.Context(), "wait"); err == nil || !strings.Contains(err.Error(), "1 of 1 machines failed") {
+	end(one, "good", "end", 0)
+	if b.must(t, "wait"); b.err.String() != "" {
+		t.Errorf("of what was installed before is told %s", &b.err)
+	}
+	for _, ahead := range []time.Duration{2 * time.Hour, -2 * time.Hour} {
+		end(one, "good", "end", ahead)
+		b.must(t, "wait", "good")
+		var took float64
+		if _, err := fmt.Sscanf(b.err.String(), "ore: good: installed in %f s", &took); err != nil || took < 0 || took > time.Hour.Seconds() {
+			t.Errorf("a machine whose clock is %s ahead: %s (%v)", ahead, &b.err, err)
+		}
+	}
+	end(two, "bad", "fail", 0)
+	err := b.run(t.Context(), "wait")
+	if err == nil || !strings.Contains(err.Error(), "1 of 2 machines failed") || !strings.Contains(err.Error(), "'ore install forget'") {
 		t.Errorf("one has failed: %v", err)
 	}
+	b.must(t, "forget", "bad")
+	b.must(t, "wait")
 }
 
 // TestMistypedFolder has commands that ask of machines look into a folder that is not

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ const lookEvery = 200 * time.Millisecond
 type waiting struct {
 	dir     string
 	timeout time.Duration // 0: for ever
+	all     bool          // for all that are assigned: of what was installed before, nothing is told
 }
 
 func newWait(a *Shell) *cobra.Command {
@@ -29,9 +31,12 @@ func newWait(a *Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "wait [CARD|NAME]...", Short: "Wait until machines are installed",
 		Long: `Wait until machines are what they should be: until the job's first process on the
-installed disk has said so. Without a word, all that are assigned are waited for, and
-it is an error if none ever was.
-It ends with an error as soon as all are installed or failed, and one has failed.`,
+installed disk has said so. Without a word these are all machines on the list that
+were ever assigned, with those that are installed or have failed since long ago; it is
+an error if there are none.
+It ends as soon as all are installed or failed, and with an error if one has failed.
+One that failed before does so each time: 'ore install assign' installs it again, and
+'ore install forget' takes it off the list.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r, dir, err := at.roster(roster.Look)
 			if err != nil {
@@ -41,7 +46,8 @@ It ends with an error as soon as all are installed or failed, and one has failed
 			if len(args) > 0 {
 				list, err = known(r, args)
 			} else {
-				list, err = underway(r, dir)
+				list, err = assigned(r, dir)
+				w.all = true
 			}
 			if err != nil {
 				return err
@@ -56,24 +62,15 @@ It ends with an error as soon as all are installed or failed, and one has failed
 	return c
 }
 
-// underway are the machines that are to become something and are not yet. That none
-// is, and none has become it, is an error: who waits would take it for success.
-func underway(r *roster.Roster, dir string) ([]roster.Machine, error) {
+// assigned are the machines that are to become something, or have. That there are none
+// is an error: who waits would take it for success.
+func assigned(r *roster.Roster, dir string) ([]roster.Machine, error) {
 	all, err := r.All()
 	if err != nil {
 		return nil, err
 	}
-	var list []roster.Machine
-	done := false
-	for _, m := range all {
-		switch m.State {
-		case roster.Assigned, roster.Installing, roster.Restarting, roster.Failed:
-			list = append(list, m)
-		case roster.Installed:
-			done = true
-		}
-	}
-	if len(list) == 0 && !done {
+	list := slices.DeleteFunc(all, func(m roster.Machine) bool { return m.State == roster.Waiting })
+	if len(list) == 0 {
 		return nil, fmt.Errorf("wait: no machine is assigned on the list in %s: assign some with 'ore install assign', or give the server's folder with --dir", dir)
 	}
 	return list, nil
@@ -95,6 +92,11 @@ func (a *Shell) wait(ctx context.Context, r *roster.Roster, w waiting, list []ro
 		defer cancel()
 	}
 	f := follow{shell: a, roster: r, dir: w.dir, told: map[link.MAC]string{}}
+	for _, m := range list {
+		if w.all && m.State == roster.Installed {
+			f.told[m.MAC] = where(m)
+		}
+	}
 	list, err := f.all(ctx, list)
 	if err != nil {
 		return err
@@ -122,7 +124,7 @@ func verdict(list []roster.Machine) error {
 	for _, m := range failed {
 		text += fmt.Sprintf("\n  %s (%s): %s", called(m), m.MAC, m.Reason)
 	}
-	return errors.New(text + "\nlook at the console of each, then 'ore install assign' it again")
+	return errors.New(text + "\nlook at the console of each, then 'ore install assign' it again, or take it off the list with 'ore install forget'")
 }
 
 // follow looks at machines until they are where they should be.
@@ -180,16 +182,23 @@ func (f *follow) look(list []roster.Machine) (under string, err error) {
 
 // tell says where a machine is when that is another place than before.
 func (f *follow) tell(m roster.Machine) {
-	text := string(m.State)
-	if n := len(m.Stages); n > 0 && (m.State == roster.Installing || m.State == roster.Restarting) {
-		text = m.Stages[n-1].Name
-	}
-	if m.State == roster.Installed && len(m.Stages) > 0 {
-		text += fmt.Sprintf(" in %.1f s", m.Since.Sub(m.Stages[0].Start).Seconds())
-	}
+	text := where(m)
 	if f.told[m.MAC] == text {
 		return
 	}
 	f.told[m.MAC] = text
 	f.shell.note("%s: %s", called(m), text)
+}
+
+// where says where on its way a machine is. How long it took is by the server's clock
+// alone: the machine's may be another by hours.
+func where(m roster.Machine) string {
+	text := string(m.State)
+	if n := len(m.Stages); n > 0 && (m.State == roster.Installing || m.State == roster.Restarting) {
+		text = m.Stages[n-1].Name
+	}
+	if took := m.Since.Sub(m.Began); m.State == roster.Installed && !m.Began.IsZero() && took >= 0 {
+		text += fmt.Sprintf(" in %.1f s", took.Seconds())
+	}
+	return text
 }
