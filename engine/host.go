@@ -119,29 +119,38 @@ func (h *host) offer(ctx context.Context, layers []ore.Digest) Place {
 	return p
 }
 
-// end ends the job on the host. One that is lost has its lease for that: who waits for it
-// does not notice by itself, so that it is asked meanwhile whether it is there.
+// end ends the job on the host, however long that takes there. One that is lost has its
+// lease for that; it is told that the host was given up, unless it was before.
 func (h *host) end(ctx context.Context) error {
 	if h.job == nil {
 		return nil
 	}
 	h.job.Close()
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	ctx, give := context.WithCancelCause(ctx)
-	defer give(nil)
-	asking.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, askTime)
-		defer cancel()
-		if _, err := h.agent.Renew(ctx); err != nil {
-			give(fmt.Errorf("%w: %w", agent.ErrLost, err))
-		}
-	})
+	known := h.lostFor()
 	err := h.job.End(ctx)
-	if err != nil && (errors.Is(context.Cause(ctx), agent.ErrLost) || h.gone(ctx)) {
+	if err == nil {
 		return nil
 	}
-	return err
+	gone := patiently(ctx, h.agent.Lost(), h.ask)
+	if gone == nil {
+		return err
+	}
+	h.blame(gone)
+	if known == nil && !errors.Is(gone, agent.ErrGone) {
+		h.engine.config.Watch.Tell(ore.Event{Stage: "note", Text: fmt.Sprintf("%v: what it has of the job ends by itself there, when it has heard nothing from here for %v", h.named(gone), agent.LeaseTime)})
+	}
+	return nil
+}
+
+// patiently asks again as long as there is no answer in time, until the host is lost, or
+// ctx ends: one that is slow is there, while one that refuses to answer is not.
+func patiently(ctx, lost context.Context, ask func(context.Context) error) error {
+	for {
+		err := ask(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || lost.Err() != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // gone says whether the host does not answer, or has nothing of the job any more, and

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +29,40 @@ func TestAHostIsNamedOnce(t *testing.T) {
 		h.blame(errors.New("its effect"))
 		if got := h.fault(); got.Error() != c.want || !errors.Is(got, c.err) {
 			t.Errorf("%v, want %s", got, c.want)
+		}
+	}
+}
+
+// A host that does not answer in time is asked again until it does, refuses, or is lost.
+func TestPatience(t *testing.T) {
+	late := fmt.Errorf("%w: %w", agent.ErrLost, context.DeadlineExceeded)
+	refused := fmt.Errorf("%w: %w", agent.ErrLost, syscall.ECONNREFUSED)
+	lost, end := context.WithCancel(t.Context())
+	defer end()
+	for _, c := range []struct {
+		summary string
+		answers []error
+		last    func() // is called with the last of them
+		want    error
+	}{
+		{"at once", []error{nil}, func() {}, nil},
+		{"slow", []error{late, late, late, nil}, func() {}, nil},
+		{"refuses", []error{refused}, func() {}, refused},
+		{"refuses later", []error{late, refused}, func() {}, refused},
+		{"silent", []error{late, late, late}, end, late}, // the last, since lost stays ended
+	} {
+		err := patiently(t.Context(), lost, func(context.Context) error {
+			if len(c.answers) == 0 {
+				t.Fatalf("%s: it is asked on", c.summary)
+			}
+			answer := c.answers[0]
+			if c.answers = c.answers[1:]; len(c.answers) == 0 {
+				c.last()
+			}
+			return answer
+		})
+		if err != c.want || len(c.answers) > 0 {
+			t.Errorf("%s: %v; it was not asked %d times", c.summary, err, len(c.answers))
 		}
 	}
 }

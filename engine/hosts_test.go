@@ -164,24 +164,47 @@ func TestRepairsAreTold(t *testing.T) {
 	}
 }
 
-// The end of a job does not wait until the lease of a host is over that says nothing.
+// The end of a job waits for a host that is slow, and ends it there. One that refuses is
+// given up before it counts as lost, which is told.
 func TestEndWithoutAHost(t *testing.T) {
-	g := newGround(t, 2)
-	w := g.reserve("job", 2, "a layer")
+	g := newGround(t, 3)
+	w := g.reserve("job", 3, "a layer")
 	w.all()
-	silent := g.agents[1].Process
-	if err := silent.Signal(syscall.SIGSTOP); err != nil {
+	slow, dead := w.engine.hosts[1], w.engine.hosts[2]
+	stopped := g.agents[1].Process
+	if err := errors.Join(stopped.Signal(syscall.SIGSTOP), g.agents[2].Process.Kill()); err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Signal(syscall.SIGCONT)
-	w.release()
-	for _, h := range w.engine.hosts {
-		if h.agent.Lost().Err() != nil {
-			t.Errorf("the end waited for host %s until it counted as lost", h.name())
+	defer stopped.Signal(syscall.SIGCONT)
+	begun, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		close(begun)
+		w.release()
+	}()
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), askTime+time.Second)
+	defer cancel()
+	if _, err := slow.agent.Renew(ctx); err == nil {
+		t.Error("a host that is stopped answers")
+	}
+	if err := stopped.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	<-over
+	for _, h := range w.engine.hosts[:2] {
+		if f, err := h.agent.Host(t.Context()); err != nil || len(f.Jobs) != 0 || h.fault() != nil {
+			t.Errorf("on host %s: %+v, %v; it is blamed for %v", h.name(), f.Jobs, err, h.fault())
 		}
 	}
-	if f, err := w.engine.hosts[0].agent.Host(t.Context()); err != nil || len(f.Jobs) != 0 {
-		t.Errorf("on the other host: %+v, %v", f.Jobs, err)
+	if dead.agent.Lost().Err() != nil {
+		t.Error("the end waited for a dead host until it counted as lost")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	told := slices.DeleteFunc(g.said, func(s string) bool { return !strings.Contains(s, "ends by itself") })
+	if len(told) != 1 || !strings.HasPrefix(told[0], "host a2: the host is lost: ") {
+		t.Errorf("told is %q", told)
 	}
 }
 
