@@ -160,6 +160,8 @@ func TestUpdateInitramfs(t *testing.T) {
 		{"another folder", "triggers-pending", nil, []string{"-c", "-k", one, "-b", "/efi"}, "-c -k " + one + " -b /efi"},
 		{"somebody hears of it", "triggers-pending", []func(string){file("/etc/initramfs/post-update.d/x", "")}, create, "-c -k " + one + " -b /boot"},
 		{"triggers make none", "triggers-pending", []func(string){file("/etc/initramfs-tools/update-initramfs.conf", "update_initramfs=no\n")}, create, "-c -k " + one + " -b /boot"},
+		{"the trigger keeps a backup", "triggers-pending", []func(string){file("/etc/initramfs-tools/update-initramfs.conf", "update_initramfs=yes\nbackup_initramfs=yes\n")}, create, "-c -k " + one + " -b /boot"},
+		{"and none", "triggers-pending", []func(string){file("/etc/initramfs-tools/update-initramfs.conf", "update_initramfs=yes\nbackup_initramfs=no\n")}, create, ""},
 		{"another kernel has one", "triggers-pending", []func(string){file("/boot/initrd.img-"+two, "x")}, create, "-c -k " + one + " -b /boot"},
 		{"another one was put off", "triggers-pending", []func(string){file("/boot/initrd.img-"+two, "")}, create, "-c -k " + two + " -b /boot, -c -k " + one + " -b /boot"},
 		{"no kernel", "triggers-pending", nil, []string{"-c", "-k", two}, "-c -k " + two},
