@@ -46,7 +46,7 @@ One that failed before does so each time: 'ore install assign' installs it again
 			if len(args) > 0 {
 				list, err = known(r, args)
 			} else {
-				list, err = assigned(r, dir)
+				list, err = awaited(r, dir)
 				w.all = true
 			}
 			if err != nil {
@@ -62,9 +62,9 @@ One that failed before does so each time: 'ore install assign' installs it again
 	return c
 }
 
-// assigned are the machines that are to become something, or have. That there are none
+// awaited are the machines that are to become something, or have. That there are none
 // is an error: who waits would take it for success.
-func assigned(r *roster.Roster, dir string) ([]roster.Machine, error) {
+func awaited(r *roster.Roster, dir string) ([]roster.Machine, error) {
 	all, err := r.All()
 	if err != nil {
 		return nil, err
