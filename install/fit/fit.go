@@ -2,7 +2,8 @@
 // known before anything is written: whether its file systems have room for what comes
 // to lie on them, and whether the environment has what the machine's own set-up names.
 //
-// It never refuses what would fit: all that is taken is taken for less than it is. Of a
+// It refuses nothing that would fit, but where a tree has files that are zeros for the
+// most part, which are counted whole: all else is taken for no more than it is. Of a
 // finished image whose tree somebody has looked at ([Holds]) it is known what each file
 // system gets. Of one that nobody has, only what all those get together on which
 // packages have files. Where packages are installed, their tree is made on / first
@@ -21,12 +22,16 @@ import (
 	"ore/install/recipe"
 )
 
-// What a tree takes at least. A .deb's content is compressed to a third or less, and
-// dpkg keeps books on it. File systems have an inode or more for each file.
+// What a tree takes at least. Of a .deb's content no more is known than that it is not
+// smaller: some are of what is compressed already. dpkg keeps books on all, and packages
+// bring lists, caches and logs with them, which are the overhead.
 const (
-	expands  = 3
-	perFile  = 1 << 10
 	overhead = 24 << 20
+	// block is what no file system of those that are made shares between two files' contents
+	// or folders: more of them give each a larger one.
+	block = 512
+	// inline is the longest target of a symbolic link for which ext4 needs no block.
+	inline = 59
 	// inodes is the part of an ext4 that its tables of inodes take: one of 256 bytes for
 	// each 16 KiB (mke2fs.conf(5)), up to sizes that no tree fills.
 	inodes = 64
@@ -61,12 +66,22 @@ func Holds(tree []ext4.Entry, mounts []string) map[string]int64 {
 	holds := map[string]int64{}
 	for _, e := range tree {
 		on := owner(mounts, path.Join("/", e.Path))
-		holds[on] += perFile
-		if e.Mode.IsRegular() && e.Hardlink == "" {
-			holds[on] += e.Size
-		}
+		holds[on] += takes(e)
 	}
 	return holds
+}
+
+// takes returns how many bytes of blocks an entry has at least.
+func takes(e ext4.Entry) int64 {
+	switch {
+	case e.Hardlink != "":
+		return 0
+	case e.Mode.IsRegular():
+		return (e.Size + block - 1) / block * block
+	case e.Mode.IsDir(), len(e.Link) > inline:
+		return block
+	}
+	return 0
 }
 
 // owner returns the mount point below which a path is, or which it is.
@@ -87,12 +102,11 @@ func Room(r recipe.Recipe, l disk.Layout) error {
 	case r.Finished() != nil && r.Holds != nil:
 		return each(r.Holds, l)
 	case r.Finished() != nil:
-		m := r.Finished()
-		return together(overhead+m.Bytes+int64(m.Files)*perFile, r.Environment, l)
+		return together(overhead+r.Finished().Bytes, r.Environment, l)
 	}
 	need := int64(overhead)
 	for _, p := range r.Environment.Packages {
-		need += expands * p.Size
+		need += p.Size
 	}
 	if r.Strategy == "" {
 		return together(need, r.Environment, l)
@@ -147,13 +161,14 @@ func together(need int64, env ore.Environment, l disk.Layout) error {
 }
 
 // packaged says whether packages may have files at a path or below it. What belongs to
-// users and to who runs the machine is not theirs (Debian policy 9.1).
+// users and to who runs the machine is not theirs (Debian policy 9.1); /bin, /lib and
+// /sbin are links, on which nothing is mounted.
 func packaged(mount string) bool {
 	if mount == "/usr/local" || mount == "/var/tmp" {
 		return false
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(mount, "/"), "/")
-	return slices.Contains([]string{"", "bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "srv", "usr", "var"}, first)
+	return slices.Contains([]string{"", "boot", "etc", "opt", "srv", "usr", "var"}, first)
 }
 
 // mounted returns the file systems that hold files.

@@ -36,7 +36,7 @@ func layout(t *testing.T, sizes map[string]int64) disk.Layout {
 
 // What is counted is what each file system gets; none lends another its room.
 func TestRoom(t *testing.T) {
-	env := ore.Environment{Packages: []ore.Package{{Size: 100 * mib}}} // which take 300 MiB at least, and 24
+	env := ore.Environment{Packages: []ore.Package{{Size: 300 * mib}}} // which take as much at least, and 24
 	whole := &image.Manifest{Bytes: 300 * mib}
 	given := env
 	given.Files = []ore.LockedFile{{Path: "/scratch/db/x"}}
@@ -81,9 +81,12 @@ func TestHolds(t *testing.T) {
 	again.Hardlink = "usr/share/a"
 	link := file("var/link", "")
 	link.Mode = fs.ModeSymlink
-	tree := []ext4.Entry{file("etc/x", "1"), file("usr", ""), file("usr/share/a", "12345"), again, file("usrx", "12"), link}
+	link.Link = strings.Repeat("x", inline)
+	long, folder := link, file("usr", "")
+	long.Path, long.Link, folder.Mode = "var/long", link.Link+"x", fs.ModeDir
+	tree := []ext4.Entry{file("etc/none", ""), file("etc/x", "1"), folder, file("usr/share/a", strings.Repeat("x", block+1)), again, file("usrx", strings.Repeat("x", block)), link, long}
 	got := Holds(tree, []string{"/", "/usr", "/var", "/usr/share"})
-	if want := map[string]int64{"/": 2*perFile + 3, "/usr": perFile, "/usr/share": 2*perFile + 5, "/var": perFile}; !maps.Equal(got, want) {
+	if want := map[string]int64{"/": 2 * block, "/usr": block, "/usr/share": 2 * block, "/var": block}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	s := ore.Storage{Disks: []ore.Disk{{Partitions: []ore.Partition{{FileSystem: ore.FileSystem{Mount: "/"}}, {}}}}, Arrays: []ore.RAID{{FileSystem: ore.FileSystem{Mount: "/a"}}}, Volumes: []ore.Volume{{FileSystem: ore.FileSystem{Mount: "/v"}}}}

@@ -37,7 +37,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	r.Image.Bytes = 1 << 40
-	refused("which take 1048601 MiB at least")
+	refused("which take 1048600 MiB at least")
 	r.Image.Bytes = 1
 	r.Holds = map[string]int64{"/": 1, "/var/lib/data": 64 * mib}
 	refused("/var/lib/data has room for 63 MiB, and its files take 64 MiB at least")
