@@ -50,6 +50,7 @@ type Have struct {
 	Base       bool                  // the layer of its base set is there
 	BaseLayer  image.Layer           // that layer, if there is one
 	Disk       *image.Layer          // the disk image of the asked machines, of no size if it is not there; nil if there can be none
+	Unfit      []string              // strategies for whose work the asked machines' disks have no room: taken only where it alone is asked
 	Restore    int64                 // bytes of it that must be unpacked before anything is installed over it
 	Debs       map[ore.Digest]bool   // packages whose .deb is on the host
 	Packs      map[ore.Digest]bool   // packages that were decoded before

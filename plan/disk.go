@@ -54,9 +54,12 @@ func (a Ask) Onto(only string, restarts ...string) Ask {
 // onDisks lists how machines install themselves with what w gives.
 func (m *model) onDisks(w way, spreads []Distribution) []Option {
 	var all []Option
+	asked := func(s string) bool {
+		return slices.Contains(m.ask.Disk, s) && (len(m.ask.Disk) == 1 || !slices.Contains(m.have.Unfit, s))
+	}
 	for _, s := range []string{FromImage, FromDisk} {
 		for _, d := range spreads {
-			if slices.Contains(m.ask.Disk, s) && (s == FromImage || m.have.Disk != nil || len(m.ask.Disk) == 1) {
+			if asked(s) && (s == FromImage || m.have.Disk != nil || len(m.ask.Disk) == 1) {
 				all = append(all, m.once(w, d, s))
 			}
 		}
@@ -71,7 +74,7 @@ func (m *model) onDisks(w way, spreads []Distribution) []Option {
 		own = []string{FromPackages, FromBase}
 	}
 	for _, s := range own {
-		if slices.Contains(m.ask.Disk, s) {
+		if asked(s) {
 			all = append(all, m.themselves(w, s, spreads[len(spreads)-1]))
 		}
 	}

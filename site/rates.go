@@ -68,6 +68,7 @@ func (s *Site) Plan(ctx context.Context, j ore.Job, hosts []plan.Host, w plan.Wh
 	ask.Environment, ask.Machines = env, j.Machines.Count
 	if j.Machines.Root == ore.OnDisk {
 		ask, have.Disk = ask.Onto("", plan.Directly), disks.Kept(ctx, s.Cache, env.Key(), j.Machines)
+		have.Unfit = disks.Unfit(j.Machines, env)
 	}
 	ask, have, rates := w.Apply(ask.On(hosts), have, s.Rates())
 	p := plan.Choose(ask, have, rates)

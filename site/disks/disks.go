@@ -13,6 +13,7 @@ import (
 	"ore/image"
 	"ore/install/disk"
 	"ore/install/diskimage"
+	"ore/install/fit"
 	"ore/install/machine"
 	"ore/install/recipe"
 	"ore/node/installing"
@@ -67,4 +68,18 @@ func Kept(ctx context.Context, c *cache.Cache, tree ore.Key, m ore.Machines) *im
 		return &found.Layers[0]
 	}
 	return &image.Layer{}
+}
+
+// Unfit returns the strategies by which such machines cannot install themselves, since
+// what is to become an environment needs more room on / than it has in the end.
+func Unfit(m ore.Machines, env ore.Environment) []string {
+	var all []string
+	for _, s := range []recipe.Strategy{recipe.Base, recipe.Packages} {
+		r := recipe.Recipe{Storage: Of(m.Storage), System: m.System, Environment: env, Strategy: s}
+		l, err := Layout(r, m.Disk)
+		if err == nil && fit.Room(r, l) != nil { // a layout that cannot be is refused elsewhere
+			all = append(all, string(s))
+		}
+	}
+	return all
 }

@@ -95,7 +95,8 @@ func (d *decider) both(ctx context.Context, mk cluster.Make, watch ore.Watcher) 
 	return tree, func() { also(); release() }, nil
 }
 
-// Have says whether there is an image of the machines' disks, too, or could be.
+// Have says whether there is an image of the machines' disks, too, or could be, and what
+// they have no room for.
 func (d *decider) Have(ctx context.Context, env ore.Environment) (plan.Have, error) {
 	h, err := d.Images.Have(ctx, env)
 	if err != nil {
@@ -106,7 +107,7 @@ func (d *decider) Have(ctx context.Context, env ore.Environment) (plan.Have, err
 			return h, err // there are other ways, but no other is wanted
 		}
 	}
-	h.Disk = disks.Kept(ctx, d.maker.Site.Cache, env.Key(), d.maker.Job.Machines)
+	h.Disk, h.Unfit = disks.Kept(ctx, d.maker.Site.Cache, env.Key(), d.maker.Job.Machines), disks.Unfit(d.maker.Job.Machines, env)
 	return h, nil
 }
 

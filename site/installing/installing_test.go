@@ -127,6 +127,8 @@ func (known) Make(context.Context, cluster.Make, ore.Watcher) (image.Manifest, f
 	return image.Manifest{Layers: []image.Layer{{Digest: "sha256:l", Size: 2}}}, func() {}, nil
 }
 
+func (known) Have(context.Context, ore.Environment) (plan.Have, error) { return plan.Have{}, nil }
+
 func (known) Lock(context.Context, ore.Wants, ore.Watcher) (ore.Environment, error) {
 	return ore.Environment{Version: ore.EnvironmentVersion}, nil
 }
@@ -161,6 +163,28 @@ func TestRefusedBeforeItIsMade(t *testing.T) {
 		}
 		if m.Root = ore.Mounted; Fits(m, env, c.from) != nil {
 			t.Error("a machine that mounts its image has no disks to fill")
+		}
+	}
+}
+
+// What would be quickest is not chosen where / has no room for it while it goes on; who
+// has asked for it alone gets no other.
+func TestUnfitIsNotChosen(t *testing.T) {
+	env := ore.Environment{Version: ore.EnvironmentVersion, Packages: []ore.Package{{Name: "hello", Size: 30 << 20, Digest: "sha256:h"}}}
+	large := part(rest, "ext4", "/usr")
+	for size, want := range map[int64][]string{40 << 20: {plan.FromBase, plan.FromPackages}, 400 << 20: nil} {
+		m := ore.Machines{Root: ore.OnDisk, Resources: ore.Resources{Disk: 2 << 30}, Storage: one(part(ore.Share{Bytes: size}, "ext4", "/"), large)}
+		d := &decider{Images: known{}, maker: Maker{Site: opened(t, "http://mirror.example.org/debian"), Job: ore.Job{Machines: m}}}
+		have, err := d.Have(t.Context(), env)
+		if err != nil || !slices.Equal(have.Unfit, want) {
+			t.Errorf("%d bytes for /: %q, %v", size, have.Unfit, err)
+		}
+		for _, only := range []string{"", plan.FromPackages} {
+			p := plan.Choose(plan.Ask{Environment: env, Machines: 2}.Onto(only), have, plan.Rates{})
+			there := slices.ContainsFunc(p.Options, func(o plan.Option) bool { return o.Possible && o.Strategy == plan.FromPackages })
+			if there != (want == nil || only != "") {
+				t.Errorf("%d bytes for /, asked for %q: it could be from packages: %v", size, only, there)
+			}
 		}
 	}
 }

@@ -52,7 +52,7 @@ func For(ctx context.Context, s *site.Site, w Wish, watch ore.Watcher) (Choice, 
 		if err != nil {
 			return c, err
 		}
-		have.Disk = disks.Kept(ctx, s.Cache, env.Key(), w.Job.Machines)
+		have.Disk, have.Unfit = disks.Kept(ctx, s.Cache, env.Key(), w.Job.Machines), disks.Unfit(w.Job.Machines, env)
 		ask := config.Ask
 		ask.Environment = env
 		p := plan.Choose(asked(ask, "", c.Restart), have, rates)
