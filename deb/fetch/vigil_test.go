@@ -18,13 +18,18 @@ func TestLatePass(t *testing.T) {
 			v.resume()
 			v.pass()
 		}
-		if called != 0 || v.passed != 0 {
-			t.Errorf("%d parts have passed and it was called %d times, in no time", v.passed, called)
+		state := func() (passed, times int) {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			return v.passed, called
+		}
+		if passed, times := state(); passed != 0 || times != 0 {
+			t.Errorf("%d parts have passed and it was called %d times, in no time", passed, times)
 		}
 		time.Sleep(rounds * time.Second)
 		synctest.Wait()
-		if called != 1 {
-			t.Errorf("it was called %d times when the time was over", called)
+		if _, times := state(); times != 1 {
+			t.Errorf("it was called %d times when the time was over", times)
 		}
 	})
 }
