@@ -10,17 +10,24 @@
 // Trouble of the net and of servers (no connection, no progress, status 5xx and
 // 429, a body that ends early) is tried again a few times with growing pauses.
 // A file that is not there and a file that has the wrong content are not.
+//
+// A package proxy has others to serve first. It is told how long one waits for a file
+// to begin (Prefer: wait, RFC 7240), and says so if that does not do: it is then asked
+// again for as long as it says this. That is no trouble, and counts as no try.
 package fetch
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ore"
 )
@@ -53,9 +60,9 @@ type Client struct {
 	Tries int           // 0 means 5
 	Pause time.Duration // before the second try; 0 means 250 ms
 	Stall time.Duration // without progress; 0 means 30 s
-	// Left, if not nil, hears of each address that fails before another one is tried, and
-	// why. It is called from many goroutines.
-	Left func(address string, why error)
+	// Tried, if not nil, hears of each address that was asked for a file and how that
+	// ended: with nil if the file came. It is called from many goroutines.
+	Tried func(address string, err error)
 }
 
 // New returns a client with connections of its own. It follows the proxy that
@@ -100,14 +107,18 @@ func (c *Client) stall() time.Duration {
 	return c.Stall
 }
 
-// pause waits before the try number n, counted from 1; it reports whether
-// there is reason to go on.
-func (c *Client) pause(ctx context.Context, n int) bool {
+// pause waits after the try number n, counted from 1, which ended in err, or longer if
+// the server asked for that; it reports whether there is reason to go on.
+func (c *Client) pause(ctx context.Context, n int, err error) bool {
 	d := c.Pause
 	if d == 0 {
 		d = defaultPause
 	}
 	d = min(d<<(n-1), maxPause)
+	var status *StatusError
+	if errors.As(err, &status) {
+		d = max(d, status.wait)
+	}
 	d += rand.N(d/2 + 1) // so that many clients do not come back at once
 	select {
 	case <-ctx.Done():
@@ -122,6 +133,9 @@ type StatusError struct {
 	URL  string
 	Code int
 	Said string // what it says is wrong, "" if it does not
+
+	wait time.Duration // that it asks for, at most maxWait
+	busy bool          // it is well, and will have the file later
 }
 
 // Error gives the address, the status, and what to do about it; or what a server says
@@ -184,6 +198,14 @@ func Unreachable(err error) bool {
 	var content *ContentError
 	var transfer *TransferError
 	return !errors.As(err, &content) && errors.As(err, &transfer)
+}
+
+// Severed reports whether err is a server that refused the connection or cut it: most
+// likely there is none any more.
+func Severed(err error) bool {
+	var transfer *TransferError
+	return errors.As(err, &transfer) && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET) ||
+		errors.Is(err, unix.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // broken returns the error of a transfer that ended in err.

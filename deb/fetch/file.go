@@ -146,20 +146,26 @@ func (t *transfer) run(ctx context.Context) error {
 		url := urls[(n-1)%len(urls)]
 		err := t.once(ctx, url)
 		if err == nil {
+			t.tried(url, nil)
 			return os.Rename(t.part.Name(), t.file.Path)
 		}
 		last = err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if busy(err) {
+			if !t.client.pause(ctx, 1, err) {
+				return ctx.Err()
+			}
+			n--
+			continue
+		}
 		again, retry := t.judge(err)
 		if again {
 			n--
 			continue
 		}
-		if t.client.Left != nil && len(urls) > 1 {
-			t.client.Left(url, err)
-		}
+		t.tried(url, err)
 		if !retry {
 			urls = without(urls, url)
 			n--
@@ -168,11 +174,21 @@ func (t *transfer) run(ctx context.Context) error {
 		if t.have >= most+stallBytes {
 			most, n = t.have, 1
 		}
-		if n < t.client.tries() && !t.client.pause(ctx, n) {
+		if len(urls) > 1 {
+			err = nil // what a server asks for is not about another one
+		}
+		if n < t.client.tries() && !t.client.pause(ctx, n, err) {
 			return ctx.Err()
 		}
 	}
 	return last
+}
+
+// tried tells of an address that was asked.
+func (t *transfer) tried(url string, err error) {
+	if t.client.Tried != nil {
+		t.client.Tried(url, err)
+	}
 }
 
 // judge says what to do after err: again means at once and from the beginning,
@@ -254,6 +270,7 @@ func (t *transfer) request(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", url, err)
 	}
+	preferWait(req, t.client.stall()/2)
 	if t.have > 0 {
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(t.have, 10)+"-")
 	}

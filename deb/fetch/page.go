@@ -35,7 +35,7 @@ func (c *Client) Page(ctx context.Context, url string, known Validators, limit i
 		if ctx.Err() != nil {
 			return Page{}, ctx.Err()
 		}
-		if !Unreachable(err) || n == c.tries() || !c.pause(ctx, n) {
+		if !Unreachable(err) || n == c.tries() || !c.pause(ctx, n, err) {
 			break
 		}
 	}

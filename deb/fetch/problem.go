@@ -37,6 +37,7 @@ func Refuse(w http.ResponseWriter, code int, err error) {
 // status is the error of an answer that is no success.
 func status(url string, resp *http.Response) *StatusError {
 	e := &StatusError{URL: url, Code: resp.StatusCode}
+	e.wait, e.busy = asked(resp)
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var p problem
 	if err != nil || kind != Problem || json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&p) != nil {

@@ -2,13 +2,9 @@ package fetch_test
 
 import (
 	"bytes"
-	"context"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -133,49 +129,7 @@ func (s *short) Write(b []byte) (int, error) {
 	return s.ResponseWriter.Write(b)
 }
 
-// inMemory returns a client whose every address is that of a server in memory.
+// inMemory returns a client of a server in memory.
 func inMemory(t *testing.T, h http.HandlerFunc) *fetch.Client {
-	l := &pipes{dialled: make(chan net.Conn), closed: make(chan struct{})}
-	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: h}}
-	server.Start()
-	t.Cleanup(server.Close)
-	return &fetch.Client{HTTP: &http.Client{Transport: &http.Transport{DialContext: l.dial, DisableKeepAlives: true}}}
+	return &fetch.Client{HTTP: debtest.InMemory(t, map[string]http.Handler{"mirror.example.org": h})}
 }
-
-// pipes is a listener in memory.
-type pipes struct {
-	dialled chan net.Conn
-	once    sync.Once
-	closed  chan struct{}
-}
-
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case p.dialled <- theirs:
-		return ours, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Accept implements net.Listener.
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.dialled:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }

@@ -27,6 +27,10 @@
 //
 // What this host kept before is served at once, when it has been hashed once.
 //
+// Few files come at a time, and others wait. Who says how long it waits for an answer
+// (Prefer: wait, RFC 7240) is told to come again when that is over, as long as
+// anything comes: it need not take a long queue for a proxy that is dead.
+//
 // A flight goes on when those who asked have gone: others will ask. Its end is
 // that of the proxy. Answers carry a strong ETag and take ranges (RFC 9110,
 // section 14), so that a client goes on where a transfer broke.

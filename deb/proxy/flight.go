@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"ore"
 	"ore/deb/fetch"
@@ -17,6 +18,13 @@ import (
 
 // errClosed is an answer of a proxy that is gone.
 var errClosed = errors.New("the proxy has ended")
+
+// errBusy is an answer to who does not want to wait any longer.
+var errBusy = errors.New("others are served first: come again")
+
+// stuck is how long nothing moves before it is no longer said that it will: a flight
+// that gets nothing has ended by then, with what it said to its tries.
+const stuck = 3 * time.Minute
 
 // flight is one file on its way to all who asked for it.
 type flight struct {
@@ -103,11 +111,22 @@ func (p *Proxy) fly(f *flight) (kept bool, err error) {
 	if filepath.Dir(f.file.Path) == filepath.Clean(p.config.Dir) {
 		p.tidy()
 	}
-	return false, p.client.File(p.ctx, f.file, f.advance)
+	p.move()
+	return false, p.client.File(p.ctx, f.file, func(n int64) {
+		p.move()
+		f.advance(n)
+	})
 }
+
+// move notes that something has come or has ended: who waits has reason to.
+func (p *Proxy) move() { p.moved.Store(int64(time.Since(p.begun))) }
+
+// moves says whether that was so lately.
+func (p *Proxy) moves() bool { return time.Since(p.begun)-time.Duration(p.moved.Load()) < stuck }
 
 // land ends a flight.
 func (p *Proxy) land(f *flight, kept bool, err error) {
+	p.move()
 	if p.ctx.Err() != nil && err != nil {
 		err = errClosed
 	}
@@ -133,8 +152,10 @@ func (p *Proxy) land(f *flight, kept bool, err error) {
 }
 
 // open returns the file, which may still be coming. It returns when there is
-// something of it, so that what cannot be had at all has an error for its answer.
-func (p *Proxy) open(ctx context.Context, f fetch.File) (io.ReadSeekCloser, error) {
+// something of it, so that what cannot be had at all has an error for its answer, and
+// with errBusy if that takes longer than wait while other files come. A wait of 0 has
+// no end.
+func (p *Proxy) open(ctx context.Context, f fetch.File, wait time.Duration) (io.ReadSeekCloser, error) {
 	p.mu.Lock()
 	proved := p.proved[f.Digest]
 	p.mu.Unlock()
@@ -144,6 +165,12 @@ func (p *Proxy) open(ctx context.Context, f fetch.File) (io.ReadSeekCloser, erro
 	n, err := p.join(f)
 	if err != nil {
 		return nil, err
+	}
+	var late <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		late = t.C
 	}
 	for {
 		s, changed := n.state()
@@ -158,6 +185,10 @@ func (p *Proxy) open(ctx context.Context, f fetch.File) (io.ReadSeekCloser, erro
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-late:
+			if p.moves() {
+				return nil, errBusy
+			}
 		case <-changed:
 		}
 	}

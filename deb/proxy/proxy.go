@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"ore"
 	"ore/deb"
@@ -49,6 +51,8 @@ type Proxy struct {
 	all    sync.WaitGroup
 	up     chan struct{} // fetches that run
 	room   chan struct{} // answers that run
+	begun  time.Time
+	moved  atomic.Int64 // when a flight last got further, in ns since begun
 
 	mu      sync.Mutex // guards what follows
 	known   map[ore.Digest]fetch.File
@@ -68,7 +72,7 @@ func New(c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("package proxy: %w", err)
 	}
 	p := &Proxy{config: c, client: c.Client, known: map[ore.Digest]fetch.File{}, flights: map[ore.Digest]*flight{}, proved: map[ore.Digest]bool{},
-		up: make(chan struct{}, fetch.Parallel), room: make(chan struct{}, maxAnswers)}
+		up: make(chan struct{}, fetch.Parallel), room: make(chan struct{}, maxAnswers), begun: time.Now()}
 	if p.client == nil {
 		p.client, p.own = fetch.New(), true
 	}

@@ -39,8 +39,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case p.room <- struct{}{}:
 		defer func() { <-p.room }()
 	default:
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many are being answered: come again", http.StatusServiceUnavailable)
+		fetch.Busy(w, r, errBusy)
 		return
 	}
 	known, file, ok := p.find(r.URL.Path)
@@ -56,7 +55,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.give(w, r, file.Digest, io.NewSectionReader(nil, 0, file.Size))
 		return
 	}
-	content, err := p.open(r.Context(), file)
+	content, err := p.open(r.Context(), file, fetch.Wait(r))
 	if err != nil {
 		refuse(w, r, err)
 		return
@@ -132,6 +131,9 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	code := http.StatusBadGateway
 	switch {
 	case r.Context().Err() != nil:
+		return
+	case errors.Is(err, errBusy):
+		fetch.Busy(w, r, err)
 		return
 	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
 		code = http.StatusServiceUnavailable

@@ -6,13 +6,21 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
 	"ore"
+	"ore/deb/debtest"
 	"ore/deb/fetch"
+	"ore/deb/proxy"
 )
 
 func TestAddresses(t *testing.T) {
@@ -121,4 +129,138 @@ func TestProxyDies(t *testing.T) {
 	if asked.Load() != 1 || ranges.Load() != 1 || len(said) != 1 || !strings.Contains(said[0], proxy.URL) {
 		t.Errorf("the proxy was asked %d times, the mirror for the rest %d times; said %q", asked.Load(), ranges.Load(), said)
 	}
+}
+
+// A proxy's hiccup costs the package that it meets: the next ones ask the proxy again.
+func TestHiccup(t *testing.T) {
+	content := []byte("a package")
+	var proxied, direct atomic.Int32
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		direct.Add(1)
+		w.Write(content)
+	}))
+	defer mirror.Close()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if proxied.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.Write(content)
+	}))
+	defer proxy.Close()
+	a := &archive{
+		dir: t.TempDir(), from: []string{"proxy:" + proxy.URL, "mirror:" + mirror.URL},
+		client: &fetch.Client{Pause: time.Millisecond},
+	}
+	p := ore.Package{Name: "a", Path: "pool/a.deb", Digest: ore.DigestOf(content), Size: int64(len(content))}
+	for range 10 {
+		name, err := a.Fetch(t.Context(), p)
+		if err == nil {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if proxied.Load() != 10 || direct.Load() != 1 {
+		t.Errorf("of 10 packages the proxy was asked for %d, the mirror for %d", proxied.Load(), direct.Load())
+	}
+}
+
+// A place is tried last once it has failed some times in a row or is gone, for a while,
+// which grows, and until a package comes from there.
+func TestPutAside(t *testing.T) {
+	trouble := &fetch.StatusError{Code: http.StatusBadGateway}
+	refused := &fetch.TransferError{Err: unix.ECONNREFUSED}
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		a := &archive{from: []string{"p", "m"}, watch: func(ore.Event) { told++ }}
+		aside := func(summary string, want bool) {
+			t.Helper()
+			if list, _ := a.places(); slices.Equal(list, []string{"m", "p"}) != want {
+				t.Errorf("%s: the places are %v", summary, list)
+			}
+		}
+		_, seen := a.places()
+		for range row + 1 {
+			a.ill("p", seen["p"], trouble)
+		}
+		aside("packages under way together meet one hiccup", false)
+		for range row - 1 {
+			_, seen = a.places()
+			a.ill("p", seen["p"], trouble)
+		}
+		aside("failures in a row", true)
+		time.Sleep(firstAside)
+		aside("a while later", false)
+		a.ill("p", 0, trouble)
+		time.Sleep(firstAside)
+		aside("and failed again, for longer", true)
+		a.well("p")
+		aside("a package came", false)
+		a.ill("p", 0, trouble)
+		aside("one failure after that", false)
+		a.well("p")
+		a.ill("p", 0, refused)
+		aside("refused", true)
+		if told != 2 {
+			t.Errorf("it is told %d times, want it once each time that the place had been well", told)
+		}
+	})
+}
+
+// Twelve machines whose proxy has a slow uplink wait for each other's packages longer
+// than a silent server would be waited for: none of them gets any elsewhere.
+func TestSlowProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const machines, each, size = 12, 3, 160 << 10
+		list := map[string][]byte{}
+		var packages []ore.Package
+		for i := range machines * each {
+			b := bytes.Repeat([]byte{byte(i)}, size)
+			p := ore.Package{Name: fmt.Sprint("p", i), Path: fmt.Sprintf("pool/%d.deb", i), Digest: ore.DigestOf(b), Size: size}
+			list["/"+p.Path], packages = b, append(packages, p)
+		}
+		var crossed, direct atomic.Int32
+		uplink := debtest.InMemory(t, map[string]http.Handler{"mirror": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			crossed.Add(1)
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			for part := range slices.Chunk(list[r.URL.Path], 16<<10) {
+				time.Sleep(10 * time.Second)
+				w.Write(part)
+				_ = http.NewResponseController(w).Flush()
+			}
+		})})
+		dir := t.TempDir()
+		site, err := proxy.New(proxy.Config{Dir: filepath.Join(dir, "proxy"), Client: &fetch.Client{HTTP: uplink}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer site.Close()
+		for _, p := range packages {
+			if err := site.Know(fetch.File{Path: filepath.Join(dir, p.Name), Size: p.Size, Digest: p.Digest, URLs: []string{"http://mirror/" + p.Path}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		client := &fetch.Client{HTTP: debtest.InMemory(t, map[string]http.Handler{
+			"proxy": site,
+			"mirror": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				direct.Add(1)
+				w.Write(list[r.URL.Path])
+			}),
+		})}
+		var g errgroup.Group
+		for mine := range slices.Chunk(packages, each) {
+			a := &archive{dir: t.TempDir(), from: []string{"proxy:http://proxy", "mirror:http://mirror"}, client: client}
+			for _, p := range mine {
+				g.Go(func() error {
+					_, err := a.Fetch(t.Context(), p)
+					return err
+				})
+			}
+		}
+		if err := g.Wait(); err != nil || direct.Load() != 0 || crossed.Load() != machines*each {
+			t.Errorf("%d packages came past the proxy, which asked for %d of %d; %v", direct.Load(), crossed.Load(), machines*each, err)
+		}
+	})
 }
