@@ -23,8 +23,9 @@
 // to say.
 //
 // Who listens gives a machine up that says nothing for long. So how far a stage is is
-// told again while programs that say nothing move bytes, or a disk takes some
-// ([pulse]): what hangs, waiting or in a loop, is not heard.
+// told again while programs that say nothing move bytes, or a disk takes some that is
+// waited for ([pulse]): what hangs, waiting or in a loop, is not heard, whatever the
+// kernel writes meanwhile.
 //
 // # What is never destroyed, and what is never believed
 //

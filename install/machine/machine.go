@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,8 @@ type run struct {
 	going  bool  // on, where an earlier install of this boot failed
 	unfit  error // why the recipe's disk image is not written, nil if it is
 	gone   error // why packages are installed in place of an image, nil if they are not
+
+	flushes atomic.Int32 // how many wait for disks, whose bytes are a sign of life meanwhile
 }
 
 // Install makes the machine what the recipe says. Its error has been reported.
@@ -145,7 +148,8 @@ func (u *run) do(ctx context.Context) (already bool, err error) {
 // returns is called.
 func (u *run) alive() (end func()) {
 	ticker, stop := time.NewTicker(pulseEvery), make(chan struct{})
-	beats := newPulse(u.Kernel.Root, u.layout).beats
+	p := newPulse(u.Kernel.Root, u.layout)
+	beats := func() bool { return p.beats(u.flushes.Load() > 0) }
 	var beating sync.WaitGroup
 	beating.Go(func() { u.tell.pulse(ticker.C, stop, beats) })
 	return func() {
@@ -153,6 +157,13 @@ func (u *run) alive() (end func()) {
 		close(stop)
 		beating.Wait()
 	}
+}
+
+// flushing has what disks take be a sign of life while write waits for them.
+func (u *run) flushing(write func() error) error {
+	u.flushes.Add(1)
+	defer u.flushes.Add(-1)
+	return write()
 }
 
 // write makes the file systems and fills them. When it returns, nothing of them
@@ -214,7 +225,7 @@ func (u *run) once(ctx context.Context) (err error) {
 		return err
 	}
 	if err := u.fill(ctx); err != nil && ctx.Err() == nil {
-		return m.blame(err)
+		return u.flushing(func() error { return m.blame(err) })
 	} else if err != nil {
 		return err
 	}
@@ -224,7 +235,7 @@ func (u *run) once(ctx context.Context) (err error) {
 		}
 	}
 	u.tell.advance(ore.Event{Text: "write everything out"})
-	return m.sync()
+	return u.flushing(m.sync)
 }
 
 // prepare makes the file systems, or has those at hand that an earlier install made.
@@ -246,7 +257,9 @@ func (u *run) prepare(ctx context.Context, doer disk.Doer) error {
 func (u *run) whole(ctx context.Context) error {
 	d := *u.recipe.Disk
 	u.tell.enter(recipe.Root, fmt.Sprintf("disk image of %s, %d bytes", u.recipe.Image.Key.Short(), d.Layer.Size))
-	return u.Disk(ctx, diskimage.Target{Disk: d, Layout: u.layout, From: u.recipe.Blobs[d.Layer.Digest].From, Watch: u.tell.advance})
+	return u.flushing(func() error {
+		return u.Disk(ctx, diskimage.Target{Disk: d, Layout: u.layout, From: u.recipe.Blobs[d.Layer.Digest].From, Watch: u.tell.advance})
+	})
 }
 
 // fill writes the machine's tree.
@@ -345,7 +358,7 @@ func (u *run) start() error {
 // finish marks the disks, once they have everything.
 func (u *run) finish() error {
 	for _, d := range u.layout.Disks {
-		if err := flush(d.Path()); err != nil {
+		if err := u.flushing(func() error { return flush(d.Path()) }); err != nil {
 			return err
 		}
 	}

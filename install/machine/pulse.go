@@ -3,6 +3,7 @@ package machine
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,13 +24,15 @@ const (
 )
 
 // pulse is a sign of life from what says nothing for long: programs of packages and
-// steps that pack, copy and compress, and a disk that takes what was written. Their
-// bytes count, not their time on a processor: what hangs in an endless loop is to
-// end by its silence as what waits for ever.
+// steps that pack, copy and compress, and a disk that takes what was written while we
+// wait for that. Their bytes count, not their time on a processor: what hangs in an
+// endless loop is to end by its silence as what waits for ever. At other times a disk's
+// say nothing: of its own accord the kernel fills a new file system's tables and
+// resyncs a new array for long, whatever hangs.
 type pulse struct {
 	root  string           // where proc and sys are
 	own   int              // the process whose children's bytes count, and those of theirs
-	disks []string         // names of devices whose bytes count
+	disks []string         // names of devices whose bytes count while they are waited for
 	seen  map[string]int64 // bytes that processes and disks had moved by the last look
 }
 
@@ -39,12 +42,13 @@ func newPulse(root string, l disk.Layout) *pulse {
 	for _, d := range l.Disks {
 		p.disks = append(p.disks, d.Name)
 	}
-	p.beats()
+	p.beats(false)
 	return p
 }
 
-// beats says whether something has worked since it was asked last. One call at a time.
-func (p *pulse) beats() bool {
+// beats says whether something has worked since it was asked last; flushing, that disks
+// are waited for. One call at a time.
+func (p *pulse) beats(flushing bool) bool {
 	now := map[string]int64{}
 	for _, pid := range p.below() {
 		now[pid] = p.moved(pid)
@@ -54,7 +58,9 @@ func (p *pulse) beats() bool {
 	}
 	var sum int64
 	for name, n := range now {
-		sum += max(n-p.seen[name], 0) // another process may have the same number
+		if flushing || !slices.Contains(p.disks, name) {
+			sum += max(n-p.seen[name], 0) // another process may have the same number
+		}
 	}
 	p.seen = now
 	return sum >= pulseLeast

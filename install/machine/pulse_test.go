@@ -2,12 +2,15 @@ package machine
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +19,9 @@ import (
 	"time"
 
 	"ore"
+	"ore/image"
 	"ore/install/disk"
+	"ore/install/diskimage"
 	"ore/install/recipe"
 )
 
@@ -48,8 +53,8 @@ func (s shown) disk(written int64) {
 	s.file(fmt.Sprintf("1 0 999999999 1 1 0 %d 1 0 1 1", written/512), "sys/class/block/vda/stat")
 }
 
-// What is below us, and what disks take, counts; what others do, and what a loop reads
-// that waits, does not.
+// What is below us counts, and what disks take while they are waited for; what others do,
+// what a loop reads that waits, and what the kernel writes of its own accord does not.
 func TestPulse(t *testing.T) {
 	s := shown{t, t.TempDir()}
 	own := os.Getpid()
@@ -58,6 +63,7 @@ func TestPulse(t *testing.T) {
 	s.process(own+9, own+1000, 0, 0)
 	s.disk(0)
 	p := newPulse(s.root, disk.Layout{Disks: []disk.Placed{{Seen: disk.Seen{Device: disk.Device{Name: "vda"}}}}})
+	flushing := false
 	for _, c := range []struct {
 		summary string
 		do      func()
@@ -79,12 +85,35 @@ func TestPulse(t *testing.T) {
 		{"little is read", func() { s.process(own+2, own+1, pulseLeast/2, 1<<20) }, false},
 		{"a stranger works", func() { s.process(own+9, own+1000, 1<<30, 1<<30) }, false},
 		{"one comes that has worked", func() { s.process(own+3, own+2, 1<<30, 0) }, true},
-		{"a disk takes what was written", func() { s.disk(1 << 20) }, true},
+		{"the kernel fills tables", func() { s.disk(640 << 20) }, false},
+		{"it did, and a disk takes nothing", func() { flushing = true }, false},
+		{"a disk takes what was written", func() { s.disk(641 << 20) }, true},
 	} {
 		c.do()
-		if got := p.beats(); got != c.want {
+		if got := p.beats(flushing); got != c.want {
 			t.Errorf("%s: %v", c.summary, got)
 		}
+	}
+}
+
+// Disks are waited for while something is written out, or a whole one is, and only then.
+func TestDisksAreWaitedFor(t *testing.T) {
+	u := &run{recipe: recipe.Recipe{Image: &image.Manifest{}, Disk: &diskimage.Disk{}}, tell: newTeller(nil)}
+	var seen []int32
+	look := func() { seen = append(seen, u.flushes.Load()) }
+	u.Disk = func(context.Context, diskimage.Target) error { look(); return nil }
+	look()
+	if err := u.whole(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	bad := errors.New("broken")
+	if err := u.flushing(func() error { look(); return bad }); err != bad {
+		t.Errorf("written out: %v", err)
+	}
+	look()
+	if want := []int32{0, 1, 0, 1, 0}; !slices.Equal(seen, want) {
+		t.Errorf("disks are waited for: %v, want %v", seen, want)
 	}
 }
 
@@ -119,7 +148,7 @@ func TestPulseOfPrograms(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, writes, 4*pulseLeast); err != nil {
 		t.Fatal(err)
 	}
-	if !p.beats() {
+	if !p.beats(true) {
 		t.Error("what writes is not seen")
 	}
 }
@@ -144,7 +173,7 @@ func TestPulseOfWhatOnlyRuns(t *testing.T) {
 	for begun := spent(); spent() < begun+5; {
 		runtime.Gosched()
 	}
-	if p.beats() {
+	if p.beats(true) {
 		t.Error("what only runs is taken for what works")
 	}
 }
