@@ -257,6 +257,7 @@ func (c *crowd) begin(relaying bool) (copies float64, took [8]time.Duration) {
 	cancel()
 	server.Close()
 	last.Wait()
+	time.Sleep(time.Minute) // what the server still sent has crossed its line
 	return float64(c.lender.gave.Load()) / float64(len(c.content)), took
 }
 
@@ -342,6 +343,34 @@ func TestASlowMachineIsPassedOver(t *testing.T) {
 		c.lines[address(5).String()].rate = 100_000
 		c.timely()
 	})
+}
+
+// A first machine that gives each chunk in time, but far more slowly than the server would,
+// is left by the one behind it, and the others stay: they need a fraction of what it takes
+// each for itself. One that is half as fast as the server is not left.
+func TestASlowFirstMachineIsLeft(t *testing.T) {
+	for _, c := range []struct {
+		rate   int
+		copies float64
+		least  float64 // how many times as fast as each for itself
+	}{{400_000, 4, 1.5}, {700_000, 4, 1.5}, {5 * megabyte, 1.05, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			crowd := newCrowd(t, 10*megabyte)
+			crowd.content = content(128*Chunk + 100)
+			crowd.lines[address(2).String()].rate = c.rate
+			apart := 8 * crowd.whole()
+			copies, took := crowd.begin(true)
+			t.Logf("the first gives %d bytes a second: %.2f copies in %v, and each for itself in %v", c.rate, copies, took, apart)
+			if copies > c.copies {
+				t.Errorf("%.2f copies left the server", copies)
+			}
+			for i := range took {
+				if took[i].Seconds()*c.least > apart.Seconds() {
+					t.Errorf("machine %d took %v, and each for itself %v", i, took[i], apart)
+				}
+			}
+		})
+	}
 }
 
 // Machines that take long for what they get, and for what they give, since all of them

@@ -46,8 +46,11 @@
 // server's own line is slow, everything is, and to leave for the server would make it
 // slower for all. The time is two seconds, or more where the machine itself takes long for what
 // it gets: a neighbour that holds nobody up is not left for a server that would be
-// quicker. So one that is slow, but gives a chunk in that time, is not compared with
-// others. A server that is gone matters as little as neighbours have what is asked for. If
+// quicker. One that gives chunks in that time, but takes more than a tenth of a second
+// for each and longer than the machine itself, is compared with the server now and then, by
+// an eighth of a chunk, and left alone if the server is three times as fast: first by the
+// machines with few before them, so that those behind these need not. A machine that gives
+// 700 kB/s, where the server gives 10 MiB/s, costs a second copy. A server that is gone matters as little as neighbours have what is asked for. If
 // it says (404, 410) that it has the blob no more, and no neighbour has the chunk, who
 // reads the blob is told so by the server itself.
 //

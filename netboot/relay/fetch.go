@@ -52,6 +52,9 @@ type place struct {
 	intime   int       // chunks that came without another place being asked
 	until    time.Time // left alone
 	liar     bool
+	flight   int           // chunks that are asked for
+	each     time.Duration // that it takes for one, with these counted, of late
+	slow     int           // how many came slowly, since it was compared
 }
 
 func newPlace(url string) *place { return &place{url: url, patience: leastPatience} }
@@ -84,6 +87,14 @@ func (p *place) gave(took time.Duration, vain bool) {
 	if p.intime++; p.intime%forgiven == 0 {
 		p.strikes = max(p.strikes-1, 0)
 	}
+}
+
+// flies adds to how many chunks a place is asked for first, and returns that.
+func (p *place) flies(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flight += n
+	return p.flight
 }
 
 // waits is how long it may take where this machine takes so long for a chunk.
@@ -140,6 +151,8 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 	wait := time.NewTimer(places[0].waits(b.relay.pace()))
 	defer wait.Stop()
 	lost := map[int]error{}
+	flying := float64(places[0].flies(1))
+	defer places[0].flies(-1)
 	for len(lost) < len(places) {
 		more := false
 		select {
@@ -148,6 +161,9 @@ func (b *blob) fetch(ctx context.Context, index int64) ([]byte, error) {
 				places[a.place].gave(time.Since(begun[a.place]), len(begun) > a.place+1)
 				b.leave(places[:a.place], begun, lost)
 				b.count(places[a.place], len(a.bytes))
+				if a.place == 0 && places[0] != b.relay.home {
+					b.compare(places[0], time.Duration(float64(time.Since(begun[0]))/flying), index)
+				}
 				return a.bytes, nil
 			}
 			lost[a.place] = a.err
