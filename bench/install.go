@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -51,8 +50,7 @@ func runInstall(name string, from string) func(context.Context, *bench, int) err
 		if err != nil {
 			return err
 		}
-		s.Note = fmt.Sprintf("the whole command %.2f s", s.Value)
-		s.Value, s.Stages = 0, map[string]float64{}
+		s.Value, s.Stages = 0, map[string]float64{"whole command": s.Value}
 		for _, g := range r.Timeline {
 			if took := g.End.Sub(g.Start).Seconds(); g.Machine != "" {
 				s.Stages[g.Name] += took
