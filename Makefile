@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unre
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 
 # What has goroutines and needs no machine is tested under the race detector, too.
-RACE = ./cache ./cache/evict ./cache/flight ./cache/forecast ./cache/index ./chain ./chain/pulse ./cluster/... ./deb/fetch ./deb/resolve ./engine ./guest/wire ./image ./image/chunk/... ./install/load ./install/queue ./install/workplace ./namespace/janitor ./netboot/dhcp ./netboot/keep ./netboot/roster ./netboot/tftp ./node ./node/agent ./node/installing ./node/kit ./node/lazy ./plan/... ./site/bound ./site/keeper ./site/learn ./site/race ./vm/home ./vm/process ./vnet/ethernet ./vnet/trunk/...
+RACE = ./cache ./cache/evict ./cache/flight ./cache/forecast ./cache/index ./chain ./chain/pulse ./cluster/... ./deb/fetch ./deb/resolve ./engine ./guest/wire ./image ./image/chunk/... ./install/load ./install/queue ./install/workplace ./namespace/janitor ./netboot/dhcp ./netboot/keep ./netboot/relay ./netboot/roster ./netboot/tftp ./node ./node/agent ./node/installing ./node/kit ./node/lazy ./plan/... ./site/bound ./site/keeper ./site/learn ./site/race ./vm/home ./vm/process ./vnet/ethernet ./vnet/trunk/...
 
 .PHONY: all build demo test test-system soak bench lint fuzz man clean
 
