@@ -122,7 +122,8 @@ func TestDisksAreWaitedFor(t *testing.T) {
 func below(t *testing.T, script string) *bufio.Reader {
 	t.Helper()
 	c := exec.Command("sh", "-c", `sh -c "$1"; true`, "sh", "echo there; "+script)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	runtime.LockOSThread() // whose end ends the program, so that none outlives a test that is killed
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	said, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
@@ -154,7 +155,7 @@ func TestPulseOfPrograms(t *testing.T) {
 }
 
 func TestPulseOfWhatOnlyRuns(t *testing.T) {
-	below(t, "while :; do :; done")
+	below(t, "while kill -0 $PPID; do :; done")
 	p := newPulse("/", disk.Layout{})
 	if n := len(p.below()); n != 2 {
 		t.Fatalf("%d processes are seen, want 2", n)
